@@ -74,6 +74,8 @@ def create_app(settings: Settings | None = None, channel: Any = None) -> Starlet
             for watch in watches:
                 watch.cancel()
             await asyncio.gather(*closing, *(core.close() for core in cores))
+            if logins.provider:
+                logins.provider.close()
 
     logins = _logins(settings)
     app = Starlette(

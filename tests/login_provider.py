@@ -24,6 +24,7 @@ class Provider:
     role: role of the users; of new access tokens.
     lifetime_s: of new access tokens.
     problem: what is wrong with the next answers of the token endpoint: "status", "nonce", "audience".
+    metadata: changes of the published metadata; None removes a member.
     requests: forms that the token endpoint has received.
     """
 
@@ -31,6 +32,7 @@ class Provider:
     role: str = "globalAdmin"
     lifetime_s: int = 3600
     problem: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)
     requests: list[dict[str, str]] = field(default_factory=list)
 
 
@@ -67,6 +69,9 @@ def identity_provider() -> Iterator[Provider]:
                 assert flask.request.args["code_challenge_method"] == "S256"
                 code = response.headers["Location"].partition("code=")[2].partition("&")[0]
                 challenges[code] = flask.request.args["code_challenge"]
+            if flask.request.path == "/.well-known/openid-configuration" and provider.metadata:
+                published = json.loads(response.get_data()) | provider.metadata
+                response.set_data(json.dumps({key: value for key, value in published.items() if value is not None}))
             if flask.request.path == "/oauth2/token" and response.status_code == 200:
                 key = RSAKey.import_key(flask.g.oidc_provider_mock_storage.jwk.as_dict(is_private=True))
                 answer = json.loads(response.get_data())

@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPMessage
 from typing import IO, Any
@@ -17,7 +18,9 @@ from common.issuers import require_secure_url
 
 _WELL_KNOWN = "/.well-known/openid-configuration"
 _METADATA_S = 3600
+_RETRY_S = 5.0
 _TIMEOUT_S = 10.0
+_THREADS = 4
 _MAX_BYTES = 512 << 10
 _SKEW_S = 60
 _DEFAULT_LIFETIME_S = 300
@@ -54,7 +57,14 @@ class IdentityProvider:
         self._secret = client_secret
         self._scope = scope
         self._metadata: Mapping[str, Any] = {}
-        self._metadata_until = 0.0
+        self._discovering = asyncio.Lock()
+        self._discover_at = 0.0
+        # Threads of its own: a provider that does not answer must not stop the others of the process.
+        self._threads = ThreadPoolExecutor(_THREADS, "identity-provider")
+
+    def close(self) -> None:
+        """Release the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def authorization_url(self, redirect_uri: str, *, state: str, nonce: str, verifier: str) -> str:
         """Return the URL at which a user logs in. Raises: ProviderError."""
@@ -104,20 +114,32 @@ class IdentityProvider:
         return issuer == self._issuer
 
     async def _discovered(self) -> Mapping[str, Any]:
-        if time.monotonic() >= self._metadata_until:
-            metadata = await _fetch(f"{self._issuer.rstrip('/')}{_WELL_KNOWN}")
-            if metadata.get("issuer") != self._issuer:
-                raise ProviderError("its metadata names another issuer")
-            for name in _ENDPOINTS:
-                if not isinstance(metadata.get(name, ""), str):
-                    raise ProviderError(f"its metadata has an invalid {name}")
-                if name in metadata:
-                    _require_secure(metadata[name])
-            if not metadata.get("authorization_endpoint") or not metadata.get("token_endpoint"):
-                raise ProviderError("its metadata lacks an endpoint")
-            self._metadata = metadata
-            self._metadata_until = time.monotonic() + _METADATA_S
+        """Return the metadata of the provider, fetched once an hour; earlier ones while it cannot be fetched."""
+        async with self._discovering:
+            if time.monotonic() >= self._discover_at:
+                self._discover_at = time.monotonic() + _RETRY_S
+                try:
+                    self._metadata = await self._fetched_metadata()
+                    self._discover_at = time.monotonic() + _METADATA_S
+                except ProviderError:
+                    if not self._metadata:
+                        raise
+        if not self._metadata:
+            raise ProviderError("its metadata could not be fetched")
         return self._metadata
+
+    async def _fetched_metadata(self) -> Mapping[str, Any]:
+        metadata = await self._fetch(f"{self._issuer.rstrip('/')}{_WELL_KNOWN}")
+        if metadata.get("issuer") != self._issuer:
+            raise ProviderError("its metadata names another issuer")
+        for name in _ENDPOINTS:
+            if not isinstance(metadata.get(name, ""), str):
+                raise ProviderError(f"its metadata has an invalid {name}")
+            if name in metadata:
+                _require_secure(metadata[name])
+        if not metadata.get("authorization_endpoint") or not metadata.get("token_endpoint"):
+            raise ProviderError("its metadata lacks an endpoint")
+        return metadata
 
     async def _request_tokens(self, form: Mapping[str, str]) -> Mapping[str, Any]:
         metadata = await self._discovered()
@@ -129,7 +151,13 @@ class IdentityProvider:
             client = {}
         elif self._secret:
             client["client_secret"] = self._secret
-        return await _fetch(metadata["token_endpoint"], urlencode({**form, **client}).encode(), headers)
+        return await self._fetch(metadata["token_endpoint"], urlencode({**form, **client}).encode(), headers)
+
+    async def _fetch(
+        self, url: str, form: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Mapping[str, Any]:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, _fetch_now, url, form, headers or {})
 
     def _check_id_token(self, token: Any, nonce: str) -> None:
         """Check that the tokens belong to this login (OpenID Connect Core 1.0, section 3.1.3.7).
@@ -161,10 +189,6 @@ def _tokens(answer: Mapping[str, Any], refresh_token: str) -> Tokens:
     if not is_text or str(answer.get("token_type")).lower() != "bearer" or not isinstance(lifetime, int | float):
         raise ProviderError("its answer has no bearer token")
     return Tokens(str(access), following, int(time.time() + lifetime))
-
-
-async def _fetch(url: str, form: bytes | None = None, headers: Mapping[str, str] | None = None) -> Mapping[str, Any]:
-    return await asyncio.to_thread(_fetch_now, url, form, headers or {})
 
 
 def _fetch_now(url: str, form: bytes | None, headers: Mapping[str, str]) -> Mapping[str, Any]:

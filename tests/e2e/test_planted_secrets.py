@@ -140,11 +140,20 @@ def test_secrets_are_in_no_file_of_the_archive(archive: Archive) -> None:
     [token] = re.findall(r"dcmt_[A-Za-z0-9_-]{43}", created.stdout)
     answer = httpx.get(f"{archive.http}/v2/studies", headers={"Authorization": f"Bearer {token}"})
     assert answer.status_code in (200, 204), "the token is valid"
-    secrets = [operator.encode(), token.encode(), SECRET.encode()]
+    [link] = re.findall(r"/share/(dcms_[\w-]+)", archive.run("cli", "share", "create", "--upload").stdout)
+    assert httpx.get(f"{archive.http}/share/{link}").status_code == 200
+    assert httpx.get(f"{archive.http}/share/{link}/v2/studies").status_code == 403
+    [code] = re.findall(r"/login/link/(dcml_[\w-]+)", archive.run("cli", "login").stdout)
+    opened = httpx.post(f"{archive.http}/login/link/{code}")
+    cookie = opened.cookies["dicomstore-session"]
+    assert httpx.get(f"{archive.http}/v2/shares", cookies={"dicomstore-session": cookie}).status_code == 200
+    logs = archive.logs()
+    texts = [operator, token, link, code, cookie, SECRET]
+    secrets = [text.encode() for text in texts]
     files = [path for path in archive.data.rglob("*") if path.is_file() and path.name != "operator.token"]
     assert archive.data / "index.db" in files
     assert [path.name for path in files if any(secret in path.read_bytes() for secret in secrets)] == []
-    assert token not in archive.logs()
+    assert [text for text in texts if text in logs] == []
 
 
 def stow(client: httpx.Client, body: bytes, headers: dict[str, str]) -> httpx.Response:
@@ -161,6 +170,7 @@ def every_route() -> list[tuple[str, str]]:
     """Return a path and method for each row of the route table, but no deletion."""
     values = {"version:api": "v2", "study": STUDY, "series": SERIES, "instance": INSTANCE, "frames:frames": "1"}
     values |= {"path:path": "7FE00010", "tag": "StationName", "operation": "0" * 32, "partition": "ward"}
+    values |= {"link": "0" * 32, "token": f"dcms_{SECRET}", "code": f"dcml_{SECRET}"}
     return [
         (re.sub(r"\{([^}]+)\}", lambda name: values[name[1]], route.path), method)
         for route in routes(has_viewer=False)

@@ -2,6 +2,7 @@
 
 import re
 import secrets
+import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ import httpx
 import pytest
 
 from facade.sessions.login import local_path
+from facade.sessions.provider import IdentityProvider, ProviderError
 from facade.sessions.sealing import Sealer
 from facade.sessions.session import Session, Sessions
 from server.bootstrap.serving import running
@@ -411,3 +413,32 @@ async def test_while_authentication_is_off_pages_need_no_login(tmp_path: Path) -
         serving(core.address, viewer=str(tmp_path)) as web,
     ):
         assert "a viewer" in (await web.get("/", headers=PAGE)).text
+
+
+async def test_the_metadata_of_a_provider_that_does_not_answer_is_not_requested_by_every_login() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))  # connections are refused
+        provider = IdentityProvider(f"http://127.0.0.1:{listener.getsockname()[1]}", "facade", "", "openid")
+        for cause in ("cannot be reached", "could not be fetched"):
+            with pytest.raises(ProviderError, match=cause):
+                await provider.authorization_url("http://127.0.0.1/", state="s", nonce="n", verifier="v")
+        provider.close()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"issuer": "http://127.0.0.1:1"},
+        {"authorization_endpoint": "http://evil.example/"},
+        {"token_endpoint": "http://192.0.2.1/"},
+        {"token_endpoint": 7},
+        {"token_endpoint": None},
+        {"authorization_endpoint": "file:///etc/passwd"},
+    ],
+)
+async def test_invalid_metadata_of_a_provider_is_refused(provider: Provider, changes: dict[str, Any]) -> None:
+    provider.metadata = changes
+    client = IdentityProvider(provider.url, "facade", "", "openid")
+    with pytest.raises(ProviderError):
+        await client.authorization_url("http://127.0.0.1/", state="s", nonce="n", verifier="v")
+    client.close()
