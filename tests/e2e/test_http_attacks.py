@@ -162,6 +162,21 @@ def test_a_malformed_request_gets_one_refusal_and_the_connection_is_closed(
     assert_nothing_changed(address)
 
 
+@pytest.mark.parametrize("target", [b"http://127.0.0.1/health/check", b"HTTP://127.0.0.1/health/check?a=b"])
+def test_a_target_with_the_same_host_is_served(address: str, target: bytes) -> None:
+    replies = send(address, b"GET " + target + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n" + CLOSE)
+    assert replies.statuses == [200]
+
+
+def test_pipelined_requests_are_answered_in_order(address: str) -> None:
+    head = b"GET /nothing HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    assert send(address, GET + b"\r\n" + head + GET + CLOSE).statuses == [200, 404, 200]
+
+
+def test_http_1_0_needs_no_host(address: str) -> None:
+    assert send(address, b"GET /v2/api.json HTTP/1.0\r\n\r\n").statuses == [200]
+
+
 def test_a_request_before_a_malformed_one_gets_its_own_response(address: str) -> None:
     replies = send(address, GET + b"\r\n" + b"GET / HTTP/1.1\r\nTransfer-Encoding : chunked\r\n\r\n" + HIDDEN)
     assert replies.statuses == [200]
