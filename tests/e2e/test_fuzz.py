@@ -8,7 +8,7 @@ from tests.fuzz import run
 from tests.fuzz.process import Recorder
 from tests.fuzz.target import TARGETS
 
-SECONDS = 4
+SECONDS = 3
 
 
 @pytest.mark.skipif(not run.is_available(), reason="Atheris has wheels for x86-64 only")

@@ -1,5 +1,5 @@
 """Headers that determine addresses and ranges: Host, Origin, Forwarded, X-Forwarded-*, Range, Cookie; paths of share
-links; UIDs; addresses of settings.
+links and of logins; UIDs; addresses of settings.
 
 The input is lines `name: value` in Latin-1, of which each is also used alone.
 """
@@ -8,7 +8,7 @@ import ipaddress
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
@@ -22,6 +22,10 @@ from facade.errors import Refusal
 from facade.request.addresses import parse_uid, root_of
 from facade.request.query import prefers_strict, require_utf8
 from facade.request.ranges import content_range, range_applies, range_of
+from facade.sessions.cookies import cookies_of
+from facade.sessions.login import local_path
+from facade.sessions.sealing import Sealer
+from facade.sessions.session import Sessions
 from facade.sharing.paths import WHOLE_TOKEN, SharePaths
 from tests.fuzz.target import require
 
@@ -29,6 +33,8 @@ _TRUSTED = "10.0.0.0/8"
 _APP = SimpleNamespace(state=SimpleNamespace(settings=Settings(trusted_proxies=_TRUSTED)))
 _HOSTS = Hosts(bound="127.0.0.1:8080", public_url="https://pacs.example/dicom", allowed=["*.dicom.example"])
 _ORIGINS = Origins(["loopback"])
+_SEALER = Sealer(["key", "older"])
+_SESSIONS = Sessions(_SEALER, idle_s=60, max_s=60)
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 _HEADS = [
@@ -47,6 +53,8 @@ _HEADS = [
     "origin: https://pacs.example\nhost: evil.pacs.example.",
     "/share/dcms_AAAA/v2/studies/1.2\nauthorization: Bearer x\ncookie: dicomstore-share=dcms_BBBB",
     "/shared/00112233445566778899aabbccddeeff/v1/studies\ncookie: a=b; __Secure-dicomstore-share=dcms_C; x=y",
+    "cookie: dicomstore-session=AAAA; dicomstore-session-1=BBBB; x=y\nx-forwarded-for: 192.0.2.7, 10.0.0.1",
+    "/viewer?StudyInstanceUIDs=1.2\n//evil.example/\n/\\evil.example",
     "/share/dcms_A/../v2/\n/share/dcms_A%2Fv2/studies",
 ]
 
@@ -73,6 +81,7 @@ def check(data: bytes) -> None:
         require(len(urls) == 1, "only a trusted proxy changes the address of the service")
     _check_range(_request(headers, "192.0.2.1"))
     _check_origin(dict(headers))
+    _check_cookies(headers)
     for line in lines[:8]:
         _check_text(line)
         _check_share_path(line, headers)
@@ -120,7 +129,23 @@ def _check_range(request: Request) -> None:
         found.for_core().SerializeToString()
 
 
+def _check_cookies(headers: list[tuple[bytes, bytes]]) -> None:
+    present = cookies_of({"type": "http", "headers": headers})
+    for is_https in (True, False):
+        require(_SESSIONS.of(present, is_https=is_https) is None, "only sealed cookies are sessions")
+    sealed = _SEALER.seal("session", b"content")
+    require(_SEALER.open("session", sealed) == b"content", "a sealed cookie can be opened")
+    for text in present.values():
+        require(_SEALER.open("session", text) is None, "only sealed cookies can be opened")
+        require(not text or _SEALER.open("session", sealed + text) is None, "changed cookies cannot be opened")
+    listed = [value.decode("latin-1") for name, value in headers if name == b"x-forwarded-for"]
+    require(_is_ip(proxies.client_of("10.0.0.9", listed, _TRUSTED)), "the client behind proxies has an address")
+
+
 def _check_text(text: str) -> None:
+    path = local_path(text)
+    require(urlsplit(urljoin("https://a.example/login", path)).netloc == "a.example", "a login returns to this service")
+    require(path.startswith("/") and path[1:2] not in ("/", "\\"), "a login returns to this service")
     try:
         uid = parse_uid(text, "StudyInstanceUID")
         require(0 < len(uid) <= 64 and set(uid) <= set("0123456789."), "a UID of a path has its characters")
