@@ -64,21 +64,17 @@ class AuthenticationState:
     async def is_on(self) -> bool:
         """Return whether authentication is on. Raises: Unavailable, as the index does."""
         if not self._is_final and self._clock() >= self._check_at:
-            self.was_on = self._is_final = await self._tokens_exist()
-            self._check_at = self._clock() + CHECK_SECONDS
-            if self.was_on:
-                await self._note()
+            check_at = self._clock() + CHECK_SECONDS
+            if await self._tokens_exist():
+                await self.token_created()
+            else:
+                self._check_at = check_at
         return self.was_on
 
     async def token_created(self) -> None:
-        """Turn authentication on, because this process has created a token."""
-        if self._is_final:
-            await self._note()
-        else:
-            self._check_at = float("-inf")
-            await self.is_on()
-
-    async def _note(self) -> None:
+        """Turn authentication on, unless the settings disable it: a token has been created."""
+        if not self._is_final:  # never set back, because the answer to an earlier question may come later
+            self.was_on = self._is_final = True
         try:
             await self._remember()
         except DicomStoreError as error:  # the next start does it

@@ -280,6 +280,21 @@ async def test_other_processes_learn_of_the_first_token_and_of_revocations_withi
     await database.close()
 
 
+async def test_an_answer_from_before_the_first_token_does_not_turn_authentication_off() -> None:
+    answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+    async def tokens_exist() -> bool:
+        return await answer
+
+    state = AuthenticationState(is_required=False, is_disabled=False, tokens_exist=tokens_exist, remember=unrecorded)
+    early = asyncio.create_task(state.is_on())
+    await asyncio.sleep(0)
+    await state.token_created()
+    answer.set_result(False)
+    assert await early
+    assert await state.is_on()
+
+
 async def test_a_cached_token_expires_to_the_second(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'index.db'}"
     migrate(url)
