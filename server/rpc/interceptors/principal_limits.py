@@ -5,6 +5,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 
+from server.model.call import ANONYMOUS
 from server.model.errors import Exhausted, Reason
 from server.rpc.interceptors.call_context import Context
 from server.rpc.interceptors.surround import Surround
@@ -44,7 +45,8 @@ class PrincipalLimits(Surround):
 
     A call above the rate is refused. One above the number of concurrent calls waits for the end of another one of the
     same principal, first come, first served; a client with many connections is slowed down and sees no errors. Watches
-    of the change feed, which are long-lived, do not count as concurrent.
+    of the change feed, which are long-lived, do not count as concurrent. Calls without credentials are not limited
+    here: they are short, and together they are not one client.
     """
 
     def __init__(self, max_calls: int, max_rate: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -147,7 +149,8 @@ class _Limited:
         self._client: str | None = None
 
     async def __aenter__(self) -> Context:
-        client = self._context.call.client if self._limits.has_limits else None
+        call = self._context.call
+        client = call.client if self._limits.has_limits and call.principal is not ANONYMOUS else None
         if client is not None:
             await self._limits.enter(client, counts=self._counts)
             if self._counts:
