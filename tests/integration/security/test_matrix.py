@@ -24,6 +24,7 @@ import pytest
 import pytest_asyncio
 from dicomstore.v1 import access_options_pb2, share_service_pb2, share_service_pb2_grpc
 from dicomstore.v1.access_options_pb2 import ACTION_ANONYMOUS, ACTION_AUTHENTICATED, ACTION_OF_OPERATION_TYPE
+from dicomstore.v1.resources_pb2 import Address as AddressMessage
 from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor
 from sqlalchemy import create_engine
@@ -190,6 +191,13 @@ async def credentials(channel: grpc.aio.Channel, data: Path, provider: IdentityP
         share_service_pb2.CreateShareLinkRequest(purpose=share_service_pb2.SHARE_PURPOSE_READ, scope=STUDY),
         metadata=admin,
     )
+    upload = await share_service_pb2_grpc.ShareServiceStub(channel).CreateShareLink(
+        share_service_pb2.CreateShareLinkRequest(
+            purpose=share_service_pb2.SHARE_PURPOSE_UPLOAD, scope=AddressMessage(partition=WARD)
+        ),
+        metadata=admin,
+    )
+    of_partition = (Grant(frozenset({Action.WRITE}), parse_address(WARD)),)
     of_study = (Grant(frozenset({Action.READ}), parse_address(WARD, "1.2")),)
     forged = f"{link.token[:-3]}AAA"
     return [
@@ -214,6 +222,7 @@ async def credentials(channel: grpc.aio.Channel, data: Path, provider: IdentityP
         await column("a reader of this partition", "globalReader", partitions=[WARD]),
         await column("an administrator of another partition", "globalAdmin", partitions=[OTHER]),
         Column("a share link", f"Bearer {link.token}", of_study),
+        Column("an upload link", f"Bearer {upload.token}", of_partition),
         Column("a share link in the path", f"Bearer {link.token}", of_study, f"/share/{link.token}"),
         Column("a forged share link in the path", f"Bearer {forged}", None, f"/share/{forged}"),
     ]
