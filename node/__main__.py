@@ -23,6 +23,7 @@ import uvloop
 from pydantic import ValidationError
 
 from common.addresses import InsecureOption, accept_insecure
+from common.file_modes import restrict_new_files
 from common.key_file import key_in
 from common.settings import SecretText
 from common.tls import TlsError
@@ -144,6 +145,7 @@ async def _serve(core_settings: CoreSettings, facade_settings: FacadeSettings, l
 
 def main() -> None:
     """Entry point of `dicomstore-node`."""
+    restrict_new_files()
     app(prog_name="dicomstore-node")
 
 

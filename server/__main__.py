@@ -19,6 +19,7 @@ import uvloop
 from pydantic import ValidationError
 
 from common.addresses import InsecureOption, accept_insecure
+from common.file_modes import restrict_new_files
 from server import opening
 from server.config import Settings
 from server.memory import tune_malloc
@@ -241,6 +242,7 @@ def _log_to_stderr(level: str) -> None:
 
 def main() -> None:
     """Entry point of `dicomstore-server`."""
+    restrict_new_files()
     # glibc keeps freed buffers of megabytes, which avoids page faults for new ones; measured in docs/performance.md.
     tune_malloc(mmap_threshold_bytes=32 << 20, trim_threshold_bytes=64 << 20, arenas=2)
     app(prog_name="dicomstore-server")

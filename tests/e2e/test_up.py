@@ -317,6 +317,13 @@ async def test_an_external_database_is_migrated_only_by_migrate(tmp_path: Path) 
         assert (await archive.run("search"))[0] == 0
 
 
+async def test_other_users_of_the_machine_can_access_no_file_of_the_archive(tmp_path: Path) -> None:
+    async with up(tmp_path) as archive:
+        assert (await archive.run("operations"))[0] == 0
+    accessible = [path for path in (tmp_path / "data").rglob("*") if path.stat().st_mode & 0o007]
+    assert accessible == []
+
+
 async def test_the_core_alone_runs_in_place_of_the_command_and_stops_on_sigterm(tmp_path: Path) -> None:
     process = await started(tmp_path, "server", "--migrate", "--grpc", "127.0.0.1:0")
     assert process.stderr is not None
