@@ -5,22 +5,20 @@ for the head of a request, for the framing of a body, and for the rest of a body
 for a client that reads nothing. The timeout for bodies is applied by their readers (`idle_seconds`).
 
 The parser, llhttp, is strict: it refuses requests whose end different programs could find at different places (RFC 9112
-sections 6 and 11). What it leaves to its users is checked here: version, transfer coding, Host, and the request target.
+sections 6 and 11). `refusals` checks what it leaves to its users: version, transfer coding, Host, and request target.
 """
 
 import asyncio
-import re
 from typing import Any, NoReturn
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from facade import proxies
 from facade.errors import RETRY_AFTER_S
 from facade.serving.admission import ClientConnections
 from facade.serving.client_certificate import CERTIFICATE_NAMES, certificate_names
 from facade.serving.exchange import BUFFERS, Exchange
-from facade.serving.refusals import refusal
+from facade.serving.refusals import fault_of, refusal
 
 HEAD_SECONDS = 30.0
 """Time limit of request heads: the first from the start of the connection, others from their first byte. It is also the
@@ -30,7 +28,8 @@ MAX_HEAD_BYTES = 64 * 1024
 """Size limit of a request line and headers, and of the framing between two bytes of a body: chunk extensions and
 trailers."""
 
-_VERSIONS = ("1.1", "1.0")
+MAX_WAITING_REQUESTS = 32
+"""Requests that a client may send before an earlier one is answered (pipelining); the connection ends with the last."""
 
 
 class _Parser(httptools.HttpRequestParser):
@@ -73,6 +72,7 @@ class Connection(HttpToolsProtocol):
         self._parsed_bytes = 0  # of its target and headers
         self._framing_bytes = 0  # of a body, since its last byte
         self._refusal: tuple[int, str] | None = None
+        self._is_ending = False  # what follows the requests received so far is ignored
         self._head_due: asyncio.TimerHandle | None = None
         self._rest_due: asyncio.TimerHandle | None = None
         self._read_due: asyncio.TimerHandle | None = None
@@ -101,6 +101,8 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse bytes of a head or a body, and check the limits of the head and of the framing."""
+        if self._is_ending:
+            return
         if self._head_due is None and not self._in_body:
             self._expect_head()
         self._framing_bytes += len(data)
@@ -126,6 +128,7 @@ class Connection(HttpToolsProtocol):
         if cycle is not None and not cycle.response_complete:
             if not self._in_body:
                 cycle.keep_alive = False  # the connection is closed after its response
+                self._is_ending = True
                 self._end_head()
                 return
             if cycle.response_started or self.pipeline:
@@ -172,7 +175,10 @@ class Connection(HttpToolsProtocol):
         """Handle the end of a request head."""
         if self.offers_upgrade:
             return
-        self._check_head()
+        if fault := fault_of(self.url, self.parser.get_http_version(), self.headers):
+            self._refuse(*fault)
+        if len(self.pipeline) >= MAX_WAITING_REQUESTS:
+            self._refuse(400, "Too many requests wait for a response.")
         self._end_head()
         self._in_body = True
         self._framing_bytes = 0
@@ -224,38 +230,6 @@ class Connection(HttpToolsProtocol):
             await self._application(scope, exchange.receive, exchange.send)
         finally:
             exchange.flush_head()
-
-    def _check_head(self) -> None:
-        """Refuse a head that is ambiguous or invalid (RFC 9112 sections 3.2, 6.1 and 7)."""
-        version = self.parser.get_http_version()
-        if version not in _VERSIONS:
-            self._refuse(505, "Only HTTP/1.1 and HTTP/1.0 are supported.")
-        hosts = []
-        for name, value in self.headers:
-            if name == b"host":
-                hosts.append(value)
-            elif name == b"transfer-encoding":
-                if version == "1.0":
-                    self._refuse(400, "HTTP/1.0 has no transfer coding.")
-                if value.strip().lower() != b"chunked":
-                    self._refuse(501, "The only supported transfer coding is chunked.")
-        if len(hosts) > 1 or (not hosts and version == "1.1"):
-            self._refuse(400, "The request must have one Host header.")
-        if hosts and not proxies.is_host(hosts[0].decode("latin-1")):
-            self._refuse(400, "The Host header is invalid.")
-        if not self.url.startswith(b"/") or b"#" in self.url:
-            self._check_target(hosts)
-
-    def _check_target(self, hosts: list[bytes]) -> None:
-        """Refuse an unusual request target, unless it is a URL with the same host as the Host header, or "*"."""
-        if self.url == b"*":
-            return
-        scheme, _, rest = self.url.partition(b"://")
-        if scheme.lower() not in (b"http", b"https") or b"#" in rest:
-            self._refuse(400, "The request target is invalid.")
-        authority = re.split(rb"[/?]", rest, maxsplit=1)[0]
-        if [authority.lower()] != [host.lower() for host in hosts]:
-            self._refuse(400, "The request target does not agree with the Host header.")
 
     def _refuse(self, status: int, text: str) -> NoReturn:
         """Refuse the request from within a callback of the parser, which ends with an error."""

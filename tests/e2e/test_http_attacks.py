@@ -173,6 +173,13 @@ def test_pipelined_requests_are_answered_in_order(address: str) -> None:
     assert send(address, GET + b"\r\n" + head + GET + CLOSE).statuses == [200, 404, 200]
 
 
+def test_the_number_of_pipelined_requests_is_limited(address: str) -> None:
+    """Each takes memory while it waits, and a client can send thousands in one piece."""
+    statuses = send(address, (GET + b"\r\n") * 5000).statuses
+    assert set(statuses) == {200}
+    assert 1 <= len(statuses) <= 34
+
+
 def test_http_1_0_needs_no_host(address: str) -> None:
     assert send(address, b"GET /v2/api.json HTTP/1.0\r\n\r\n").statuses == [200]
 
