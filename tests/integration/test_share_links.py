@@ -156,6 +156,16 @@ async def test_counts_do_not_reveal_what_is_not_shared(
     assert counts == ({"1.1.1": 2, "1.1.2": 1} if scope == STUDY else {"1.1.1": min(instance_count, 2)})
 
 
+@pytest.mark.parametrize("scope", [SERIES, INSTANCE])
+@pytest.mark.parametrize("level", list(UID_TAGS))
+async def test_conditions_do_not_reveal_what_is_not_shared(links: Links, scope: Address, level: Any) -> None:
+    token = (await links.create(scope)).token
+    for modality, is_found in (("CT", True), ("SR", False), ("C?", True), ("", True)):
+        terms = [{"attribute": "ModalitiesInStudy", "values": [modality]}]
+        found = await links.search(token, level, terms=terms, total_count=True)
+        assert bool(found) == is_found, modality
+
+
 async def test_a_token_reads_only_what_is_shared(links: Links) -> None:
     token = (await links.create(SERIES)).token
     stub = links.core.retrieve_stub
@@ -261,6 +271,7 @@ async def test_a_link_expires_after_seven_days_unless_requested_otherwise(links:
         ({"scope": STUDY, "lifetime": Duration(seconds=31 * 86400)}, "INVALID_FIELD"),
         ({"scope": STUDY, "lifetime": Duration()}, "INVALID_FIELD"),
         ({"scope": STUDY, "label": "x" * 201}, "INVALID_FIELD"),
+        ({"scope": STUDY, "label": "\x1b[2J"}, "INVALID_FIELD"),
     ],
 )
 async def test_an_invalid_link_is_not_created(links: Links, fields: dict[str, Any], expected: str) -> None:

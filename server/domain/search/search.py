@@ -11,7 +11,7 @@ from server.domain.access import Access
 from server.domain.limits import MAX_TAGS
 from server.domain.search import page_token
 from server.domain.search.answer import MatchComposer, Selection
-from server.domain.search.narrowing import counted_in, is_part, of_whole_match
+from server.domain.search.narrowing import counted_in, is_part, of_own_series, of_whole_match
 from server.domain.search.request import (
     SearchRequest,
     levels_of,
@@ -80,7 +80,8 @@ class Search:
         query, selection = replace(wanted.query, scope=permitted), wanted.selection
         if is_part(permitted, query.level):
             query, selection = of_whole_match(query, selection)
-        found = await self._find(query, selection)
+        matching = await of_own_series(self._index, query) if permitted.series else query
+        found = await self._find(matching, selection) if matching else []
         page = found[: wanted.page_size]
         has_more = len(found) > len(page)
         call.audit.items = len(page)
@@ -89,8 +90,8 @@ class Search:
             matches=tuple([match for _, match in page]),
             next_page_token=page_token.make(page[-1][0], wanted.identity) if has_more else "",
             ignored_attributes=wanted.ignored,
-            erroneous_attributes=await self._erroneous(tags, request.scope),
-            total_count=await self._index.count(query) if is_counted else None,
+            erroneous_attributes=await self._erroneous(tags, permitted) if permitted == request.scope else (),
+            total_count=(await self._index.count(matching) if matching else 0) if is_counted else None,
         )
 
     async def _tags_in(self, request: SearchRequest) -> dict[str, Tag]:

@@ -116,8 +116,8 @@ class ShareLinks:
         """
         scope = await self._access.permit(call, Action.ADMINISTER, scope)
         lifetime = self._checked_lifetime(lifetime)
-        if len(label) > MAX_LABEL_LENGTH:
-            raise _invalid_field("label", f"A label has at most {MAX_LABEL_LENGTH} characters.")
+        if len(label) > MAX_LABEL_LENGTH or not label.isprintable():
+            raise _invalid_field("label", f"A label has at most {MAX_LABEL_LENGTH} printable characters.")
         if purpose is SharePurpose.UPLOAD and scope.study is not None:
             raise _invalid_field("scope", "An upload link is for a whole partition.")
         if purpose is SharePurpose.READ:
