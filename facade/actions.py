@@ -11,7 +11,7 @@ from google.protobuf import descriptor_pool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from facade.channel import Core
+from facade.channel import Core, Metadata
 from facade.endpoints import (
     bulk_data,
     change_feed,
@@ -29,8 +29,8 @@ from facade.endpoints import (
     wado,
     wado_uri,
 )
-from facade.errors import CoreFailure
-from facade.serving.observe import identity_metadata
+from facade.errors import CoreFailure, Refusal
+from facade.serving.observe import call_metadata, identity_metadata
 from facade.sessions import login
 from facade.sharing import links, redeem
 
@@ -114,7 +114,15 @@ async def require_permission(request: Request, endpoint: Endpoint) -> None:
     core: Core = request.app.state.core
     asked = CheckAccessRequest(action=action)
     try:
-        await core.call(core.access.CheckAccess, asked, identity_metadata(request), seconds=_CHECK_SECONDS)
+        await core.call(core.access.CheckAccess, asked, _metadata(request), seconds=_CHECK_SECONDS)
     except CoreFailure as failure:
         if failure.code in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
             raise
+
+
+def _metadata(request: Request) -> Metadata:
+    """Return the metadata of the call; without facts for the audit trail if these are what was refused."""
+    try:
+        return call_metadata(request)
+    except Refusal:
+        return identity_metadata(request)

@@ -159,3 +159,11 @@ async def test_a_share_link_does_not_tell_which_other_studies_exist(tmp_path: Pa
             assert there == await answered(web, method, missing, ANY_READ | dict(link)), existing
             assert there[0] in (403, 404), existing
         assert not [each for each in statements if any(f"'{other}" in each for other in others)]
+
+
+async def test_too_many_headers_for_the_audit_trail_do_not_hide_a_missing_credential(tmp_path: Path) -> None:
+    many = {f"X-MS-AZUREDICOM-AUDIT-{number}": "x" for number in range(20)}
+    async with a_core(tmp_path, auth_required=True) as core, serving(core.address) as web:
+        assert (await web.get("/v2/studies", headers=many)).status_code == 401
+        admin = dict(bearer(operator_token(tmp_path)))
+        assert (await web.get("/v2/studies", headers=many | admin)).status_code == 400
