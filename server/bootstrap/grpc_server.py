@@ -18,7 +18,7 @@ from server.rpc.interceptors.call_context import CallContext
 from server.rpc.interceptors.error_translation import ErrorTranslation
 from server.rpc.interceptors.peer_certificates import PeerCertificates
 from server.rpc.interceptors.principal_limits import PrincipalLimits
-from server.rpc.interceptors.surround import Surround
+from server.rpc.interceptors.surround import Chain, Surround
 
 _OPTIONS = (
     # A peer that disappeared without notice is detected within 80 s, and its calls end.
@@ -73,15 +73,19 @@ def options(settings: Settings) -> list[tuple[str, int]]:
 def interceptors(
     settings: Settings, authenticator: Authenticator, recorder: AuditRecorder | None
 ) -> Sequence[Surround]:
-    """Return the interceptors of every call, the outermost first. Without a recorder, calls are not audited."""
+    """Return the interceptors of every call. Without a recorder, calls are not audited."""
     return [
-        CallContext(),
-        ErrorTranslation(),
-        AccessLog(),
-        *([Auditing(recorder, _facades(settings))] if recorder else []),
-        Authentication(authenticator),
-        PrincipalLimits(settings.max_calls_per_principal, settings.max_call_rate_per_principal),
-        Admission(settings.max_calls, settings.max_watches),
+        Chain(
+            [
+                CallContext(),
+                ErrorTranslation(),
+                AccessLog(),
+                *([Auditing(recorder, _facades(settings))] if recorder else []),
+                Authentication(authenticator),
+                PrincipalLimits(settings.max_calls_per_principal, settings.max_call_rate_per_principal),
+                Admission(settings.max_calls, settings.max_watches),
+            ]
+        )
     ]
 
 

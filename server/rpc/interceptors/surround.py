@@ -1,7 +1,7 @@
 """Base class of the interceptors: wraps the handlers of the contract in a context manager."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any
 
@@ -69,3 +69,58 @@ class Surround(grpc.aio.ServerInterceptor, ABC):  # type: ignore[type-arg] # not
                     yield response
 
         return call
+
+
+class Chain(Surround):
+    """Several interceptors as one: each message of a stream passes one generator instead of one for each interceptor.
+
+    Args:
+        surrounds: the outermost first. Their context managers must not suppress exceptions.
+    """
+
+    def __init__(self, surrounds: Sequence[Surround]) -> None:
+        super().__init__()
+        self._surrounds = tuple(surrounds)
+
+    def around(self, method: str, context: Any) -> "_Chained":
+        """See `Surround`."""
+        return _Chained(self._surrounds, method, context)
+
+
+class _Chained:
+    __slots__ = ("_context", "_entered", "_method", "_surrounds")
+
+    def __init__(self, surrounds: Sequence[Surround], method: str, context: Any) -> None:
+        self._surrounds = surrounds
+        self._method = method
+        self._context = context
+        self._entered: list[AbstractAsyncContextManager[Any]] = []
+
+    async def __aenter__(self) -> Any:
+        context = self._context
+        try:
+            for surround in self._surrounds:
+                manager = surround.around(self._method, context)
+                context = await manager.__aenter__()
+                self._entered.append(manager)
+        except BaseException as error:
+            await self._leave(error)
+            raise
+        return context
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        await self._leave(error)
+
+    async def _leave(self, error: BaseException | None) -> None:
+        """Leave the entered context managers; raise the last error that one of them raises, if any."""
+        current = error
+        for manager in reversed(self._entered):
+            try:
+                if current is None:
+                    await manager.__aexit__(None, None, None)
+                else:
+                    await manager.__aexit__(type(current), current, current.__traceback__)
+            except BaseException as raised:  # noqa: BLE001 - the next one handles it, and the last one is raised
+                current = raised
+        if current is not None and current is not error:
+            raise current
