@@ -26,6 +26,10 @@ class AuditLog(Protocol):
         """Wait until fewer records are pending."""
         ...
 
+    def expedite(self) -> None:
+        """Write the pending records now, because somebody is about to wait for one of them."""
+        ...
+
     def append(self, record: bytes, *, may_use_reserve: bool = False) -> None:
         """Append a record; it is durable shortly after. Records that cannot be written are counted in a later one."""
         ...
@@ -35,7 +39,7 @@ class AuditLog(Protocol):
 
         Args:
             may_use_reserve: on a full disk, use the reserve.
-            soon: it may wait for two milliseconds for others that can be written with it.
+            soon: it may wait for others that can be written with it, at most until `expedite`.
 
         Raises, when awaited:
             Exhausted: STORAGE_FULL.

@@ -188,9 +188,14 @@ class RecordedCall(CallAudit):
         """See the base class. The records of a delete may use the reserve of the disk, because it frees space."""
         self._action = action.value
         record = _encoded(self._values("executing", call))
-        # An upload has to send its data first; until then, others may join the write.
+        # An upload has to send its data first. Until then, the record may be written with those of other calls.
         soon = action is Action.WRITE
         self._begun = self._log.append_durably(record, may_use_reserve=action is Action.DELETE, soon=soon)
+
+    def expedite(self) -> None:
+        """See the base class."""
+        if self._begun is not None and not asyncio.ensure_future(self._begun).done():
+            self._log.expedite()
 
     async def begun(self) -> None:
         """See the base class."""
@@ -199,6 +204,7 @@ class RecordedCall(CallAudit):
             if future.done():
                 future.result()
             else:
+                self._log.expedite()
                 await asyncio.shield(future)  # the instances of an upload wait for the same one
 
     async def stored(self, call: Call, items: Sequence[StoredItem]) -> None:

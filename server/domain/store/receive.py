@@ -320,6 +320,7 @@ class Receiver:
 
     async def _commit(self, description: Description, order: CommitOrder) -> StoreResult:
         assert self._writer is not None, "an empty instance is unreadable"
+        self._target.audit.expedite()  # it is written while the blob is
         instance = new_instance(
             description,
             partition=self._target.partition,

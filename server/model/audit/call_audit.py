@@ -55,6 +55,9 @@ class CallAudit:
     def begin(self, call: "Call", action: Action) -> None:
         """Record that the call is about to change something; `begun` waits until the record is durable."""
 
+    def expedite(self) -> None:
+        """Write the record of `begin` now, if it is not durable yet: the caller is about to wait for it."""
+
     async def begun(self) -> None:
         """Wait until the record of `begin` is durable. Await it before any effect.
 

@@ -20,7 +20,7 @@ from server.adapters.blobs.audit_trail.log_writer import BrokenLogError, LogWrit
 from server.model.errors import DicomStoreError, Exhausted, Reason, Unavailable
 
 _FLUSH_SECONDS = 0.2
-_SOON_SECONDS = 0.002
+_SOON_SECONDS = 0.05
 _CHECKPOINT_SECONDS = 10.0
 _UPKEEP_SECONDS = 3600.0
 _MAX_BATCH = 2000
@@ -84,7 +84,7 @@ class GroupCommit:
         """Append a record; the future has a result when it is durable.
 
         Args:
-            soon: wait for a moment for others that can be written with it; see `expedite`.
+            soon: wait for others that can be written with it, at most until `expedite`.
 
         Raises, when awaited:
             Exhausted: STORAGE_FULL.
@@ -96,6 +96,11 @@ class GroupCommit:
         now = time.monotonic()
         self._write_at(now + _SOON_SECONDS if soon else now)
         return future
+
+    def expedite(self) -> None:
+        """Write the pending records now."""
+        if self._pending:
+            self._write_at(time.monotonic())
 
     def append_from_thread(self, data: bytes) -> None:
         """Append a record from any thread."""

@@ -126,6 +126,7 @@ class FileAuditLog:
     def __init__(self, commit: GroupCommit) -> None:
         self._commit = commit
         self.room = commit.room
+        self.expedite = commit.expedite
 
     @property
     def failure(self) -> DicomStoreError | None:
