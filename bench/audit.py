@@ -3,10 +3,17 @@
 Both archives run at the same time; each workload is measured on one and the other in turn, in pairs, so that the load
 of the machine affects both alike. The table has the lowest CPU time of all rounds, because other load on the machine
 only adds to it, and the ratio of the medians for comparison.
+
+`python -m bench.audit --record` measures the CPU time of the records of one read, in this process: recording, digest,
+and writing.
 """
 
+import asyncio
 import statistics
+import tempfile
+import time
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,6 +23,11 @@ from bench.archive import Archive, running_archive
 from bench.figures import Row
 from bench.sets import Sets, store
 from bench.workloads import WORKLOADS, Workload
+from server.adapters.blobs.audit_trail.trail import FileAuditTrail
+from server.domain.audit.recorder import AuditRecorder, Source
+from server.model.audit.trail import AuditTrailSettings
+from server.model.call import EVERYBODY, Call
+from server.model.ids import parse_address
 
 _OFF = {"DICOMSTORE_AUDIT": "false"}
 
@@ -26,8 +38,12 @@ def main(
     rounds: Annotated[int, typer.Option(help="Number of pairs.")] = 6,
     scale: Annotated[float, typer.Option(help="Size of the data; 1 is 7,005 instances.")] = 0.1,
     workers: Annotated[int | None, typer.Option(help="Number of serving processes, if not the default.")] = None,
+    record: Annotated[bool, typer.Option("--record", help="Measure only the records of one read.")] = False,
 ) -> None:
     """Print a line for each workload."""
+    if record:
+        typer.echo(f"{asyncio.run(_record_microseconds()):.1f} µs of CPU time for a read")
+        return
     size = Sets(scale)
     chosen = [one for one in WORKLOADS if not names or one.name in names]
     with ExitStack() as stack:
@@ -54,6 +70,26 @@ def _measured(
             if number:  # the first one fills caches
                 found[index].append(float(row["cpu_ms_per_unit"]))
     return found
+
+
+async def _record_microseconds(reads: int = 50_000) -> float:
+    uid = "1.3.6.1.4.1.5962.1.1.1.1.1.20040119072730.12322"
+    address = parse_address("ward", f"{uid}.1", f"{uid}.2", f"{uid}.3")
+    uri = f"http://127.0.0.1:8080/v2/studies/{uid}.1/series/{uid}.2/instances/{uid}.3/frames/1"
+    with tempfile.TemporaryDirectory() as folder:
+        settings = AuditTrailSettings(Path(folder, "key.pem"))
+        began = time.process_time()
+        async with FileAuditTrail(Path(folder)).open(settings) as log:
+            recorder = AuditRecorder(log)
+            for number in range(reads):
+                source = Source("inproc", "127.0.0.1", "GET", uri)
+                audit = recorder.call("RetrieveService/RetrieveFrames", "read", source)
+                call = Call("0123456789abcdef0123456789abcdef", EVERYBODY, None, audit)
+                audit.accesses(call, address)
+                await audit.complete(call, "OK", "")
+                if number % 100 == 0:
+                    await asyncio.sleep(0)
+        return (time.process_time() - began) / reads * 1e6
 
 
 if __name__ == "__main__":
