@@ -263,20 +263,32 @@ async def test_the_index_decides_a_delete_without_an_end_in_the_journal(stored: 
         await stored.check(core, deleted)
 
 
-@pytest.mark.parametrize("steps", [0, 1])
-@pytest.mark.parametrize("is_older", [False, True])
+@pytest.mark.parametrize("steps", [0, 2])
+@pytest.mark.parametrize("kind", ["lost", "older", pytest.param("PostgreSQL", marks=pytest.mark.postgres)])
 async def test_an_index_lost_during_a_large_delete_is_rebuilt_without_its_instances(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int, is_older: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, steps: int, kind: str
 ) -> None:
     """One of the five instances is stored again before the index is lost."""
     monkeypatch.setattr(deleting, "FEW", 2)
     monkeypatch.setattr(deleting, "AT_ONCE", 2)
-    settings = settings_for(tmp_path / "data")
+    data, url = tmp_path / "data", ""
+
+    def new_index() -> None:
+        nonlocal url
+        if kind == "PostgreSQL":
+            databases = request.getfixturevalue("postgres_databases")
+            url = databases.url(databases.create())
+        elif (data / "index.db").exists():
+            remove_index(data)
+
+    new_index()
     study, series = new_uid(), new_uid()
     bodies = [part10(StudyInstanceUID=study, SeriesInstanceUID=series) for _ in range(5)]
-    async with a_core(settings.data) as core:
+    async with a_core(data, database=url) as core:
         [*_, other] = [result for body in (*bodies, part10()) for result in await core.stored(body)]
-    shutil.copy(settings.data / "index.db", tmp_path / "older.db")
+    if kind == "older":
+        shutil.copy(data / "index.db", tmp_path / "older.db")
+    settings = settings_for(data, database=url)
     prepared = prepare(settings)
     storage = prepared.storage
     progress = Progress(prepared.mark, storage.marks.record, prepared.read_only.restrict, storage.journal)
@@ -304,17 +316,17 @@ async def test_an_index_lost_during_a_large_delete_is_rebuilt_without_its_instan
         await blobs.settle([locator])
     await database.close()
     storage.close()
-    remove_index(settings.data)
-    if is_older:
-        shutil.copy(tmp_path / "older.db", settings.data / "index.db")
-    done = await recover(settings)
-    assert (done.added, done.deleted, done.retired) == ((1, 5, 0) if is_older else (2, 0, 5))
-    async with a_core(settings.data) as core:
+    new_index()
+    if kind == "older":
+        shutil.copy(tmp_path / "older.db", data / "index.db")
+    done = await recover(settings_for(data, database=url))
+    assert (done.added, done.deleted, done.retired) == ((1, 5, 0) if kind == "older" else (2, 0, 5))
+    async with a_core(data, database=url) as core:
         assert [body for _, body in await core.retrieve(Ref(study_instance_uid=study))] == [bodies[4]]
         assert len(await core.retrieve(ref_of(other))) == 1
         await core.stored(*bodies[:4])  # after the recovery the deletion has no effect
-    remove_index(settings.data)
-    assert (await recover(settings)).added == 6
+    new_index()
+    assert (await recover(settings_for(data, database=url))).added == 6
 
 
 async def test_blobs_unknown_to_a_complete_index_are_recovered_only_on_request(stored: Stored) -> None:
