@@ -13,9 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from crc32c import crc32c as crc32c_of
-
-from server.adapters.blobs.checksums import BLOCK_BYTES, Checksums
+from server.adapters.blobs.checksums import BLOCK_BYTES, Checksums, crc32c_of
 from server.model.errors import DataLoss, Reason
 from server.model.ids import PartitionName
 from server.model.receipt import Receipt
