@@ -50,6 +50,9 @@ _INSTANCE = "/studies/{study}/series/{series}/instances/{instance}"
 
 # Below /v1 and /v2, and below /v1/partitions/{partition} and /v2/partitions/{partition}.
 DICOM = (
+    Row("/studies", {"GET": qido.all_studies, "POST": stow.store}),
+    Row("/series", {"GET": qido.all_series}),
+    Row("/instances", {"GET": qido.all_instances}),
     Row(_INSTANCE + "/frames/{frames:frames}", {"GET": wado.frames}),
     Row(_INSTANCE + "/frames/{frames:frames}/rendered", {"GET": rendered.rendered_frames}),
     Row(_INSTANCE + "/frames/{frames:frames}/thumbnail", {"GET": rendered.thumbnail}),
@@ -82,9 +85,6 @@ DICOM = (
     Row(_STUDY, {"GET": wado.instances, "POST": stow.store, "DELETE": delete.delete}),
     Row("/$share-upload", {"POST": links.share_for_upload}),
     Row("/wado", {"GET": wado_uri.retrieve}),
-    Row("/studies", {"GET": qido.all_studies, "POST": stow.store}),
-    Row("/series", {"GET": qido.all_series}),
-    Row("/instances", {"GET": qido.all_instances}),
 )
 
 # Below /v1 and /v2 only, because these resources do not belong to a partition.

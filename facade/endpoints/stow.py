@@ -229,7 +229,10 @@ async def _exchange(
     finally:
         idle_timeout.close()
         call.cancel()  # no effect on a call that has ended
-        await asyncio.gather(reader, return_exceptions=True)
+        if not reader.done():
+            await asyncio.gather(reader, return_exceptions=True)
+        elif not reader.cancelled():
+            reader.exception()  # marks it as retrieved: another one is raised
     return [outcomes.get(item) or _unanswered(item) for item in range(1, items + 1)]
 
 

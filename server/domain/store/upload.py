@@ -134,8 +134,9 @@ class Upload:
                     self._unread.release()
             await self._reading
         finally:
-            self._reading.cancel()
-            await asyncio.wait([self._reading])
+            if not self._reading.done():
+                self._reading.cancel()
+                await asyncio.wait([self._reading])
 
     def _stop_reading(self) -> None:
         assert self._reading is not None
