@@ -340,6 +340,7 @@ class Scanner(Walk):
         path = "/".join([*data_set.steps(), f"{tag:08X}"])
         # Its entry counts against the limit, too: nested deeply, an element of a few bytes has a path of a thousand.
         self._budget_end -= _BULK_COST + _COPIES_OF_PATH * len(path)
+        self._check_budget(0)
         self.bulk[path] = BulkElement(path, vr, offset, length)
         return f'{head},"BulkDataURI":"bulkdata:{path}"}}'
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydicom.data import get_testdata_file
 
 from server.dicom.ingest.describe import MAX_FINDINGS
-from server.dicom.ingest.reader import Description
+from server.dicom.ingest.reader import Description, InstanceReader
 from server.model.errors import DicomStoreError, Reason
 from tests import data
 from tests.data import DEFLATED, EXPLICIT_LITTLE, IMPLICIT_LITTLE, JPEG_BASELINE, element, part10, part10_of, sequence
@@ -247,6 +247,10 @@ def test_entries_of_bulk_data_count_as_header() -> None:
     assert len(file) < 16_000
     assert _outcomes(file, max_header_bytes=1 << 20) == [Reason.HEADER_TOO_LARGE] * 5
     assert len(read(file, max_header_bytes=1 << 22).bulk) == 1000
+    reader = InstanceReader(LENIENT, 1 << 20)
+    with pytest.raises(DicomStoreError):
+        reader.feed(file)
+    assert reader.header_bytes < (1 << 20) + 4096  # also within one chunk
 
 
 def test_faults_in_items_take_bounded_memory() -> None:
