@@ -49,7 +49,8 @@ def main(name: str, seconds: str, corpus: str, findings: str, seed: str) -> None
         "max_total_time": seconds,
         "max_len": str(MAX_BYTES),
         "len_control": "20",  # grow inputs soon
-        "timeout": "20",
+        "timeout": "60",  # of wall time, for loops without end; `Target` checks the CPU time
+        "report_slow_units": "600",
         "rss_limit_mb": "1024",
         "seed": seed,
         "artifact_prefix": findings,
