@@ -240,3 +240,35 @@ async def test_over_https_the_cookie_is_secure_and_below_the_path_of_the_proxy(v
     assert cookie.endswith("; Secure")
     assert opened.headers["location"].startswith("https://127.0.0.1/dicom/viewer/share-")
     assert opened.headers["location"].endswith(f"?StudyInstanceUIDs={STUDY}&SeriesInstanceUIDs=1.1.1")
+
+
+async def test_a_path_that_only_resembles_that_of_a_link_gives_no_access(web: httpx.AsyncClient) -> None:
+    link = await created(web)
+    token = link["url"].rpartition("/")[2]
+    escaped = token.replace("_", "%5F")
+    for path in (
+        f"/share/{escaped}/v2/studies",
+        f"//share/{token}/v2/studies",
+        f"/share//{token}/v2/studies",
+        f"/share/{token}//v2/studies",
+        f"/share/{token}/v2%2Fstudies",
+        f"/share/{token}/v22/studies",
+        f"/share/{token}/share/{token}/v2/studies",
+        f"/shared/{link['id']}/share/{token}/v2/studies",
+        f"/SHARE/{token}/v2/studies",
+        f"/share/{token}/health/check",
+        f"/share/{token}/login",
+    ):
+        url = web.base_url.copy_with(raw_path=path.encode())
+        answer = await web.send(web.build_request("GET", url, headers=JSON))
+        assert answer.status_code in (400, 401, 404), path
+        assert token not in answer.text, path
+
+
+async def test_a_cookie_of_another_link_gives_access_to_that_link_only(viewer: httpx.AsyncClient) -> None:
+    first, second = [await created(viewer, f"/v2/partitions/ward/studies/{study}/$share") for study in (STUDY, OTHER)]
+    cookie = {"Cookie": cookie_of(await viewer.get(first["url"], headers=PAGE))}
+    viewer.cookies.clear()
+    base = f"/shared/{second['id']}/v2/partitions/ward/studies"
+    assert (await viewer.get(f"{base}/{OTHER}/metadata", headers=cookie)).status_code == 404
+    assert (await viewer.get("/v2/partitions/ward/changefeed", headers=cookie)).status_code == 404
