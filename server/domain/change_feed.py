@@ -74,7 +74,9 @@ class ChangeFeed:
     async def watch(
         self, call: Call, after_sequence: int, *, metadata: bool, checkpoint_seconds: float
     ) -> AsyncIterator[tuple[Sequence[Change], int]]:
-        """Yield new entries with the last sequence sent; a checkpoint after `checkpoint_seconds` without entries.
+        """Yield new entries with the last sequence sent; a first checkpoint at once, later ones when idle.
+
+        An idle watch has a checkpoint after each `checkpoint_seconds`.
 
         With access to some partitions, these are the entries of those, and checkpoints do not advance for others: the
         archive does not reveal how much is stored elsewhere, and the index finds the next entry at the same cost.
@@ -114,7 +116,7 @@ class ChangeFeed:
         self, window: ChangeWindow, checkpoint_seconds: float
     ) -> AsyncIterator[tuple[Sequence[Change], int]]:
         clock = asyncio.get_running_loop().time
-        due = clock() + checkpoint_seconds
+        due = clock()  # the first message is sent at once
         while not self._closing:
             changed = self._changed  # taken before the query, so that no notification is missed
             entries = await self._changes.list(window)

@@ -87,7 +87,8 @@ class ChangeFeedServiceServicer:
     def WatchChanges(self, request, context):
         """Sends all entries after a sequence, then new ones as they are committed, until the client cancels.
 
-        Every message has a checkpoint; on an idle stream, messages without entries are sent at `checkpoint_interval`.
+        Every message has a checkpoint. The first message is sent at once; on an idle stream, messages without entries are
+        sent at `checkpoint_interval`.
         To resume a broken stream, call again with `after_sequence` set to the last checkpoint.
 
         Before each message, the credential of the call is verified again: UNAUTHENTICATED if it has expired or was revoked.
