@@ -34,6 +34,7 @@ from facade.endpoints import (
     wado,
     wado_uri,
 )
+from facade.endpoints.changes import stream
 from facade.request.accept import ANY, STORED, Offer, negotiate, parse_accept
 from facade.request.catalogue import CATALOGUE, Product, Resource, Shape
 from facade.routes import BARE, DICOM, SERVICE, Row
@@ -89,6 +90,7 @@ _DESCRIPTIONS: Mapping[Any, str] = {
     delete.delete: "[delete](#deleting)",
     change_feed.changes: "[list changes](#change-feed)",
     change_feed.latest_change: "[newest change](#change-feed)",
+    stream.stream: "[stream of changes](#stream-of-changes)",
     extended_query_tags.tags: "[list tags](#extended-query-tags)",
     extended_query_tags.add: "[add tags](#extended-query-tags)",
     extended_query_tags.tag: "[get a tag](#extended-query-tags)",

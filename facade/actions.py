@@ -29,6 +29,7 @@ from facade.endpoints import (
     wado,
     wado_uri,
 )
+from facade.endpoints.changes import stream
 from facade.errors import CoreFailure, Refusal
 from facade.serving.observe import call_metadata, identity_metadata
 from facade.sessions import login
@@ -58,6 +59,7 @@ RPCS: Mapping[Endpoint, str] = MappingProxyType(
         delete.delete: "DeleteService.DeleteInstances",
         change_feed.changes: "ChangeFeedService.ListChanges",
         change_feed.latest_change: "ChangeFeedService.GetLatestChange",
+        stream.stream: "ChangeFeedService.WatchChanges",
         extended_query_tags.tags: "ExtendedQueryTagService.ListExtendedQueryTags",
         extended_query_tags.add: "ExtendedQueryTagService.AddExtendedQueryTags",
         extended_query_tags.tag: "ExtendedQueryTagService.GetExtendedQueryTag",

@@ -28,6 +28,7 @@ from facade.endpoints import (
     wado,
     wado_uri,
 )
+from facade.endpoints.changes import stream
 from facade.errors import Refusal
 from facade.sessions import login
 from facade.sharing import links, redeem
@@ -92,6 +93,7 @@ SERVICE = (
     Row("", {"GET": home.home}),
     Row("/changefeed", {"GET": change_feed.changes}),
     Row("/changefeed/latest", {"GET": change_feed.latest_change}),
+    Row("/changefeed/stream", {"GET": stream.stream}),
     Row(
         "/extendedquerytags",
         {"GET": extended_query_tags.tags, "POST": extended_query_tags.add},
