@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,8 @@ from dicomstore.v1 import access_options_pb2 as access
 from dicomstore.v1 import extended_query_tag_service_pb2_grpc
 from dicomstore.v1 import search_service_pb2 as search
 
+from server.adapters.blobs.audit_trail.log_writer import LogWriter
+from server.adapters.blobs.disk.reserve import Reserve
 from server.bootstrap import maintenance
 from server.bootstrap.working import working
 from server.domain.audit.subtypes import subtype_of
@@ -148,17 +149,15 @@ async def test_erasing_the_bytes_of_deleted_instances_is_recorded(tmp_path: Path
 async def test_without_an_audit_trail_nothing_is_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refuse_reads: bool
 ) -> None:
-    from server.adapters.blobs.audit_trail import log_writer
-
     async with a_core(tmp_path, audit_refuse_reads=refuse_reads) as core:
         [stored] = await core.stored(part10())
-        pwrite = os.pwrite
+        write = LogWriter._write
 
-        def full(fd: int, data: bytes, offset: int) -> int:
+        def full(self: LogWriter, text: bytes) -> None:
             raise OSError(errno.ENOSPC, "full")
 
-        monkeypatch.setattr(log_writer.os, "pwrite", full)
-        monkeypatch.setattr(log_writer.Reserve, "draw", lambda self: False)
+        monkeypatch.setattr(LogWriter, "_write", full)
+        monkeypatch.setattr(Reserve, "draw", lambda self: False)
         [outcome] = await core.store(part10(SOPInstanceUID="1.9"))
         assert outcome.failed.message == "The audit trail cannot be written: the disk is full."
         with pytest.raises(grpc.aio.AioRpcError) as refused:
@@ -170,7 +169,7 @@ async def test_without_an_audit_trail_nothing_is_changed(
                 await core.search_stub.Search(reading)
         else:
             assert len((await core.search_stub.Search(reading)).matches) == 1
-        monkeypatch.setattr(log_writer.os, "pwrite", pwrite)
+        monkeypatch.setattr(LogWriter, "_write", write)
         await core.stored(part10(SOPInstanceUID="1.9"))
         assert len((await core.search_stub.Search(reading)).matches) == 2
     lost = [record["records"] for record in audit_records(tmp_path, kind="lost")]
