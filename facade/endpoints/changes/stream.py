@@ -10,7 +10,7 @@ from facade.channel import Core, messages
 from facade.endpoints.change_feed import action_of, entry_json, is_partitioned
 from facade.endpoints.changes.event_stream import HEARTBEAT, MEDIA_TYPE, EventStream, event
 from facade.errors import CoreFailure, Refusal, answer_of
-from facade.request.query import Parameter, accepted_media_ranges, boolean, integer, parameters_of
+from facade.request.query import Parameter, accepted_media_ranges, boolean, first, integer, parameters_of
 from facade.serving.observe import call_metadata
 
 _ACCEPTED = (MEDIA_TYPE, "text/*", "*/*")
@@ -32,8 +32,8 @@ async def stream(request: Request) -> Response:
     )
     try:
         # With the first message, the core has accepted the call.
-        first = await anext(received, WatchChangesResponse())
-        events = _events(request, first, received, await is_partitioned(request))
+        message = await anext(received, WatchChangesResponse())
+        events = _events(request, message, received, await is_partitioned(request))
     except CoreFailure as failure:
         await received.aclose()
         if not (answer_of(failure.reason, failure.code).retry and media_ranges[0].name == MEDIA_TYPE):
@@ -46,25 +46,27 @@ async def stream(request: Request) -> Response:
 def parse_start(parameters: Sequence[Parameter], last_event_id: str | None) -> WatchChangesRequest:
     """Return the request for the entries after the last event that the client has.
 
-    The header overrides the parameter, because an EventSource reconnects with the URL of its first request.
+    The header overrides the parameters, because an EventSource reconnects with the URL of its first request.
 
     Raises:
         Refusal: 400.
     """
     last = [Parameter("lastEventId", last_event_id)] if last_event_id else parameters
+    is_resumed = first(last, "lastEventId") is not None
     return WatchChangesRequest(
         after_sequence=integer(last, "lastEventId", 0, 0),
+        consumer="" if is_resumed else first(parameters, "consumer") or "",
         include_metadata=boolean(parameters, "includeMetadata", True),
     )
 
 
 async def _events(
     request: Request,
-    first: WatchChangesResponse,
+    earlier: WatchChangesResponse,
     received: AsyncIterator[WatchChangesResponse],
     partitioned: bool,
 ) -> AsyncGenerator[bytes, None]:
-    for chunk in _chunks(request, first, partitioned):
+    for chunk in _chunks(request, earlier, partitioned):
         yield chunk
     async for message in received:
         for chunk in _chunks(request, message, partitioned):

@@ -330,11 +330,13 @@ VALUES = {
     "operation": "0" * 32,
     "link": "0" * 32,
     "code": "dcml_0",
+    "name": "router",
 }
 MALFORMED = {"study": "abc", "frames": "0", "path": "zz", "tag": "!", "operation": "zz"}
 WADO_URI = {"requestType": "WADO", "studyUID": "1.2", "seriesUID": "1.2.3", "objectUID": "1.2.3.4"}
 BODIES = {
     "/extendedquerytags": b'[{"path": "StationName", "level": "Series"}]',
+    "/changefeed/consumers/{name}": b'{"sequence": 1}',
     "/extendedquerytags/{tag}": b'{"queryStatus": "Disabled"}',
 }
 """Valid bodies by the end of the path; others are an empty object."""
