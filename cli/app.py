@@ -19,6 +19,7 @@ from cli.commands.search import search
 from cli.commands.share import share
 from cli.commands.store import store
 from cli.commands.token import token
+from cli.commands.trash import trash, undelete
 from cli.commands.up import up
 from cli.connection import (
     CoreCaOption,
@@ -73,7 +74,7 @@ def _before_any_command(
 
 for _panel, _commands in (
     ("Run the archive", (up, server, facade, migrate)),
-    ("Use the archive", (store, search, get, delete, changes)),
+    ("Use the archive", (store, search, get, delete, trash, undelete, changes)),
     ("Administer the archive", (login, operations, doctor, config, recover, accept_clock)),
 ):
     for _command in _commands:

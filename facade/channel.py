@@ -19,6 +19,7 @@ from dicomstore.v1 import (
     change_feed_service_pb2_grpc,
     delete_service_pb2_grpc,
     extended_query_tag_service_pb2_grpc,
+    lifecycle_service_pb2_grpc,
     login_service_pb2_grpc,
     operation_service_pb2_grpc,
     partition_service_pb2_grpc,
@@ -51,7 +52,7 @@ Metadata = tuple[tuple[str, str | bytes], ...]
 
 _READS = {
     "SearchService": ["Search"],
-    "ChangeFeedService": ["ListChanges", "GetLatestChange", "GetConsumer", "ListConsumers"],
+    "ChangeFeedService": ["ListChanges", "GetLatestChange"],
     "ExtendedQueryTagService": ["ListExtendedQueryTags", "GetExtendedQueryTag", "ListExtendedQueryTagErrors"],
     "OperationService": ["GetOperation", "ListOperations", "WaitOperation"],
     "PartitionService": ["ListPartitions", "GetPartition"],
@@ -120,6 +121,7 @@ class Core:
         self.retrieve: Any = retrieve_service_pb2_grpc.RetrieveServiceStub(self.channel)
         self.search: Any = search_service_pb2_grpc.SearchServiceStub(self.channel)
         self.delete: Any = delete_service_pb2_grpc.DeleteServiceStub(self.channel)
+        self.lifecycle: Any = lifecycle_service_pb2_grpc.LifecycleServiceStub(self.channel)
         self.changes: Any = change_feed_service_pb2_grpc.ChangeFeedServiceStub(self.channel)
         self.tags: Any = extended_query_tag_service_pb2_grpc.ExtendedQueryTagServiceStub(self.channel)
         self.operations: Any = operation_service_pb2_grpc.OperationServiceStub(self.channel)

@@ -28,8 +28,8 @@ from facade.endpoints import (
     wado,
     wado_uri,
 )
-from facade.endpoints.changes import consumers, stream
 from facade.errors import Refusal
+from facade.lifecycle import trash
 from facade.sessions import login
 from facade.sharing import links, redeem
 from facade.versions import VersionConvertor
@@ -65,6 +65,7 @@ DICOM = (
     Row(_INSTANCE + "/bulkdata", {"GET": bulk_data.all_bulk_data}),
     Row(_INSTANCE + "/pixeldata", {"GET": bulk_data.pixel_data}),
     Row(_INSTANCE + "/bulkdata/{path:path}", {"GET": bulk_data.bulk_data}),
+    Row(_INSTANCE + "/$undelete", {"POST": trash.undelete}),
     Row(_INSTANCE + "/$share", {"POST": links.share}),
     Row(_INSTANCE, {"GET": wado.instances, "DELETE": delete.delete}),
     Row(_SERIES + "/rendered", {"GET": rendered.rendered}),
@@ -73,6 +74,7 @@ DICOM = (
     Row(_SERIES + "/bulkdata", {"GET": bulk_data.all_bulk_data}),
     Row(_SERIES + "/pixeldata", {"GET": bulk_data.pixel_data}),
     Row(_SERIES + "/instances", {"GET": qido.instances_of_series}),
+    Row(_SERIES + "/$undelete", {"POST": trash.undelete}),
     Row(_SERIES + "/$share", {"POST": links.share}),
     Row(_SERIES, {"GET": wado.instances, "DELETE": delete.delete}),
     Row(_STUDY + "/rendered", {"GET": rendered.rendered}),
@@ -82,8 +84,10 @@ DICOM = (
     Row(_STUDY + "/pixeldata", {"GET": bulk_data.pixel_data}),
     Row(_STUDY + "/series", {"GET": qido.series_of_study}),
     Row(_STUDY + "/instances", {"GET": qido.instances_of_study}),
+    Row(_STUDY + "/$undelete", {"POST": trash.undelete}),
     Row(_STUDY + "/$share", {"POST": links.share}),
     Row(_STUDY, {"GET": wado.instances, "POST": stow.store, "DELETE": delete.delete}),
+    Row("/deleted", {"GET": trash.deleted}),
     Row("/$share-upload", {"POST": links.share_for_upload}),
     Row("/wado", {"GET": wado_uri.retrieve}),
 )
@@ -93,12 +97,6 @@ SERVICE = (
     Row("", {"GET": home.home}),
     Row("/changefeed", {"GET": change_feed.changes}),
     Row("/changefeed/latest", {"GET": change_feed.latest_change}),
-    Row("/changefeed/stream", {"GET": stream.stream}),
-    Row("/changefeed/consumers", {"GET": consumers.consumers}),
-    Row(
-        "/changefeed/consumers/{name}",
-        {"GET": consumers.consumer, "PUT": consumers.set_position, "DELETE": consumers.delete},
-    ),
     Row(
         "/extendedquerytags",
         {"GET": extended_query_tags.tags, "POST": extended_query_tags.add},

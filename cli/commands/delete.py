@@ -32,6 +32,13 @@ def delete(
             "--from", metavar="FILE", help="Delete the entries of a list made by `search --uids`; - is stdin."
         ),
     ] = None,
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="TEXT", help="Why, for the list of deletions; see `dicomstore trash`.")
+    ] = "",
+    erase_now: Annotated[
+        bool,
+        typer.Option("--erase-now", help="Erase the bytes at once, also those of instances that were deleted earlier."),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     core: CoreOption = None,
     partition: PartitionOption = None,
@@ -39,17 +46,20 @@ def delete(
 ) -> None:
     """Delete a study, a series or an instance, or all entries of a list.
 
-    Deleted instances disappear at once; their bytes are erased after the core's retention time. Deleting a resource
-    that does not exist succeeds. A list is validated completely before the first deletion: nothing is deleted if it is
-    empty, truncated or has an invalid line.
+    Deleted instances disappear at once; their bytes are erased after the core's retention time. Until then `dicomstore
+    undelete` restores them, unless --erase-now is given. Deleting a resource that does not exist succeeds. A list is
+    validated completely before the first deletion: nothing is deleted if it is empty, truncated or has an invalid line.
     """
     chosen = target(ctx, core, partition, quiet)
+    how = pb.DeleteInstancesRequest(reason=reason, erase_now=erase_now)
     if (study is None) == (source is None):
         raise typer.BadParameter("give either STUDY or --from FILE", param_hint="STUDY")
     if study is not None:
         resource = reference(chosen.partition, study, series, instance)
-        _confirm(f"{described(resource)} with all its contents", yes=yes)
-        run(_delete(chosen, [tuple(uid for uid in (study, series, instance) if uid is not None)]), core=chosen.core)
+        _confirm(f"{described(resource)} with all its contents", how, yes=yes)
+        run(
+            _delete(chosen, how, [tuple(uid for uid in (study, series, instance) if uid is not None)]), core=chosen.core
+        )
     with ExitStack() as stack:
         try:
             file = sys.stdin if source == STDIN else stack.enter_context(open(str(source)))
@@ -60,11 +70,11 @@ def delete(
         except Failure as failure:
             fail(failure)
         if count:
-            _confirm(f"{counted(count, 'entry', 'entries')} of {source} with all their contents", yes=yes)
-        run(_delete(chosen, entries), core=chosen.core)
+            _confirm(f"{counted(count, 'entry', 'entries')} of {source} with all their contents", how, yes=yes)
+        run(_delete(chosen, how, entries), core=chosen.core)
 
 
-def _confirm(what: str, *, yes: bool) -> None:
+def _confirm(what: str, how: pb.DeleteInstancesRequest, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
@@ -75,23 +85,28 @@ def _confirm(what: str, *, yes: bool) -> None:
                 exit_code=NOT_EXECUTED,
             )
         )
-    typer.confirm(f"Delete {what}?", abort=True, err=True)
+    question = f"Erase {what}? They cannot be restored." if how.erase_now else f"Delete {what}?"
+    typer.confirm(question, abort=True, err=True)
 
 
-async def _delete(chosen: Target, entries: Iterable[Uids]) -> int:
+async def _delete(chosen: Target, how: pb.DeleteInstancesRequest, entries: Iterable[Uids]) -> int:
     """Delete the entries in order, up to the first failure; prints the number of deleted instances in any case."""
-    deleted = done = 0
+    deleted = erased = done = 0
     try:
         async with chosen.channel() as channel:
             stub = delete_service_pb2_grpc.DeleteServiceStub(channel)
             for uids in entries:
-                request = pb.DeleteInstancesRequest(resource=reference(chosen.partition, *uids))
+                resource = reference(chosen.partition, *uids)
+                request = pb.DeleteInstancesRequest(resource=resource, reason=how.reason, erase_now=how.erase_now)
                 response = await stub.DeleteInstances(request, metadata=chosen.metadata(), timeout=CALL_TIMEOUT_S)
                 deleted += response.deleted_instances
+                erased += response.erased_instances
                 done += 1
     finally:
         if done and not chosen.quiet:
             problems.print(f"deleted {counted(deleted, 'instance')}" if deleted else "nothing to delete")
+            if how.erase_now:
+                problems.print(f"the bytes of {counted(erased, 'instance')} are being erased")
     if not done and not chosen.quiet:
         problems.print("the list is empty; nothing was deleted")
     return 0

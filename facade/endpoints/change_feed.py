@@ -1,8 +1,7 @@
 """The change feed: creations and deletions of instances in all partitions, in order (docs/api.md, Change feed)."""
 
-import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC
 
 import orjson
 from dicomstore.v1.change_feed_service_pb2 import (
@@ -14,13 +13,13 @@ from dicomstore.v1.change_feed_service_pb2 import (
     ListChangesRequest,
     ListChangesResponse,
 )
-from google.protobuf.timestamp_pb2 import Timestamp
 from starlette.requests import Request
 from starlette.responses import Response
 
 from facade.channel import Core
 from facade.request.addresses import urls_in
-from facade.request.query import Parameter, boolean, first, integer, invalid, parameters_of
+from facade.request.query import Parameter, boolean, integer, parameters_of
+from facade.request.times import time_window
 from facade.response.dicom_json import array, with_bulk_data_urls
 from facade.serving.observe import call_metadata
 from facade.versions import ApiVersion
@@ -37,8 +36,8 @@ async def changes(request: Request) -> Response:
     wanted = parse_window(parameters_of(request), request.path_params["version"])
     core: Core = request.app.state.core
     answer: ListChangesResponse = await core.call(core.changes.ListChanges, wanted, call_metadata(request))
-    partitioned = await is_partitioned(request)
-    body = array(entry_json(request, entry, partitioned) for entry in answer.entries)
+    partitioned = await _is_partitioned(request)
+    body = array(_entry(request, entry, partitioned) for entry in answer.entries)
     return Response(body, 200, {"Content-Type": JSON})
 
 
@@ -49,7 +48,7 @@ async def latest_change(request: Request) -> Response:
     answer: GetLatestChangeResponse = await core.call(
         core.changes.GetLatestChange, GetLatestChangeRequest(include_metadata=metadata), call_metadata(request)
     )
-    return Response(entry_json(request, answer.entry, await is_partitioned(request)), 200, {"Content-Type": JSON})
+    return Response(_entry(request, answer.entry, await _is_partitioned(request)), 200, {"Content-Type": JSON})
 
 
 def parse_window(parameters: Sequence[Parameter], version: ApiVersion) -> ListChangesRequest:
@@ -65,47 +64,18 @@ def parse_window(parameters: Sequence[Parameter], version: ApiVersion) -> ListCh
         return ListChangesRequest(
             after_sequence=offset, through_sequence=offset + limit, page_size=limit, include_metadata=metadata
         )
-    start, end = _time(parameters, "startTime"), _time(parameters, "endTime")
-    if start is not None and end is not None and end <= start:
-        raise invalid("endTime", "The end time must be later than the start time.")
+    start, end = time_window(parameters)
     return ListChangesRequest(
-        start_time=_timestamp(start),
-        end_time=_timestamp(end),
+        start_time=start,
+        end_time=end,
         skip=offset,
         page_size=limit,
         include_metadata=metadata,
     )
 
 
-def _time(parameters: Sequence[Parameter], name: str) -> datetime | None:
-    text = first(parameters, name)
-    if text is None:
-        return None
-    try:
-        # A "+" before the zone, written as such in a URL, arrives as a space.
-        time = datetime.fromisoformat(re.sub(r" (?=\d\d:?\d\d$)", "+", text.strip()))
-    except ValueError:
-        raise invalid(name, "The value is not a date and time.") from None
-    if time.tzinfo is None:
-        raise invalid(name, "The date and time must carry a time zone.")
-    return time.astimezone(UTC)
-
-
-def _timestamp(time: datetime | None) -> Timestamp | None:
-    if time is None:
-        return None
-    timestamp = Timestamp()
-    timestamp.FromDatetime(time)
-    return timestamp
-
-
-def action_of(entry: ChangeEntry) -> str:
-    """Return the action of an entry as in its JSON."""
-    return _ACTIONS.get(entry.action, "Unknown")
-
-
-def entry_json(request: Request, entry: ChangeEntry, partitioned: bool) -> bytes:
-    """Return an entry as one line of JSON, without parsing its metadata."""
+def _entry(request: Request, entry: ChangeEntry, partitioned: bool) -> bytes:
+    """Return an entry as JSON, without parsing its metadata."""
     uids = entry.instance
     fields = orjson.dumps(
         {
@@ -114,7 +84,7 @@ def entry_json(request: Request, entry: ChangeEntry, partitioned: bool) -> bytes
             "studyInstanceUid": uids.study_instance_uid,
             "seriesInstanceUid": uids.series_instance_uid,
             "sopInstanceUid": uids.sop_instance_uid,
-            "action": action_of(entry),
+            "action": _ACTIONS.get(entry.action, "Unknown"),
             "timestamp": entry.time.ToDatetime(UTC),
             "state": _STATES.get(entry.state, "Unknown"),
         },
@@ -127,7 +97,7 @@ def entry_json(request: Request, entry: ChangeEntry, partitioned: bool) -> bytes
     return fields[:-1] + b',"metadata":' + with_bulk_data_urls(entry.dicom_json, url) + b"}"
 
 
-async def is_partitioned(request: Request) -> bool:
+async def _is_partitioned(request: Request) -> bool:
     """Return whether URLs contain a partition. URLs of the feed have none, so this calls the core."""
     core: Core = request.app.state.core
     capabilities = await core.get_capabilities(call_metadata(request))

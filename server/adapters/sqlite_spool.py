@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from server.model.ids import PartitionName
+from server.model.ids import InstanceId, PartitionName, Uid
 from server.model.instance import Locator
 from server.model.receipt import Receipt
 
@@ -23,11 +23,13 @@ class SqliteSpool:
     def __enter__(self) -> "SqliteSpool":
         """Create the file."""
         self._path.unlink(missing_ok=True)
-        self._connection = sqlite3.connect(self._path, isolation_level=None)
+        self._connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         for statement in (
             "PRAGMA journal_mode = OFF",
             "PRAGMA synchronous = OFF",
-            "CREATE TABLE retired (old TEXT PRIMARY KEY, new TEXT) WITHOUT ROWID",
+            "CREATE TABLE retired (old TEXT PRIMARY KEY, new TEXT, deletions INTEGER) WITHOUT ROWID",
+            "CREATE TABLE restored (locator TEXT PRIMARY KEY, restorations INTEGER, partition TEXT, study TEXT, "
+            "series TEXT, instance TEXT) WITHOUT ROWID",
             "CREATE TABLE aside (locator TEXT PRIMARY KEY) WITHOUT ROWID",
             "CREATE TABLE blobs (time INTEGER, version INTEGER, locator TEXT, partition TEXT, "
             "PRIMARY KEY (time, version, locator)) WITHOUT ROWID",
@@ -42,21 +44,43 @@ class SqliteSpool:
         os.unlink(self._path)
 
     def add_retired(self, entries: Iterable[tuple[Locator, Locator | None]]) -> None:
-        """See the port. A deleted blob stays deleted."""
+        """See the port. The copy of a deleted blob does not matter."""
         self._connection.executemany(
-            "INSERT INTO retired VALUES (?, ?) ON CONFLICT (old) DO UPDATE SET new = excluded.new "
-            "WHERE new IS NOT NULL",
-            entries,
+            "INSERT INTO retired VALUES (?, ?, ?) ON CONFLICT (old) DO UPDATE SET "
+            "new = coalesce(excluded.new, new), deletions = deletions + excluded.deletions",
+            ((old, new, int(new is None)) for old, new in entries),
         )
+
+    def add_restored(self, blobs: Iterable[tuple[Locator, InstanceId]]) -> None:
+        """See the port."""
+        self._connection.executemany(
+            "INSERT INTO restored VALUES (?, 1, ?, ?, ?, ?) "
+            "ON CONFLICT (locator) DO UPDATE SET restorations = restorations + 1",
+            ((locator, one.partition, one.study, one.series, one.instance) for locator, one in blobs),
+        )
+
+    def restored(self, count: int) -> Iterator[list[tuple[Locator, InstanceId]]]:
+        """See the port."""
+        cursor = self._connection.execute("SELECT locator, partition, study, series, instance FROM restored")
+        while rows := cursor.fetchmany(count):
+            yield [
+                (locator, InstanceId(PartitionName(partition), *map(Uid, uids)))
+                for locator, partition, *uids in rows
+                if self.current_locator(locator) is not None
+            ]
 
     def current_locator(self, locator: Locator) -> Locator | None:
         """See the port."""
         current: Locator | None = locator
         while current is not None:
-            row = self._connection.execute("SELECT new FROM retired WHERE old = ?", (current,)).fetchone()
-            if row is None:
+            row = self._connection.execute(
+                "SELECT new, deletions > coalesce(restorations, 0) FROM retired LEFT JOIN restored ON locator = old "
+                "WHERE old = ?",
+                (current,),
+            ).fetchone()
+            if row is None or row == (None, 0):
                 return current
-            current = row[0]
+            current = None if row[1] else row[0]
         return None
 
     def exclude(self, locators: Iterable[Locator]) -> None:

@@ -14,9 +14,10 @@ from server.domain.audit_search.dicom_messages import DicomMessages
 from server.domain.audit_search.search import AuditForms, AuditSearch
 from server.domain.audit_search.syslog_export import SyslogExport
 from server.domain.damage import DamageRecord
-from server.domain.delete import Delete
 from server.domain.flow.ingest_budget import IngestBudget
 from server.domain.flow.response_budget import ResponseBudget
+from server.domain.lifecycle.delete import Delete
+from server.domain.lifecycle.trash import Trash
 from server.domain.render.documents import DocumentRenderer
 from server.domain.render.image_info import ImageInfoReader
 from server.domain.render.images import ImageRenderer
@@ -170,6 +171,18 @@ class ArchiveComponents(IndexComponents):
             deadline_now=self.clock.now,
             retention=self.retention,
             on_change=self.sequencer.deleted,
+            on_erasable=self.housekeeping.start_soon,
+        )
+
+    @cached_property
+    def trash(self) -> Trash:
+        """Listing and restoring deleted instances."""
+        return Trash(
+            index=self.database.instances,
+            access=self.access,
+            now=now,
+            deadline_now=self.clock.now,
+            on_restored=self.sequencer.stored,
         )
 
     @cached_property

@@ -2,7 +2,6 @@
 
 import asyncio
 import getpass
-import os
 import platform
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing
@@ -24,6 +23,7 @@ from server.domain.operations.backlog import Backlog
 from server.domain.read_only import ReadOnlyState
 from server.domain.upkeep.audit import Audit
 from server.domain.upkeep.recovery import Recovered, Recovery
+from server.domain.upkeep.repeated_journal import RepeatedJournal
 from server.domain.upkeep.steady_clock import clock_problem
 from server.model.audit.trail import Verification
 from server.model.scrub import ScrubPosition
@@ -72,21 +72,11 @@ async def migrate(settings: Settings) -> None:
 
 @asynccontextmanager
 async def recorded(settings: Settings, storage: Storage, subtype: str) -> AsyncIterator[None]:
-    """Record a command of the operator in the audit trail, unless there is no archive yet. Raises: as `recording`."""
-    if (await asyncio.to_thread(storage.identity.read)).id is None:
-        yield
-        return
+    """Record a command of the operator in the audit trail. Raises: as `recording`."""
     async with recording(settings, storage) as recorder:
         work = recorder.work if recorder is not None else unrecorded
-        async with work(f"operator:{_user()}", subtype, host=platform.node()):
+        async with work(f"operator:{getpass.getuser()}", subtype, host=platform.node()):
             yield
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # as in a container
-        return f"uid-{os.getuid()}"
 
 
 async def replace_audit_key(settings: Settings, old: Path) -> None:
@@ -136,18 +126,19 @@ async def recover(settings: Settings, *, with_quarantined: bool = False) -> Reco
     async with AsyncExitStack() as stack:
         prepared = stack.enter_context(recovering(settings))
         storage = prepared.storage
+        spool = stack.enter_context(SqliteSpool(settings.data / "recovery.tmp"))
+        journal = RepeatedJournal(storage.journal, spool)
         database = engine.open_database(
             settings.database_url,
             settings.search_seconds,
             extract,
-            progress=Progress(prepared.mark, storage.marks.record, prepared.read_only.restrict, storage.journal),
+            progress=Progress(prepared.mark, storage.marks.record, prepared.read_only.restrict, journal),
         )
         stack.push_async_callback(database.close)
         await stack.enter_async_context(recorded(settings, storage, "recover"))
         clock = IndexComponents(settings=settings, database=database, read_only=prepared.read_only).clock
         await clock.start()
         blobs = await stack.enter_async_context(storage.blobs())
-        spool = stack.enter_context(SqliteSpool(settings.data / "recovery.tmp"))
         deletions = storage.journal.open_deletions()
         recovered = await Recovery(
             blobs=blobs,
@@ -155,6 +146,7 @@ async def recover(settings: Settings, *, with_quarantined: bool = False) -> Reco
             partitions=database.partitions,
             spool=spool,
             retired=storage.journal.entries(),
+            restored=storage.journal.restorations(),
             deletions=deletions.values(),
             now=clock.now,
             retention=timedelta(hours=settings.retention_hours),

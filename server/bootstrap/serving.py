@@ -38,6 +38,7 @@ from server.rpc.extended_query_tags import ExtendedQueryTagServicer
 from server.rpc.health import Health
 from server.rpc.interceptors.authentication import Authenticator
 from server.rpc.interceptors.surround import Surround
+from server.rpc.lifecycle.service import LifecycleServicer
 from server.rpc.operations import OperationMessages, OperationServicer
 from server.rpc.partition import PartitionServicer
 from server.rpc.retrieve import RetrieveServicer
@@ -251,7 +252,8 @@ def _services(components: ArchiveComponents, watch: Health, authenticator: Authe
         ),
         search=SearchServicer(components.search),
         delete=DeleteServicer(components.delete),
-        change_feed=ChangeFeedServicer(components.feed, components.consumers),
+        lifecycle=LifecycleServicer(components.trash),
+        change_feed=ChangeFeedServicer(components.feed),
         tags=ExtendedQueryTagServicer(components.tags, OperationMessages(components.operation_types)),
         operations=OperationServicer(components.operations),
         partition=PartitionServicer(components.partitions),

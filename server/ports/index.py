@@ -21,6 +21,7 @@ from server.model.instance import (
     ResourceState,
     StoredInstance,
 )
+from server.model.lifecycle.deletion import Deletion, DeletionQuery
 from server.model.partition import Partition
 from server.model.search.query import Match, Query
 
@@ -69,6 +70,21 @@ class InstanceIndex(Protocol):
         change; of several deleted instances of one identity, the last one is restored. Each gets a new version, and an
         entry in the change feed as if it had been stored; its earlier contents are restored as well. Many instances are
         restored in several transactions; an interrupted call can be repeated.
+        """
+        ...
+
+    async def erase_now(self, resource: Address, now: datetime) -> int:
+        """Make the deleted instances of a study, series or instance due for erasure at `now`; return their number.
+
+        Those that are due already are not counted. From its return on they can't be restored. Many instances are
+        changed in several transactions; an interrupted call can be repeated.
+        """
+        ...
+
+    async def deletions(self, query: DeletionQuery, before: int | None, limit: int) -> list[Deletion]:
+        """Return deletions, newest first, with keys below `before`.
+
+        A deletion exists until all of its instances are restored or erased.
         """
         ...
 

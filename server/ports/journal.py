@@ -47,6 +47,10 @@ class Journal(Protocol):
         """
         ...
 
+    def restored(self, blobs: Mapping[Locator, InstanceId]) -> None:
+        """Record blobs of deleted instances that this transaction restores. Raises: as above."""
+        ...
+
     def deleted_all(self, deletion: int, scope: Address) -> None:
         """Record that this transaction deletes all instances of a study or series; their blobs follow, by `deleted` in
         later transactions.
@@ -96,9 +100,9 @@ class ArchiveJournal(Journal, Protocol):
     ) -> None:
         """Decide about transactions of ended processes without a recorded outcome.
 
-        A transaction counts as committed if `referenced`, which returns the blobs that an instance refers to, returns
-        none of its blobs. The open deletions are those that `pending` returns. One process may call this at a time,
-        with the right index.
+        Such a transaction counts as committed if `referenced`, which returns the blobs that an instance refers to,
+        returns none of the blobs that it deletes or moves, or some of those that it restores. The open deletions are
+        those that `pending` returns. One process may call this at a time, with the right index.
 
         Raises:
             Exhausted: STORAGE_FULL.
@@ -108,6 +112,11 @@ class ArchiveJournal(Journal, Protocol):
 
     def entries(self) -> Iterator[Entry]:
         """Yield the blobs of all transactions that were committed or have an unknown outcome."""
+        ...
+
+    def restorations(self) -> Iterator[tuple[Locator, InstanceId]]:
+        """Yield the blobs that transactions as in `entries` have restored. A blob is deleted if `entries` has it more
+        often than this."""
         ...
 
     def open_deletions(self) -> Mapping[int, OpenDeletion]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
+from server.model.ids import InstanceId
 from server.model.instance import Locator
 from server.model.receipt import Receipt
 
@@ -11,7 +12,15 @@ class Spool(Protocol):
     """Blobs that no instance refers to any more, quarantined blobs, and blobs by time of receipt. All calls block."""
 
     def add_retired(self, entries: Iterable[tuple[Locator, Locator | None]]) -> None:
-        """Add retired blobs, each with its copy, or None if its instance was deleted."""
+        """Add retired blobs, each with its copy, or None if its instance was deleted. Add each deletion once."""
+        ...
+
+    def add_restored(self, blobs: Iterable[tuple[Locator, InstanceId]]) -> None:
+        """Add the restorations of deleted blobs. Blobs count as deleted that were deleted more often than restored."""
+        ...
+
+    def restored(self, count: int) -> Iterator[Sequence[tuple[Locator, InstanceId]]]:
+        """Yield the restored blobs whose instance was not deleted again, `count` at a time."""
         ...
 
     def current_locator(self, locator: Locator) -> Locator | None:

@@ -16,6 +16,8 @@ from dicomstore.v1 import (
     delete_service_pb2_grpc,
     extended_query_tag_service_pb2,
     extended_query_tag_service_pb2_grpc,
+    lifecycle_service_pb2,
+    lifecycle_service_pb2_grpc,
     login_service_pb2,
     login_service_pb2_grpc,
     operation_service_pb2,
@@ -37,6 +39,7 @@ from server.rpc.capabilities import CapabilitiesServicer
 from server.rpc.change_feed import ChangeFeedServicer
 from server.rpc.delete import DeleteServicer
 from server.rpc.extended_query_tags import ExtendedQueryTagServicer
+from server.rpc.lifecycle.service import LifecycleServicer
 from server.rpc.operations import OperationServicer
 from server.rpc.partition import PartitionServicer
 from server.rpc.pieces import add_service
@@ -56,6 +59,7 @@ SERVICES = tuple(
         (retrieve_service_pb2, "RetrieveService"),
         (search_service_pb2, "SearchService"),
         (delete_service_pb2, "DeleteService"),
+        (lifecycle_service_pb2, "LifecycleService"),
         (change_feed_service_pb2, "ChangeFeedService"),
         (extended_query_tag_service_pb2, "ExtendedQueryTagService"),
         (operation_service_pb2, "OperationService"),
@@ -79,6 +83,7 @@ class Services:
     retrieve: RetrieveServicer
     search: SearchServicer
     delete: DeleteServicer
+    lifecycle: LifecycleServicer
     change_feed: ChangeFeedServicer
     tags: ExtendedQueryTagServicer
     operations: OperationServicer
@@ -97,6 +102,7 @@ class Services:
         add_service(retrieve_service_pb2.DESCRIPTOR.services_by_name["RetrieveService"], self.retrieve, server)
         add_service(search_service_pb2.DESCRIPTOR.services_by_name["SearchService"], self.search, server)
         delete_service_pb2_grpc.add_DeleteServiceServicer_to_server(self.delete, server)
+        lifecycle_service_pb2_grpc.add_LifecycleServiceServicer_to_server(self.lifecycle, server)
         change_feed_service_pb2_grpc.add_ChangeFeedServiceServicer_to_server(self.change_feed, server)
         extended_query_tag_service_pb2_grpc.add_ExtendedQueryTagServiceServicer_to_server(self.tags, server)
         operation_service_pb2_grpc.add_OperationServiceServicer_to_server(self.operations, server)

@@ -54,7 +54,7 @@ def test_a_breaking_change_is_detected(tmp_path: Path) -> None:
     shutil.copy(ROOT / "buf.yaml", tmp_path)
     shutil.copy(ROOT / "protos/released.binpb", tmp_path)
     proto = tmp_path / "protos/dicomstore/v1/delete_service.proto"
-    proto.write_text(proto.read_text().replace("int64 deleted_instances = 1", "int64 deleted_instances = 2"))
+    proto.write_text(proto.read_text().replace("int64 deleted_instances = 1", "int64 deleted_instances = 9"))
     result = subprocess.run(
         [BUF, "breaking", "--against", "released.binpb"], cwd=tmp_path, capture_output=True, text=True, check=False
     )

@@ -86,6 +86,17 @@ def test_the_journal_lists_blobs_of_transactions_that_committed_or_have_no_known
     assert list(journal.entries()) == [("a", None), ("c", None), ("d", "e")]
 
 
+def test_the_journal_lists_restorations_of_transactions_that_were_not_rolled_back(storage: Storage) -> None:
+    for number in (1, 2):
+        storage.journal.restored({f"blob-{number}": identity(number)})
+        storage.journal.prepare()
+        if number == 1:
+            storage.journal.committed()
+        else:
+            storage.journal.rolled_back()
+    assert list(storage.journal.restorations()) == [("blob-1", identity(1))]
+
+
 def test_the_journal_lists_deletions_of_many_instances_until_they_are_completed(storage: Storage) -> None:
     journal = storage.journal
     series, study = series_ref(1, 2), study_ref(3)

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 from dicomstore.v1 import extended_query_tag_service_pb2 as tags
+from dicomstore.v1 import lifecycle_service_pb2 as lifecycle
 from dicomstore.v1 import operation_service_pb2 as operations
 from dicomstore.v1 import partition_service_pb2 as partitions
 from dicomstore.v1 import retrieve_service_pb2 as retrieve
@@ -113,13 +114,11 @@ EXPECTED: Mapping[str, tuple[str, Message | None]] = {
         search.SearchRequest(level=search.QUERY_LEVEL_SERIES, scope=AddressMessage(partition=WARD)),
     ),
     "DeleteService.DeleteInstances": (OF_STUDY, DeleteInstancesRequest(resource=STUDY)),
+    "LifecycleService.UndeleteInstances": (OF_STUDY, lifecycle.UndeleteInstancesRequest(resource=STUDY)),
+    "LifecycleService.ListDeletions": (OF_PARTITION, lifecycle.ListDeletionsRequest(scope=STUDY)),
     "ChangeFeedService.ListChanges": (OF_ARCHIVE, None),
     "ChangeFeedService.GetLatestChange": (OF_ARCHIVE, None),
     "ChangeFeedService.WatchChanges": (OF_ARCHIVE, None),
-    "ChangeFeedService.GetConsumer": (OF_ARCHIVE, None),
-    "ChangeFeedService.ListConsumers": (OF_ARCHIVE, None),
-    "ChangeFeedService.SetConsumerPosition": (OF_ARCHIVE, None),
-    "ChangeFeedService.DeleteConsumer": (OF_ARCHIVE, None),
     "ExtendedQueryTagService.AddExtendedQueryTags": (
         OF_ARCHIVE,
         tags.AddExtendedQueryTagsRequest(tags=[{"path": TAG, "level": tags.TAG_LEVEL_SERIES}]),

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from crc32c import crc32c
 from dicomstore.v1 import change_feed_service_pb2 as feed
+from dicomstore.v1 import lifecycle_service_pb2 as lifecycle
+from dicomstore.v1 import lifecycle_service_pb2_grpc
 from dicomstore.v1 import retrieve_service_pb2 as retrieve
 
 from server.adapters.blobs.packed import PackedBlobs
@@ -125,6 +127,44 @@ async def test_an_older_index_is_completed(stored: Stored, tmp_path: Path) -> No
         await stored.check(core, deleted)
         assert (await core.changes(page_size=200))[-1].sequence > last
         await stored.store(core)
+
+
+@pytest.mark.parametrize("index", ["lost", "before the deletion", "with the deletion"])
+async def test_restored_instances_are_in_a_rebuilt_index(stored: Stored, tmp_path: Path, index: str) -> None:
+    restored, deleted, untouched = stored.order[1:4]
+    bodies = dict(stored.bodies)
+    shutil.copy(stored.data / "index.db", tmp_path / "before the deletion")
+    async with a_core(stored.data) as core:
+        for study in (restored, deleted):
+            await stored.delete(core, study)
+    shutil.copy(stored.data / "index.db", tmp_path / "with the deletion")
+    async with a_core(stored.data) as core:
+        for study in (restored, deleted):
+            assert await undelete(core, study) == 1
+        await core.delete(Ref(study_instance_uid=deleted))
+        stored.bodies[restored] = bodies[restored]
+        stored.order.append(restored)
+    for _ in range(2):
+        remove_index(stored.data)
+        if index != "lost":
+            shutil.copy(tmp_path / index, stored.data / "index.db")
+        await recover(settings_for(stored.data))
+        async with a_core(stored.data) as core:
+            await stored.check(core, deleted)
+    async with a_core(stored.data) as core:
+        await stored.delete(core, restored)
+    remove_index(stored.data)
+    await recover(settings_for(stored.data))
+    async with a_core(stored.data) as core:
+        await stored.check(core, deleted, restored)
+    assert untouched in stored.bodies
+
+
+async def undelete(core: CoreClient, study: str) -> int:
+    stub = lifecycle_service_pb2_grpc.LifecycleServiceStub(core.channel)
+    request = lifecycle.UndeleteInstancesRequest(resource=Ref(study_instance_uid=study))
+    response: lifecycle.UndeleteInstancesResponse = await stub.UndeleteInstances(request)
+    return response.restored_instances
 
 
 async def test_recovering_again_changes_nothing(stored: Stored) -> None:

@@ -11,12 +11,14 @@ from server.adapters.sql import reading
 from server.adapters.sql.core.counters import touch
 from server.adapters.sql.core.tables import REVISION
 from server.adapters.sql.core.transactions import Transactions, Work
+from server.adapters.sql.deletion_list import list_deletions
 from server.adapters.sql.partitions import PartitionKeys
 from server.adapters.sql.search.counting import count
 from server.adapters.sql.search.search import check_size, search
 from server.adapters.sql.writing.adding import add
 from server.adapters.sql.writing.damage import change_damage
 from server.adapters.sql.writing.deleting import delete_resource
+from server.adapters.sql.writing.erasing import erase_now
 from server.adapters.sql.writing.locators import erasable, erased, known, referenced, relocate, visible
 from server.adapters.sql.writing.restoring import Step, undelete
 from server.adapters.sql.writing.sequencing import number, to_do
@@ -37,11 +39,13 @@ from server.model.instance import (
     ResourceState,
     StoredInstance,
 )
+from server.model.lifecycle.deletion import Deletion, DeletionQuery
 from server.model.search.query import Match, Query
 from server.ports.index import Batch
 from server.ports.tags import Extract
 
 Result = TypeVar("Result")
+_Step = Callable[[Connection, int], Step]
 
 
 class SqlInstanceIndex:
@@ -72,14 +76,22 @@ class SqlInstanceIndex:
 
     async def undelete(self, resource: Address, now: datetime, not_erased_at: datetime) -> int:
         """See the port."""
+        return await self._in_steps(
+            resource.partition, lambda after: partial(self._undelete, resource, after, now, not_erased_at)
+        )
+
+    async def erase_now(self, resource: Address, now: datetime) -> int:
+        """See the port."""
+        return await self._in_steps(
+            resource.partition, lambda _: lambda connection, key: erase_now(connection, key, resource, now)
+        )
+
+    async def _in_steps(self, partition: PartitionName, step_after: Callable[[int], _Step]) -> int:
+        """Run the transactions of the steps; return the sum of their counts."""
         count, after = 0, 0
         while True:
             step = await self._transactions.write(
-                self._in_partition(
-                    resource.partition,
-                    partial(self._undelete, resource, after, now, not_erased_at),
-                    missing=Step(0, None),
-                )
+                self._in_partition(partition, step_after(after), missing=Step(0, None))
             )
             count += step.count
             if step.after is None:
@@ -87,6 +99,16 @@ class SqlInstanceIndex:
             after = step.after
             if step.waits and self._transactions.has_sequencer:
                 await self._transactions.number(lambda connection: number(connection, to_do(connection)))
+
+    async def deletions(self, query: DeletionQuery, before: int | None, limit: int) -> list[Deletion]:
+        """See the port."""
+        return await self._transactions.read(
+            self._in_partition(
+                query.scope.partition,
+                lambda connection, key: list_deletions(connection, key, query, before, limit),
+                missing=[],
+            )
+        )
 
     def _undelete(
         self,

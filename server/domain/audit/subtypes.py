@@ -13,6 +13,8 @@ _SUBTYPES = {
     "RetrieveService/RetrieveRendered": "retrieve-rendered",
     "SearchService/Search": "query",
     "DeleteService/DeleteInstances": "delete",
+    "LifecycleService/UndeleteInstances": "undelete",
+    "LifecycleService/ListDeletions": "deletions",
     "ChangeFeedService/ListChanges": "change-feed",
     "ChangeFeedService/GetLatestChange": "change-feed",
     "ChangeFeedService/WatchChanges": "change-feed",

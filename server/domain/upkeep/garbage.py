@@ -4,6 +4,7 @@ ending quarantines, and compaction.
 
 import asyncio
 import logging
+from contextlib import suppress
 from datetime import timedelta
 
 from server.domain.audit.recorder import RecordWork, unrecorded
@@ -42,6 +43,7 @@ class Housekeeping:
         self._committer = committer
         self._clock = clock
         self._read_only = read_only
+        self._wake = asyncio.Event()
         self._quarantine = max(quarantine, retention)
         self._relocation = IndexRelocation(
             blobs=blobs, index=index, committer=committer, now=clock.now, retention=retention
@@ -84,8 +86,15 @@ class Housekeeping:
             count += len(unknown)
         return count
 
+    def start_soon(self) -> None:
+        """Let `run` begin its next run at once."""
+        self._wake.set()
+
     async def run(self, interval_seconds: float) -> None:
-        """Run the tasks at an interval until cancelled or the archive is read-only. The next run retries failures."""
+        """Run the tasks at an interval, and after `start_soon`, until cancelled or the archive is read-only.
+
+        The next run retries failures.
+        """
         while True:
             is_more = False
             if self._read_only.cause:  # the index may lack blobs that are in use
@@ -102,4 +111,6 @@ class Housekeeping:
             except DicomStoreError as error:
                 _log.warning("housekeeping failed reason=%s", error.reason)
             if not is_more:
-                await asyncio.sleep(interval_seconds)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), interval_seconds)
+                self._wake.clear()

@@ -1,14 +1,14 @@
 """Rebuilds an index from the blobs, or completes one that has lost transactions.
 
-Missing instances are read from the blobs and added in the order of receipt; deletes and moves in the journal are
-repeated in an index that lacks them. Nothing is erased: blobs that need no index entry are quarantined. An interrupted
-recovery is repeated from the beginning and skips its earlier results.
+Missing instances are read from the blobs and added in the order of receipt; deletes, restorations and moves in the
+journal are repeated in an index that lacks them. Nothing is erased: blobs that need no index entry are quarantined. An
+interrupted recovery is repeated from the beginning and skips its earlier results.
 """
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from crc32c import crc32c as crc32c_of
 
@@ -28,6 +28,7 @@ _PAGE = 500
 _MAX_BATCH = 100
 _MAX_HELD_BYTES = 16 << 20
 _MAX_EXAMPLES = 20
+_ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)
 _log = logging.getLogger("dicomstore.recovery")
 
 
@@ -61,6 +62,7 @@ class Recovery:
 
     Args:
         retired: blobs from the journal that no instance refers to any more, each with its copy or None.
+        restored: from the journal; blobs whose instances were deleted and restored.
         deletions: from the journal; deletions of many instances that are not all among `retired`.
         retention: time before deleted bytes are erased.
         with_quarantined: also index quarantined blobs. A complete index did not have them, so they are uploads without
@@ -75,6 +77,7 @@ class Recovery:
         partitions: Partitions,
         spool: Spool,
         retired: Iterable[tuple[Locator, Locator | None]],
+        restored: Iterable[tuple[Locator, InstanceId]] = (),
         deletions: Collection[OpenDeletion] = (),
         now: Callable[[], datetime],
         retention: timedelta,
@@ -86,6 +89,7 @@ class Recovery:
         self._partitions = partitions
         self._spool = spool
         self._retired = retired
+        self._restored = restored
         self._deletions = deletions
         self._now = now
         self._retention = retention
@@ -100,6 +104,7 @@ class Recovery:
         Raises: as the blob store and the index.
         """
         self._spool.add_retired(self._retired)
+        self._spool.add_restored(self._restored)
         for deletion in self._deletions:  # blobs stored later may have moved since
             current = [self._spool.current_locator(locator) for locator in deletion.stored_later]
             deletion.stored_later.update(filter(None, current))
@@ -113,7 +118,13 @@ class Recovery:
         return self._done
 
     async def _repeat_changes(self) -> None:
-        """Repeat the deletes and moves in the journal."""
+        """Repeat the restorations, deletes and moves in the journal."""
+        for some in self._spool.restored(_PAGE):
+            locators = [locator for locator, _ in some]
+            deleted = await self._index.known(locators) - await self._index.referenced(locators) if some else set()
+            for locator, instance in some:
+                if locator in deleted:
+                    await self._index.undelete(instance.address, self._now(), _ALWAYS)
         after = 0
         while page := await self._index.locators(after, _PAGE):
             moves: dict[Locator, Locator] = {}

@@ -26,7 +26,7 @@ from dicomstore.v1 import access_options_pb2 as dicomstore_dot_v1_dot_access__op
 from dicomstore.v1 import resources_pb2 as dicomstore_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"dicomstore/v1/delete_service.proto\x12\rdicomstore.v1\x1a\"dicomstore/v1/access_options.proto\x1a\x1d\x64icomstore/v1/resources.proto\"B\n\x16\x44\x65leteInstancesRequest\x12(\n\x08resource\x18\x01 \x01(\x0b\x32\x16.dicomstore.v1.Address\"4\n\x17\x44\x65leteInstancesResponse\x12\x19\n\x11\x64\x65leted_instances\x18\x01 \x01(\x03\x32w\n\rDeleteService\x12\x66\n\x0f\x44\x65leteInstances\x12%.dicomstore.v1.DeleteInstancesRequest\x1a&.dicomstore.v1.DeleteInstancesResponse\"\x04\x88\xb2\x19\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"dicomstore/v1/delete_service.proto\x12\rdicomstore.v1\x1a\"dicomstore/v1/access_options.proto\x1a\x1d\x64icomstore/v1/resources.proto\"e\n\x16\x44\x65leteInstancesRequest\x12(\n\x08resource\x18\x01 \x01(\x0b\x32\x16.dicomstore.v1.Address\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x11\n\terase_now\x18\x03 \x01(\x08\"N\n\x17\x44\x65leteInstancesResponse\x12\x19\n\x11\x64\x65leted_instances\x18\x01 \x01(\x03\x12\x18\n\x10\x65rased_instances\x18\x02 \x01(\x03\x32w\n\rDeleteService\x12\x66\n\x0f\x44\x65leteInstances\x12%.dicomstore.v1.DeleteInstancesRequest\x1a&.dicomstore.v1.DeleteInstancesResponse\"\x04\x88\xb2\x19\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,9 +36,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELETESERVICE'].methods_by_name['DeleteInstances']._loaded_options = None
   _globals['_DELETESERVICE'].methods_by_name['DeleteInstances']._serialized_options = b'\210\262\031\006'
   _globals['_DELETEINSTANCESREQUEST']._serialized_start=120
-  _globals['_DELETEINSTANCESREQUEST']._serialized_end=186
-  _globals['_DELETEINSTANCESRESPONSE']._serialized_start=188
-  _globals['_DELETEINSTANCESRESPONSE']._serialized_end=240
-  _globals['_DELETESERVICE']._serialized_start=242
-  _globals['_DELETESERVICE']._serialized_end=361
+  _globals['_DELETEINSTANCESREQUEST']._serialized_end=221
+  _globals['_DELETEINSTANCESRESPONSE']._serialized_start=223
+  _globals['_DELETEINSTANCESRESPONSE']._serialized_end=301
+  _globals['_DELETESERVICE']._serialized_start=303
+  _globals['_DELETESERVICE']._serialized_end=422
 # @@protoc_insertion_point(module_scope)

@@ -8,13 +8,19 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class DeleteInstancesRequest(_message.Message):
-    __slots__ = ("resource",)
+    __slots__ = ("resource", "reason", "erase_now")
     RESOURCE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    ERASE_NOW_FIELD_NUMBER: _ClassVar[int]
     resource: _resources_pb2.Address
-    def __init__(self, resource: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ...) -> None: ...
+    reason: str
+    erase_now: bool
+    def __init__(self, resource: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., reason: _Optional[str] = ..., erase_now: _Optional[bool] = ...) -> None: ...
 
 class DeleteInstancesResponse(_message.Message):
-    __slots__ = ("deleted_instances",)
+    __slots__ = ("deleted_instances", "erased_instances")
     DELETED_INSTANCES_FIELD_NUMBER: _ClassVar[int]
+    ERASED_INSTANCES_FIELD_NUMBER: _ClassVar[int]
     deleted_instances: int
-    def __init__(self, deleted_instances: _Optional[int] = ...) -> None: ...
+    erased_instances: int
+    def __init__(self, deleted_instances: _Optional[int] = ..., erased_instances: _Optional[int] = ...) -> None: ...

@@ -50,12 +50,16 @@ class DeleteServiceServicer:
         """Deletes a study, a series or one instance in one transaction, with one change-feed entry for each instance.
 
         When the call returns, the resource is invisible to every other call; a series or study without instances no longer
-        exists either. The bytes are erased after the server's retention time. The same instances may be stored again at
-        once; they get new versions.
+        exists either. The bytes are erased after the server's retention time; until then `LifecycleService` lists the
+        deletion and can undo it. The same instances may be stored again at once; they get new versions.
+
+        With `erase_now` there is no retention time: garbage collection starts at once, also for instances of the resource
+        that were deleted earlier, and nobody can restore them. The audit trail records the call before its effect, and the
+        erased blobs.
 
         A retry is safe: deleting a deleted resource succeeds with `deleted_instances` 0.
 
-        Errors: INVALID_UID, INVALID_FIELD (no study), the partition reasons, DATABASE_UNAVAILABLE.
+        Errors: INVALID_UID, INVALID_FIELD (no study, or the reason), the partition reasons, DATABASE_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -4,6 +4,8 @@
 
     T                 a transaction begins
     D <locator>       it deletes the instance of this blob
+    R <locator> <partition> <study> <series> <instance>
+                      it restores the deleted instance of this blob
     M <old> <new>     it refers the instance of this blob to a copy
     S <number> <partition> <study> [<series>]
                       it deletes all instances of a study or series; the lines D of their blobs follow
@@ -31,14 +33,14 @@ from typing import TypeVar
 from server.adapters.blobs.disk.file_lock import lock_if_free
 from server.adapters.blobs.disk.reserve import Reserve
 from server.adapters.blobs.disk.threads import as_errors_of_the_store, sync_directory
-from server.model.ids import Address, PartitionName, Uid
+from server.model.ids import Address, InstanceId, PartitionName, Uid
 from server.model.instance import Locator
 from server.ports.journal import Entry, OpenDeletion
 
 _HISTORY = "history"
 _ASKED_AT_ONCE = 500
-_LINE = re.compile(r"([TCV]|D \S+|M \S+ \S+|S \d+ \S+ \S+( \S+)?|K \d+ \S+|E \d+)\n")
-_ENDS, _OF_BLOBS, _OF_DELETIONS = "CV", "DM", "SKE"  # kinds of lines
+_LINE = re.compile(r"([TCV]|D \S+|R \S+ \S+ \S+ \S+ \S+|M \S+ \S+|S \d+ \S+ \S+( \S+)?|K \d+ \S+|E \d+)\n")
+_ENDS, _OF_BLOBS, _OF_DELETIONS = "CV", "DMR", "SKE"  # kinds of lines
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
 _T = TypeVar("_T")
@@ -63,6 +65,12 @@ class FileJournal:
     def deleted(self, locators: Sequence[Locator]) -> None:
         """See the port."""
         self._note(f"D {locator}\n" for locator in locators)
+
+    def restored(self, blobs: Mapping[Locator, InstanceId]) -> None:
+        """See the port."""
+        self._note(
+            f"R {locator} {one.partition} {one.study} {one.series} {one.instance}\n" for locator, one in blobs.items()
+        )
 
     def deleted_all(self, deletion: int, scope: Address) -> None:
         """See the port."""
@@ -165,7 +173,7 @@ class FileJournal:
                     continue
                 try:
                     if path.name != _HISTORY:
-                        lines = _effective(path, lambda locators: not referenced(locators))
+                        lines = _effective(path, lambda locators, restores: bool(referenced(locators)) == restores)
                         self._append_to_history(_without_completed(lines, pending))
                         path.unlink()
                 finally:
@@ -178,6 +186,13 @@ class FileJournal:
                 yield words[0], None
             elif kind == "M":
                 yield words[0], words[1]
+
+    def restorations(self) -> Iterator[tuple[Locator, InstanceId]]:
+        """See the port."""
+        for kind, *words in self._effective_lines():
+            if kind == "R":
+                locator, partition, *uids = words
+                yield locator, InstanceId(PartitionName(partition), *map(Uid, uids))
 
     def open_deletions(self) -> Mapping[int, OpenDeletion]:
         """See the port."""
@@ -200,7 +215,7 @@ class FileJournal:
 
     def _effective_lines(self) -> Iterator[Line]:
         for path in self._paths():
-            yield from _effective(path, lambda _: True)
+            yield from _effective(path, lambda _, __: True)
 
     def _append_to_history(self, lines: Iterator[Line]) -> None:
         with open(self._directory / _HISTORY, "ab") as file:
@@ -214,9 +229,15 @@ class FileJournal:
         return sorted(self._directory.iterdir()) if self._directory.exists() else []
 
 
-def _effective(path: Path, is_committed: Callable[[Sequence[Locator]], bool]) -> Iterator[Line]:
-    """Yield the entries of committed transactions; `is_committed` decides about those without an end."""
-    counts = [end == "C" or (end == "" and is_committed(locators)) for end, locators in _transactions(path)]
+def _effective(path: Path, is_committed: Callable[[Sequence[Locator], bool], bool]) -> Iterator[Line]:
+    """Yield the entries of committed transactions; `is_committed` decides about those without an end.
+
+    Its arguments are the blobs of the transaction, and whether it restores them.
+    """
+    counts = [
+        end == "C" or (end == "" and is_committed(locators, restores))
+        for end, locators, restores in _transactions(path)
+    ]
     number = 0
     for line in _lines(path):
         if line[0] == "T":
@@ -237,20 +258,21 @@ def _without_completed(lines: Iterator[Line], pending: Callable[[], Collection[i
         yield line
 
 
-def _transactions(path: Path) -> Iterator[tuple[str, list[Locator]]]:
-    """Yield the end of each transaction (C, V or none) and the first of the blobs that it deletes or moves."""
-    is_any, end, locators = False, "", list[Locator]()
+def _transactions(path: Path) -> Iterator[tuple[str, list[Locator], bool]]:
+    """Yield the end of each transaction (C, V or none), its first blobs, and whether it restores or retires them."""
+    is_any, end, locators, restores = False, "", list[Locator](), False
     for kind, *words in _lines(path):
         if kind == "T":
             if is_any:
-                yield end, locators
-            is_any, end, locators = True, "", []
+                yield end, locators, restores
+            is_any, end, locators, restores = True, "", [], False
         elif kind in _ENDS:
             end, locators = kind, []
         elif kind in _OF_BLOBS and len(locators) < _ASKED_AT_ONCE:
             locators.append(words[0])
+            restores = kind == "R"
     if is_any:
-        yield end, locators
+        yield end, locators, restores
 
 
 def _lines(path: Path) -> Iterator[Line]:

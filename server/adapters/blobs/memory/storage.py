@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from server.adapters.blobs.audit_trail.trail import FileAuditTrail
 from server.adapters.blobs.memory.blobs import MemoryBlobs
 from server.model.archive import ArchiveId, BlobsIdentity, Mark
-from server.model.ids import Address
+from server.model.ids import Address, InstanceId
 from server.model.instance import Locator
 from server.model.scrub import ScrubPosition
 from server.ports.journal import Entry, OpenDeletion
@@ -113,12 +113,19 @@ class MemoryJournal:
     def __init__(self) -> None:
         self._noted: list[Entry] = []
         self._counted: list[Entry] = []
+        self._restored: list[tuple[Locator, InstanceId]] = []
         self._open: dict[int, OpenDeletion] = {}
         self._undo: list[Callable[[], object]] = []
 
     def deleted(self, locators: Sequence[Locator]) -> None:
         """See the port."""
         self._noted += [(locator, None) for locator in locators]
+
+    def restored(self, blobs: Mapping[Locator, InstanceId]) -> None:
+        """See the port."""
+        before = len(self._restored)
+        self._restored += blobs.items()
+        self._undo.append(lambda: self._restored.__delitem__(slice(before, None)))
 
     def deleted_all(self, deletion: int, scope: Address) -> None:
         """See the port."""
@@ -167,6 +174,10 @@ class MemoryJournal:
         """See the port."""
         yield from self._counted
         yield from self._noted
+
+    def restorations(self) -> Iterator[tuple[Locator, InstanceId]]:
+        """See the port."""
+        yield from self._restored
 
     def open_deletions(self) -> Mapping[int, OpenDeletion]:
         """See the port."""

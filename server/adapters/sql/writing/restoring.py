@@ -4,6 +4,7 @@ Each restores a few instances, oldest first, each with its last content as a new
 state from before the deletion with the current one.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +14,7 @@ from sqlalchemy import Connection, Table, delete, insert, select, union_all, upd
 
 from server.adapters.sql.core import counters
 from server.adapters.sql.core.prepared import Prepared
+from server.adapters.sql.core.progress import progress_of
 from server.adapters.sql.core.shards import shard_of
 from server.adapters.sql.core.tables import (
     STUDIES_PER_BLOCK,
@@ -32,7 +34,7 @@ from server.adapters.sql.writing.adding import change_blocks
 from server.adapters.sql.writing.deleting import move_on
 from server.adapters.sql.writing.locators import delete_empty_groups
 from server.model.change import ChangeAction
-from server.model.ids import Address
+from server.model.ids import Address, InstanceId, Uid
 from server.ports.tags import Extract
 
 _AT_ONCE = 100
@@ -66,10 +68,10 @@ def undelete(
     """Do the next step of `InstanceIndex.undelete`."""
     assert resource.study is not None, "a study, a series or an instance"
     last = counters.lock(connection, [shard_of(connection, partition_key, resource.study)])
-    if _is_pending(connection, partition_key, resource.study):
+    if is_pending(connection, partition_key, resource.study):
         move_on(connection)
         return Step(0, after, waits=True)
-    uids = _series_uids(connection, partition_key, resource)
+    uids = series_uids(connection, partition_key, resource)
     page = _page(connection, uids, resource, after, not_erased_at) if uids else []
     if not page:
         return Step(0, None)
@@ -78,6 +80,7 @@ def undelete(
         time = last.time(now)
         last.reserve(versions=len(chosen))
         restored = _Restored(connection, partition_key, resource.study)
+        _note(connection, resource, chosen, uids)
         rows = [restored.row(row, uids[row.series_key], last.next_version()) for row in chosen]
         _INSERT[instances].run(connection, rows)
         for old, new in zip(chosen, rows, strict=True):
@@ -87,6 +90,9 @@ def undelete(
             delete(deleted_instances).where(deleted_instances.c.version.in_([row.version for row in chosen]))
         )
         restored.count()
+        for key, count in Counter(row.deletion_key for row in chosen).items():
+            left = update(deletions).where(deletions.c.key == key).values(instances=deletions.c.instances - count)
+            connection.execute(left)
         delete_empty_groups(connection, chosen)
         last.write_entries(
             [_entry(new, resource.study, uids[old.series_key], time) for old, new in zip(chosen, rows, strict=True)]
@@ -96,7 +102,20 @@ def undelete(
     return Step(len(chosen), page[-1].version)
 
 
-def _is_pending(connection: Connection, partition_key: int, study: str) -> bool:
+def _note(connection: Connection, resource: Address, chosen: Sequence[Any], uids: Mapping[int, str]) -> None:
+    """Write the restored instances to the journal, so that a rebuilt index has them."""
+    progress = progress_of(connection.info)
+    if progress is None:
+        return
+    by_version = {
+        row.version: InstanceId(resource.partition, Uid(resource.study or ""), Uid(uids[row.series_key]), Uid(row.uid))
+        for row in chosen
+    }
+    found = connection.execute(select(versions.c.version, versions.c.locator).where(versions.c.version.in_(by_version)))
+    progress.journal.restored({row.locator: by_version[row.version] for row in found})
+
+
+def is_pending(connection: Connection, partition_key: int, study: str) -> bool:
     """Return whether a deletion still has to move instances of a study."""
     pending = select(deletions.c.key).where(
         deletions.c.is_pending == 1, deletions.c.partition_key == partition_key, deletions.c.study_uid == study
@@ -104,7 +123,7 @@ def _is_pending(connection: Connection, partition_key: int, study: str) -> bool:
     return connection.execute(pending.limit(1)).scalar() is not None
 
 
-def _series_uids(connection: Connection, partition_key: int, resource: Address) -> Mapping[int, str]:
+def series_uids(connection: Connection, partition_key: int, resource: Address) -> Mapping[int, str]:
     """Return the UIDs of the series from which instances may have been deleted, by key."""
     study_keys = _either(studies, deleted_studies, partition_key=partition_key, uid=resource.study)
     found: dict[int, str] = {}

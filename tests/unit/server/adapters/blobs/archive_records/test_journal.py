@@ -9,7 +9,7 @@ from server.adapters.blobs.archive_records.journal import FileJournal
 from server.adapters.blobs.disk.reserve import Reserve
 from server.model.errors import Exhausted
 from server.ports.journal import OpenDeletion
-from tests.contract.index.samples import study_ref
+from tests.contract.index.samples import identity, study_ref
 from tests.small_disk import fill, small_disk
 
 
@@ -30,6 +30,20 @@ def test_only_committed_transactions_count(tmp_path: Path) -> None:
     journal.committed()
     assert list(FileJournal(tmp_path).entries()) == [("a", None), ("b", None), ("c", None), ("e", "f")]
     journal.close()
+
+
+def test_a_restoration_without_an_end_counts_if_the_index_refers_to_its_blobs(tmp_path: Path) -> None:
+    journal = FileJournal(tmp_path)
+    for number, locator in enumerate(("committed", "not-committed"), 1):
+        journal.deleted([locator])
+        journal.committed()
+        journal.restored({locator: identity(number)})
+        journal.ended()
+    assert len(list(journal.restorations())) == 2
+    journal.close()
+    FileJournal(tmp_path).take_over(lambda locators: {"committed"} & set(locators), set)
+    assert list(FileJournal(tmp_path).restorations()) == [("committed", identity(1))]
+    assert [old for old, _ in FileJournal(tmp_path).entries()] == ["committed", "not-committed"]
 
 
 def test_a_transaction_without_entries_creates_no_file(tmp_path: Path) -> None:

@@ -1,1 +1,0 @@
-"""The change feed as a stream of events, and its consumers."""

@@ -1,0 +1,1 @@
+"""Endpoints for the life cycle of stored instances."""

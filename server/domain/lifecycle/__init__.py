@@ -1,0 +1,1 @@
+"""Deleting instances, and restoring or erasing deleted ones."""

@@ -1,0 +1,82 @@
+"""Deleting studies, series and instances (PS3.18 has no such transaction; docs/api.md describes it)."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from server.domain.access import Access
+from server.model.access import Action
+from server.model.call import Call
+from server.model.errors import InvalidRequest, Reason
+from server.model.ids import Address
+from server.ports.index import InstanceIndex
+
+MAX_REASON_LENGTH = 500
+
+
+class Delete:
+    """Deletes instances: invisible at once, erased by `server.domain.upkeep.garbage` after the retention time.
+
+    on_change: called after instances have been deleted.
+    on_erasable: called when instances are due for erasure.
+    """
+
+    def __init__(
+        self,
+        *,
+        index: InstanceIndex,
+        access: Access,
+        now: Callable[[], datetime],
+        deadline_now: Callable[[], datetime],
+        retention: timedelta,
+        on_change: Callable[[], None],
+        on_erasable: Callable[[], None],
+    ) -> None:
+        self._index = index
+        self._access = access
+        self._now = now
+        self._deadline_now = deadline_now
+        self._retention = retention
+        self._on_change = on_change
+        self._on_erasable = on_erasable
+
+    async def delete(self, call: Call, address: Address, *, reason: str = "") -> int:
+        """Delete a study, series or instance; return the number of deleted instances, 0 if there were none.
+
+        Raises:
+            InvalidRequest: INVALID_FIELD, the address is a partition, or the reason is too long.
+            and as `Access.permit`.
+        """
+        address = await self._permitted(call, address, reason)
+        return await self._deleted(call, address, self._deadline_now() + self._retention, reason)
+
+    async def erase(self, call: Call, address: Address, *, reason: str = "") -> tuple[int, int]:
+        """Delete a resource without a retention time, and end that of its instances that were deleted earlier.
+
+        Garbage collection starts at once. Returns the number of deleted instances, and that of instances that will be
+        erased. Raises: as `delete`.
+        """
+        call.audit.note(erase="now")
+        address = await self._permitted(call, address, reason)
+        due = self._deadline_now()
+        deleted = await self._deleted(call, address, due, reason)
+        erased = deleted + await self._index.erase_now(address, due)
+        call.audit.items = erased
+        if erased:
+            self._on_erasable()
+        return deleted, erased
+
+    async def _permitted(self, call: Call, address: Address, reason: str) -> Address:
+        address.require_study()
+        if len(reason) > MAX_REASON_LENGTH or not reason.isprintable():
+            message = f"A reason has at most {MAX_REASON_LENGTH} printable characters."
+            raise InvalidRequest(Reason.INVALID_FIELD, message, field="reason")
+        if reason:
+            call.audit.note(reason=reason)
+        return await self._access.permit(call, Action.DELETE, address)
+
+    async def _deleted(self, call: Call, address: Address, erase_after: datetime, reason: str) -> int:
+        deleted = await self._index.delete(address, self._now(), erase_after, reason=reason, author=call.principal.id)
+        call.audit.items = deleted
+        if deleted:
+            self._on_change()
+        return deleted

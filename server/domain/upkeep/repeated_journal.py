@@ -1,0 +1,41 @@
+"""The journal during a recovery, which repeats changes that are in the journal already."""
+
+from collections.abc import Mapping, Sequence
+
+from server.model.ids import InstanceId
+from server.model.instance import Locator
+from server.ports.journal import Journal
+from server.ports.spool import Spool
+
+
+class RepeatedJournal:
+    """Journal (see `server.ports.journal`) that records only what is new.
+
+    Every deletion and restoration of a blob must be in the journal once, because their numbers decide whether the blob
+    is deleted.
+
+    Args:
+        journal: receives what is new.
+        spool: what the journal contains.
+    """
+
+    def __init__(self, journal: Journal, spool: Spool) -> None:
+        self._journal = journal
+        self._spool = spool
+        self.deleted_all = journal.deleted_all
+        self.stored_later = journal.stored_later
+        self.completed = journal.completed
+        self.moved = journal.moved
+        self.prepare = journal.prepare
+        self.committed = journal.committed
+        self.ended = journal.ended
+        self.rolled_back = journal.rolled_back
+
+    def deleted(self, locators: Sequence[Locator]) -> None:
+        """Record deletions that are not in the journal: those in the scope of a deletion of many instances."""
+        new = [locator for locator in locators if self._spool.current_locator(locator) is not None]
+        if new:
+            self._journal.deleted(new)
+
+    def restored(self, blobs: Mapping[Locator, InstanceId]) -> None:
+        """Record nothing: every restoration is a repetition."""

@@ -1,0 +1,1 @@
+"""Values of the life cycle of stored instances."""

@@ -1,0 +1,1 @@
+"""Services for the life cycle of stored instances."""

@@ -1,0 +1,46 @@
+"""LifecycleService."""
+
+from dicomstore.v1 import lifecycle_service_pb2 as pb
+from dicomstore.v1 import lifecycle_service_pb2_grpc
+
+from server.domain.lifecycle.trash import Trash
+from server.model.lifecycle.deletion import Deletion, DeletionQuery
+from server.rpc import convert
+from server.rpc.interceptors.call_context import Context
+
+
+class LifecycleServicer(lifecycle_service_pb2_grpc.LifecycleServiceServicer):
+    """Implements LifecycleService with `Trash`."""
+
+    def __init__(self, trash: Trash) -> None:
+        self._trash = trash
+
+    async def UndeleteInstances(
+        self, request: pb.UndeleteInstancesRequest, context: Context
+    ) -> pb.UndeleteInstancesResponse:
+        """See the contract."""
+        restored = await self._trash.undelete(context.call, convert.address(request.resource))
+        return pb.UndeleteInstancesResponse(restored_instances=restored)
+
+    async def ListDeletions(self, request: pb.ListDeletionsRequest, context: Context) -> pb.ListDeletionsResponse:
+        """See the contract."""
+        query = DeletionQuery(
+            convert.address(request.scope),
+            start=convert.moment(request.start_time, "start_time") if request.HasField("start_time") else None,
+            end=convert.moment(request.end_time, "end_time") if request.HasField("end_time") else None,
+        )
+        page, token = await self._trash.deletions(
+            context.call, query, page_size=request.page_size, token=request.page_token
+        )
+        return pb.ListDeletionsResponse(deletions=map(_message, page), next_page_token=token)
+
+
+def _message(deletion: Deletion) -> pb.Deletion:
+    return pb.Deletion(
+        resource=convert.address_message(deletion.resource),
+        delete_time=convert.timestamp(deletion.time),
+        author=deletion.author,
+        reason=deletion.reason,
+        instances=deletion.instances,
+        erase_time=convert.timestamp(deletion.erase_after),
+    )
