@@ -62,7 +62,7 @@ def search(
     request: Annotated[str, typer.Option(metavar="ID", help="With this request id.")] = "",
     client: Annotated[str, typer.Option(metavar="ADDRESS", help="From this address.")] = "",
     limit: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help=f"Maximum number. [{_LIMIT}; with --follow, no limit]")
+        int | None, typer.Option(min=1, metavar="N", help=f"Maximum number. [{_LIMIT} in a table; otherwise no limit]")
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new records until Ctrl-C.")] = False,
     form: Annotated[Form, typer.Option(help="json, azure and dicom print one record per line.")] = Form.table,
@@ -92,7 +92,7 @@ def search(
         wanted.start_time.CopyFrom(_timestamp(time_of(since)))
     if until:
         wanted.end_time.CopyFrom(_timestamp(time_of(until)))
-    run(_search(chosen, wanted, form, limit or _LIMIT), core=chosen.core, interrupted=INTERRUPTED)
+    run(_search(chosen, wanted, form, limit or default_limit(form)), core=chosen.core, interrupted=INTERRUPTED)
 
 
 @audit.command()
@@ -134,6 +134,11 @@ def replace_key(
     Without the old key, verifications report the replacement.
     """
     _become(["replace-audit-key", "--old", str(old)], data_directory)
+
+
+def default_limit(form: Form) -> int:
+    """Return the maximum number of records of a search; 0 is no limit, because an export must be complete."""
+    return _LIMIT if form is Form.table else 0
 
 
 def time_of(text: str, now: datetime | None = None) -> datetime:

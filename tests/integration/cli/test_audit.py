@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 import typer
 
-from cli.commands.audit import time_of
+from cli.commands.audit import Form, default_limit, time_of
 from tests.audit import audited
 from tests.integration.cli.conftest import Archive, CommandLine
 
@@ -36,6 +36,15 @@ async def test_the_audit_trail_can_be_searched_and_verified(archive: Archive, di
     missing = await dicomstore("audit", "verify", "--checkpoint", "1:00")
     assert missing.exit_code == 1
     assert "checkpoints missing" in missing.stdout
+
+
+def test_only_tables_have_a_limit_by_default() -> None:
+    assert {form: default_limit(form) for form in Form} == {
+        Form.table: 1000,
+        Form.json: 0,
+        Form.azure: 0,
+        Form.dicom: 0,
+    }
 
 
 @pytest.mark.parametrize(
