@@ -48,6 +48,7 @@ class ShareLinkVerifier:
         self._now = now
         self._clock = clock
         self._cache: LRUCache[str, tuple[float, Principal | None]] = LRUCache(_CACHED)
+        self._revocations = 0
 
     async def verify(self, credential: str) -> Principal:
         """Return the principal to which the token of a link belongs.
@@ -64,16 +65,19 @@ class ShareLinkVerifier:
             raise _invalid()
         until, principal = self._cache.get(link_id) or (0.0, None)
         if self._clock() >= until:
-            until = self._clock() + CACHE_SECONDS  # of the time before the look-up, so that a later change is seen
+            # The time before the look-up, so that a later change is seen.
+            until, revocations = self._clock() + CACHE_SECONDS, self._revocations
             link = await self._record.find(link_id)
             principal = None if link is None else link.principal
-            self._cache[link_id] = (until, principal)
+            if revocations == self._revocations:  # otherwise it may have been found before it was revoked
+                self._cache[link_id] = (until, principal)
         if principal is None:
             raise _invalid()
         return principal
 
     def forget(self, link_id: str) -> None:
         """Forget a link that this process has revoked."""
+        self._revocations += 1
         self._cache[link_id] = (self._clock() + CACHE_SECONDS, None)
 
 

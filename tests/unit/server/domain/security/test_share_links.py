@@ -1,6 +1,6 @@
 """Share links: tokens, and when they stop to be valid."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -32,10 +32,13 @@ class Record:
     def __init__(self) -> None:
         self.links = {LINK.id: LINK}
         self.look_ups = 0
+        self.during_look_up: Callable[[], object] = lambda: None
 
     async def find(self, link_id: str) -> ShareLink | None:
         self.look_ups += 1
-        return self.links.get(link_id)
+        found = self.links.get(link_id)
+        self.during_look_up()
+        return found
 
     async def add(self, link: ShareLink) -> None:
         raise NotImplementedError
@@ -125,4 +128,11 @@ async def test_a_link_revoked_by_this_process_is_refused_at_once() -> None:
     assert not await bench.refuses(TOKEN)
     bench.record.links.clear()
     bench.verifier.forget(LINK.id)
+    assert await bench.refuses(TOKEN)
+
+
+async def test_a_look_up_that_began_before_a_revocation_is_not_remembered() -> None:
+    bench = Bench()
+    bench.record.during_look_up = lambda: (bench.record.links.clear(), bench.verifier.forget(LINK.id))
+    await bench.verifier.verify(TOKEN)
     assert await bench.refuses(TOKEN)
