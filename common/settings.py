@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import Secret
+from pydantic import Secret, ValidationError
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 PREFIX = "DICOMSTORE_"
@@ -89,6 +89,18 @@ class TableSettings(BaseSettings):
 def variable_of(name: str) -> str:
     """Return the variable of a setting."""
     return f"{PREFIX}{name.upper()}"
+
+
+def problem_of(error: Exception) -> str:
+    """Return what is wrong with settings, one line for each problem, from the exception of their program."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    lines = []
+    for problem in error.errors(include_url=False, include_context=False, include_input=False):
+        names = ".".join(map(str, problem["loc"]))
+        message = problem["msg"].removeprefix("Value error, ")
+        lines.append(f"{names}: {message}" if names else message)
+    return "\n".join(lines)
 
 
 def without_password(text: str) -> str:

@@ -34,6 +34,7 @@ from facade.endpoints import (
     wado,
     wado_uri,
 )
+from facade.endpoints.changes import consumers, stream
 from facade.lifecycle import trash
 from facade.request.accept import ANY, STORED, Offer, negotiate, parse_accept
 from facade.request.catalogue import CATALOGUE, Product, Resource, Shape
@@ -90,6 +91,11 @@ _DESCRIPTIONS: Mapping[Any, str] = {
     delete.delete: "[delete](#deleting)",
     change_feed.changes: "[list changes](#change-feed)",
     change_feed.latest_change: "[newest change](#change-feed)",
+    stream.stream: "[stream of changes](#stream-of-changes)",
+    consumers.consumers: "[list consumers](#consumers)",
+    consumers.consumer: "[get a consumer](#consumers)",
+    consumers.set_position: "[set its position](#consumers)",
+    consumers.delete: "[forget it](#consumers)",
     extended_query_tags.tags: "[list tags](#extended-query-tags)",
     extended_query_tags.add: "[add tags](#extended-query-tags)",
     extended_query_tags.tag: "[get a tag](#extended-query-tags)",
@@ -119,7 +125,7 @@ _DESCRIPTIONS: Mapping[Any, str] = {
 
 
 def _paths(rows: Iterable[Row]) -> str:
-    methods = ("GET", "POST", "PATCH", "DELETE")
+    methods = ("GET", "POST", "PUT", "PATCH", "DELETE")
     assert all(set(row.methods) <= set(methods) for row in (*DICOM, *SERVICE, *BARE))
     return _table(
         ["path", *methods],

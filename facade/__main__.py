@@ -16,7 +16,7 @@ from uvicorn.supervisors import Multiprocess
 
 from common.addresses import InsecureOption, accept_insecure, exposure, exposure_warnings
 from common.core_channel import core_tls_files
-from common.settings import variable_of
+from common.settings import problem_of, variable_of
 from common.tls import TlsError
 from facade.channel import Core, channel_to
 from facade.config import Settings
@@ -96,7 +96,7 @@ def _settings() -> Settings:
     try:
         return Settings()
     except (ValidationError, ValueError, OSError) as error:
-        typer.echo(f"facade: {error}", err=True)
+        typer.echo(f"facade: {problem_of(error)}", err=True)
         raise typer.Exit(2) from error
 
 

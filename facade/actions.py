@@ -29,6 +29,7 @@ from facade.endpoints import (
     wado,
     wado_uri,
 )
+from facade.endpoints.changes import consumers, stream
 from facade.errors import CoreFailure, Refusal
 from facade.lifecycle import trash
 from facade.serving.observe import call_metadata, identity_metadata
@@ -61,6 +62,11 @@ RPCS: Mapping[Endpoint, str] = MappingProxyType(
         trash.deleted: "LifecycleService.ListDeletions",
         change_feed.changes: "ChangeFeedService.ListChanges",
         change_feed.latest_change: "ChangeFeedService.GetLatestChange",
+        stream.stream: "ChangeFeedService.WatchChanges",
+        consumers.consumers: "ChangeFeedService.ListConsumers",
+        consumers.consumer: "ChangeFeedService.GetConsumer",
+        consumers.set_position: "ChangeFeedService.SetConsumerPosition",
+        consumers.delete: "ChangeFeedService.DeleteConsumer",
         extended_query_tags.tags: "ExtendedQueryTagService.ListExtendedQueryTags",
         extended_query_tags.add: "ExtendedQueryTagService.AddExtendedQueryTags",
         extended_query_tags.tag: "ExtendedQueryTagService.GetExtendedQueryTag",

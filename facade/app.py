@@ -93,6 +93,7 @@ def create_app(settings: Settings | None = None, channel: Any = None) -> Starlet
     app.state.logins = logins
     app.state.health = HealthCache()
     app.state.uploads = Uploads()
+    app.state.stopping = asyncio.Event()
     app.state.connections = ClientConnections(settings.max_client_connections, settings.trusted_proxies)
     app.state.bodies = BodyCache(settings.metadata_cache_bytes)
     return app

@@ -52,7 +52,7 @@ Metadata = tuple[tuple[str, str | bytes], ...]
 
 _READS = {
     "SearchService": ["Search"],
-    "ChangeFeedService": ["ListChanges", "GetLatestChange"],
+    "ChangeFeedService": ["ListChanges", "GetLatestChange", "GetConsumer", "ListConsumers"],
     "ExtendedQueryTagService": ["ListExtendedQueryTags", "GetExtendedQueryTag", "ListExtendedQueryTagErrors"],
     "OperationService": ["GetOperation", "ListOperations", "WaitOperation"],
     "PartitionService": ["ListPartitions", "GetPartition"],

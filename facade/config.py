@@ -110,6 +110,12 @@ class Settings(CoreSettings, TlsSettings):
         60, gt=0, description="Time limit for a unary response of the core, or for the first message of a stream."
     )
     idle_seconds: float = Field(300, gt=0, description="Idle timeout of a transfer, for the client and for the core.")
+    event_heartbeat_seconds: float = Field(
+        15,
+        ge=1,
+        description="Time after which a stream of changes without events sends a comment, so that proxies keep the "
+        "connection and clients detect a broken one.",
+    )
     max_requests: int = Field(
         500, gt=0, description="Maximum number of concurrent requests per process; more receive status 503."
     )

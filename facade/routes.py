@@ -28,6 +28,7 @@ from facade.endpoints import (
     wado,
     wado_uri,
 )
+from facade.endpoints.changes import consumers, stream
 from facade.errors import Refusal
 from facade.lifecycle import trash
 from facade.sessions import login
@@ -97,6 +98,12 @@ SERVICE = (
     Row("", {"GET": home.home}),
     Row("/changefeed", {"GET": change_feed.changes}),
     Row("/changefeed/latest", {"GET": change_feed.latest_change}),
+    Row("/changefeed/stream", {"GET": stream.stream}),
+    Row("/changefeed/consumers", {"GET": consumers.consumers}),
+    Row(
+        "/changefeed/consumers/{name}",
+        {"GET": consumers.consumer, "PUT": consumers.set_position, "DELETE": consumers.delete},
+    ),
     Row(
         "/extendedquerytags",
         {"GET": extended_query_tags.tags, "POST": extended_query_tags.add},

@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from common.addresses import InsecureOption, accept_insecure
 from common.file_modes import restrict_new_files
 from common.key_file import key_in
-from common.settings import SecretText
+from common.settings import SecretText, problem_of
 from common.tls import TlsError
 from facade.app import create_app
 from facade.config import Settings as FacadeSettings
@@ -107,7 +107,7 @@ def run(insecure: InsecureOption = False) -> None:
     try:
         core, facade = CoreSettings(), FacadeSettings()
     except (ValidationError, ValueError, OSError) as error:
-        _give_up(f"Settings: {error}")
+        _give_up(f"Settings: {problem_of(error)}")
     logging.config.dictConfig(logging_config(core.log_level))
     try:
         listener = _inherited() or listen(facade)

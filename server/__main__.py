@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from common.addresses import InsecureOption, accept_insecure
 from common.file_modes import restrict_new_files
+from common.settings import problem_of
 from server import opening
 from server.config import Settings
 from server.memory import tune_malloc
@@ -228,7 +229,7 @@ def _settings() -> Settings:
     try:
         return Settings()
     except (ValidationError, ValueError) as error:
-        _give_up(f"Settings: {error}")
+        _give_up(f"Settings: {problem_of(error)}")
 
 
 def _give_up(message: str) -> NoReturn:

@@ -368,7 +368,7 @@ class Settings(TlsSettings):
     @model_validator(mode="after")
     def _issuers_have_an_audience(self) -> "Settings":
         if self.auth_issuers and not self.auth_audiences:
-            raise ValueError("auth_issuer requires auth_audience: otherwise tokens for other services were accepted")
+            raise ValueError("auth_issuer requires auth_audience: without it, tokens for other services are accepted")
         return self
 
     @field_validator("auth_issuer")

@@ -19,6 +19,7 @@ from cli.errors import INTERRUPTED, run
 from cli.output import HELD_ROWS, data, print_rows, problems
 from cli.processes.environment import DataOption, environment_of
 from cli.processes.programs import Module, command
+from common.peers import ip_address_of
 
 _LIMIT = 1000
 _SILENT_S = 65.0
@@ -231,7 +232,7 @@ def _row(record: dict[str, Any]) -> Sequence[str]:
         record["time"][:23].replace("T", " "),
         record["kind"],
         record.get("principal", ""),
-        record.get("client") or record.get("peer", ""),
+        ip_address_of(record.get("client") or record.get("peer", "")),
         record.get("subtype", ""),
         outcome,
         _resource(record),
@@ -244,10 +245,8 @@ def _resource(record: dict[str, Any]) -> str:
         first = "/".join(instances[0][:3])
         return first if len(instances) == 1 else f"{first} and {len(instances) - 1} more"
     address = "/".join(record[name] for name in ("study", "series", "instance") if name in record)
-    if "search" in record:
-        keys = " ".join(f"{key[0]}={','.join(key[1:])}" for key in record["search"]["keys"])
-        return f"{address} {keys}".strip()
-    return address or record.get("partition", "")
+    keys = " ".join(f"{key[0]}={','.join(key[1:])}" for key in record.get("search", {}).get("keys", ()))
+    return f"{address} {keys}".strip() or record.get("partition", "")
 
 
 def _timestamp(time: datetime) -> Timestamp:

@@ -2,8 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from datetime import UTC
 from typing import Annotated
 
@@ -13,7 +14,7 @@ from dicomstore.v1 import change_feed_service_pb2 as pb
 from dicomstore.v1 import change_feed_service_pb2_grpc
 
 from cli.connection import CALL_TIMEOUT_S, CoreOption, JsonOption, QuietOption, Target, messages_of, target
-from cli.errors import INTERRUPTED, reason_of, run
+from cli.errors import INTERRUPTED, NOT_EXECUTED, Failure, fail, reason_of, run
 from cli.output import HELD_ROWS, data, print_rows, problems
 
 PAGE_SIZE = 100
@@ -26,7 +27,9 @@ SILENT_S = 35.0
 """Idle timeout of a followed feed."""
 
 _PAUSES_S = (0.5, 1.0, 2.0, 5.0, 10.0)
-"""Pauses before reconnection attempts; the last one repeats."""
+"""Pauses before further attempts; the last one repeats."""
+
+_RETRIED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 _HEADINGS = ("Sequence", "Time (UTC)", "Action", "State", "Version", "Study", "Series", "Instance")
 
@@ -38,6 +41,14 @@ def changes(
         int | None, typer.Option(min=1, metavar="N", help="Maximum number of changes. [100; with --follow, no limit]")
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Continue with new changes until Ctrl-C.")] = False,
+    consumer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="With --follow: start after the position that the archive keeps for this consumer, and set it after "
+            "showing changes.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
     core: CoreOption = None,
     quiet: QuietOption = False,
@@ -45,11 +56,13 @@ def changes(
     """Show the change feed of all partitions, oldest first. With --json, print one object per line.
 
     With --follow, the command reconnects after a broken connection and continues at the same place: no change is missed
-    or shown twice.
+    or shown twice. With --consumer, also a later start continues there; it fails if another program moves the consumer.
     """
     chosen = target(ctx, core, None, quiet)
+    if consumer is not None and (not follow or after):
+        fail(Failure("--consumer requires --follow and excludes --after", exit_code=NOT_EXECUTED))
     if follow:
-        run(_follow(chosen, after, limit, as_json), core=chosen.core, interrupted=0)
+        run(_follow(chosen, after, limit, as_json, consumer), core=chosen.core, interrupted=0)
     run(_list(chosen, after, LIMIT if limit is None else limit, as_json), core=chosen.core, interrupted=INTERRUPTED)
 
 
@@ -88,39 +101,91 @@ async def _entries(chosen: Target, after: int, limit: int) -> AsyncIterator[pb.C
                 return
 
 
-async def _follow(chosen: Target, after: int, limit: int | None, as_json: bool) -> int:
+async def _follow(chosen: Target, after: int, limit: int | None, as_json: bool, consumer: str | None) -> int:
     shown = 0
-    async with aclosing(_watched(chosen, after)) as entries:
-        async for entry in entries:
-            typer.echo(json.dumps(to_json(entry)) if as_json else "  ".join(to_row(entry)))
-            shown += 1
-            if shown == limit:
-                break
+    async with chosen.channel() as channel:
+        position = None if consumer is None else await _position(chosen, channel, consumer)
+        async with aclosing(_watched(chosen, channel, position.sequence if position else after)) as received:
+            async for entries in received:
+                page = entries if limit is None else entries[: limit - shown]
+                for entry in page:
+                    typer.echo(json.dumps(to_json(entry)) if as_json else "  ".join(to_row(entry)))
+                shown += len(page)
+                if position is not None:
+                    await position.move(page[-1].sequence)
+                if shown == limit:
+                    break
     return 0
 
 
-async def _watched(chosen: Target, after: int) -> AsyncGenerator[pb.ChangeEntry, None]:
+@dataclass
+class _Position:
+    """The position of a consumer, which no other program is expected to move."""
+
+    chosen: Target
+    channel: grpc.aio.Channel
+    name: str
+    sequence: int
+
+    async def move(self, to: int) -> None:
+        """Set the position; retried until it succeeds. Raises AioRpcError if it is refused."""
+        stub = change_feed_service_pb2_grpc.ChangeFeedServiceStub(self.channel)
+        request = pb.SetConsumerPositionRequest(name=self.name, sequence=to, expected_sequence=self.sequence)
+        failures = 0
+        while True:
+            try:
+                await stub.SetConsumerPosition(request, metadata=self.chosen.metadata(), timeout=CALL_TIMEOUT_S)
+                break
+            except grpc.aio.AioRpcError as error:
+                info = reason_of(error)
+                if failures and info and info.reason == "CONSUMER_MOVED" and info.metadata["sequence"] == str(to):
+                    break  # an earlier attempt had its effect
+                if error.code() not in _RETRIED:
+                    raise
+            await _pause(self.chosen, failures, f"the position {to} is not saved; trying again")
+            failures += 1
+        self.sequence = to
+
+
+async def _position(chosen: Target, channel: grpc.aio.Channel, name: str) -> _Position:
+    stub = change_feed_service_pb2_grpc.ChangeFeedServiceStub(channel)
+    try:
+        response = await stub.GetConsumer(
+            pb.GetConsumerRequest(name=name), metadata=chosen.metadata(), timeout=CALL_TIMEOUT_S
+        )
+    except grpc.aio.AioRpcError as error:
+        if error.code() is not grpc.StatusCode.NOT_FOUND:
+            raise
+        return _Position(chosen, channel, name, 0)
+    return _Position(chosen, channel, name, response.consumer.sequence)
+
+
+async def _watched(
+    chosen: Target, channel: grpc.aio.Channel, after: int
+) -> AsyncGenerator[Sequence[pb.ChangeEntry], None]:
     """Yield entries without end. Raises if the first connection fails; later ones are retried until they succeed."""
     failures = 0
     connected_once = False
-    async with chosen.channel() as channel:
-        while True:
-            try:
-                async for response in _messages(chosen, channel, after):
-                    connected_once, failures = True, 0
-                    for entry in response.entries:
-                        yield entry
-                        after = entry.sequence
-                    after = max(after, response.checkpoint_sequence)
-            except grpc.aio.AioRpcError as error:
-                refused = reason_of(error) and error.code() is not grpc.StatusCode.UNAVAILABLE
-                if refused or not connected_once:
-                    raise
-            pause_s = _PAUSES_S[min(failures, len(_PAUSES_S) - 1)]
-            failures += 1
-            if not chosen.quiet:
-                problems.print(f"connection lost after change {after}; reconnecting", style="yellow")
-            await asyncio.sleep(pause_s)
+    while True:
+        try:
+            async for response in _messages(chosen, channel, after):
+                connected_once, failures = True, 0
+                if response.entries:
+                    yield response.entries
+                after = max(after, response.checkpoint_sequence)
+        except grpc.aio.AioRpcError as error:
+            refused = reason_of(error) and error.code() is not grpc.StatusCode.UNAVAILABLE
+            if refused or not connected_once:
+                raise
+        await _pause(chosen, failures, f"connection lost after change {after}; reconnecting")
+        failures += 1
+
+
+async def _pause(chosen: Target, failures: int, message: str) -> None:
+    """Say why, and wait before the next attempt."""
+    if not chosen.quiet:
+        problems.print(message, style="yellow")
+    await asyncio.sleep(_PAUSES_S[min(failures, len(_PAUSES_S) - 1)])
 
 
 async def _messages(chosen: Target, channel: grpc.aio.Channel, after: int) -> AsyncIterator[pb.WatchChangesResponse]:

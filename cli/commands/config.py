@@ -14,7 +14,7 @@ from cli.connection import JsonOption
 from cli.errors import NOT_EXECUTED, Failure, run
 from cli.output import data, problems, table
 from cli.processes.programs import core_settings, facade_settings
-from common.settings import settings_file, without_password
+from common.settings import problem_of, settings_file, without_password
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def effective(environment: Mapping[str, str]) -> list[Setting]:
             for name, value in values.items()
         ]
     except (ValueError, OSError) as error:
-        raise Failure(f"settings: {error}", exit_code=NOT_EXECUTED) from error
+        raise Failure(f"settings: {problem_of(error)}", exit_code=NOT_EXECUTED) from error
 
 
 def _shown(value: Any) -> Any:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import typer
 from dicomstore.v1 import share_service_pb2 as pb
@@ -18,6 +18,7 @@ from cli.errors import Failure, fail, run
 from cli.output import data, print_rows, problems
 from cli.processes.facade_url import UrlOption, facade_url
 from cli.resources import InstanceArgument, SeriesArgument, described, reference
+from common.addresses import is_loopback
 
 _PAGE_SIZE = 200
 _HEADINGS = ("ID", "Purpose", "Partition", "Shared", "Label", "Created (UTC)", "By", "Expires (UTC)")
@@ -108,6 +109,8 @@ async def _create(chosen: Target, request: pb.CreateShareLinkRequest, base: str,
     if not chosen.quiet:
         expires = f"{created.link.expire_time.ToDatetime():%Y-%m-%d %H:%M}"
         problems.print(f"link {created.link.id}, valid until {expires} UTC. Its URL will not be shown again:")
+        if is_loopback(f"{urlsplit(base).hostname}:0"):
+            problems.print("It works on this machine only: for other recipients, set public_url or give --url.")
     typer.echo(url)
     return 0
 

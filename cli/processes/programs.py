@@ -16,6 +16,7 @@ from typing import Any
 import facade.config
 import server.config
 from cli.errors import NOT_EXECUTED, Failure
+from common.settings import problem_of
 
 STDERR_LINES = 20
 
@@ -88,7 +89,7 @@ def _reading(program: str, environment: Mapping[str, str]) -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError) as error:  # a ValidationError is a ValueError
-        raise Failure(f"settings of {program}: {error}", exit_code=NOT_EXECUTED) from error
+        raise Failure(f"settings of {program}: {problem_of(error)}", exit_code=NOT_EXECUTED) from error
     finally:
         os.environ.clear()
         os.environ.update(own)

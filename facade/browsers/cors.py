@@ -15,7 +15,9 @@ from facade.browsers.origins import ALL
 from facade.browsers.site import Site
 
 METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
-ALLOWED = "Authorization, Accept, Content-Type, Prefer, Range, If-Range, If-None-Match, If-Match, X-Request-Id"
+ALLOWED = (
+    "Authorization, Accept, Content-Type, Prefer, Range, If-Range, If-None-Match, If-Match, Last-Event-ID, X-Request-Id"
+)
 """For a preflight without requested headers. Otherwise all requested ones are allowed, since `X-*` has no pattern."""
 
 EXPOSED = (

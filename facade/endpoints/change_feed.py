@@ -36,8 +36,8 @@ async def changes(request: Request) -> Response:
     wanted = parse_window(parameters_of(request), request.path_params["version"])
     core: Core = request.app.state.core
     answer: ListChangesResponse = await core.call(core.changes.ListChanges, wanted, call_metadata(request))
-    partitioned = await _is_partitioned(request)
-    body = array(_entry(request, entry, partitioned) for entry in answer.entries)
+    partitioned = await is_partitioned(request)
+    body = array(entry_json(request, entry, partitioned) for entry in answer.entries)
     return Response(body, 200, {"Content-Type": JSON})
 
 
@@ -48,7 +48,7 @@ async def latest_change(request: Request) -> Response:
     answer: GetLatestChangeResponse = await core.call(
         core.changes.GetLatestChange, GetLatestChangeRequest(include_metadata=metadata), call_metadata(request)
     )
-    return Response(_entry(request, answer.entry, await _is_partitioned(request)), 200, {"Content-Type": JSON})
+    return Response(entry_json(request, answer.entry, await is_partitioned(request)), 200, {"Content-Type": JSON})
 
 
 def parse_window(parameters: Sequence[Parameter], version: ApiVersion) -> ListChangesRequest:
@@ -74,8 +74,13 @@ def parse_window(parameters: Sequence[Parameter], version: ApiVersion) -> ListCh
     )
 
 
-def _entry(request: Request, entry: ChangeEntry, partitioned: bool) -> bytes:
-    """Return an entry as JSON, without parsing its metadata."""
+def action_of(entry: ChangeEntry) -> str:
+    """Return the action of an entry as in its JSON."""
+    return _ACTIONS.get(entry.action, "Unknown")
+
+
+def entry_json(request: Request, entry: ChangeEntry, partitioned: bool) -> bytes:
+    """Return an entry as one line of JSON, without parsing its metadata."""
     uids = entry.instance
     fields = orjson.dumps(
         {
@@ -84,7 +89,7 @@ def _entry(request: Request, entry: ChangeEntry, partitioned: bool) -> bytes:
             "studyInstanceUid": uids.study_instance_uid,
             "seriesInstanceUid": uids.series_instance_uid,
             "sopInstanceUid": uids.sop_instance_uid,
-            "action": _ACTIONS.get(entry.action, "Unknown"),
+            "action": action_of(entry),
             "timestamp": entry.time.ToDatetime(UTC),
             "state": _STATES.get(entry.state, "Unknown"),
         },
@@ -97,7 +102,7 @@ def _entry(request: Request, entry: ChangeEntry, partitioned: bool) -> bytes:
     return fields[:-1] + b',"metadata":' + with_bulk_data_urls(entry.dicom_json, url) + b"}"
 
 
-async def _is_partitioned(request: Request) -> bool:
+async def is_partitioned(request: Request) -> bool:
     """Return whether URLs contain a partition. URLs of the feed have none, so this calls the core."""
     core: Core = request.app.state.core
     capabilities = await core.get_capabilities(call_metadata(request))

@@ -84,7 +84,7 @@ class StreamedResponse(Response):
 
     async def _send_chunks(self, scope: Scope, receive: Receive, send: Send) -> str:
         """Send all chunks; returns the reason if the response is incomplete, otherwise ""."""
-        gone = asyncio.create_task(_disconnect(receive))
+        gone = asyncio.create_task(wait_for_disconnect(receive))
         idle_timeout = IdleTimeout(self._idle_seconds)
         unchecked = 0
         try:
@@ -109,6 +109,7 @@ class StreamedResponse(Response):
             gone.cancel()
 
 
-async def _disconnect(receive: Receive) -> None:
+async def wait_for_disconnect(receive: Receive) -> None:
+    """Return when the client has disconnected."""
     while (await receive())["type"] != "http.disconnect":
         pass

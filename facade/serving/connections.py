@@ -209,6 +209,11 @@ class Connection(HttpToolsProtocol):
         if self._in_body and self.cycle.response_complete and not self.transport.is_closing():
             self._rest_due = self.loop.call_later(HEAD_SECONDS, self.transport.close)
 
+    def shutdown(self) -> None:
+        """Close the connection after the responses in progress; those without end are told to end."""
+        super().shutdown()
+        self._application.state.stopping.set()
+
     def pause_writing(self) -> None:
         """Start the timeout when the write buffer is full."""
         super().pause_writing()

@@ -18,6 +18,7 @@ from server.config import Settings
 from server.domain.access import Access
 from server.domain.audit.recorder import AuditRecorder, RecordWork, unrecorded
 from server.domain.change_feed import ChangeFeed
+from server.domain.consumers import Consumers
 from server.domain.operations.reindex import reindex
 from server.domain.operations.service import Operations
 from server.domain.operations.types import OperationType, OperationTypes
@@ -221,7 +222,12 @@ class IndexComponents:
     @cached_property
     def feed(self) -> ChangeFeed:
         """The change feed."""
-        return ChangeFeed(self.access, self.database.changes, self.sequencer)
+        return ChangeFeed(self.access, self.database.changes, self.sequencer, self.consumers)
+
+    @cached_property
+    def consumers(self) -> Consumers:
+        """Consumers of the change feed."""
+        return Consumers(self.access, self.database.consumers, now)
 
     @cached_property
     def sequencer(self) -> Sequencer:

@@ -2,6 +2,7 @@
 
 import asyncio
 import getpass
+import os
 import platform
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing
@@ -72,11 +73,21 @@ async def migrate(settings: Settings) -> None:
 
 @asynccontextmanager
 async def recorded(settings: Settings, storage: Storage, subtype: str) -> AsyncIterator[None]:
-    """Record a command of the operator in the audit trail. Raises: as `recording`."""
+    """Record a command of the operator in the audit trail, unless there is no archive yet. Raises: as `recording`."""
+    if (await asyncio.to_thread(storage.identity.read)).id is None:
+        yield
+        return
     async with recording(settings, storage) as recorder:
         work = recorder.work if recorder is not None else unrecorded
-        async with work(f"operator:{getpass.getuser()}", subtype, host=platform.node()):
+        async with work(f"operator:{_user()}", subtype, host=platform.node()):
             yield
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # as in a container
+        return f"uid-{os.getuid()}"
 
 
 async def replace_audit_key(settings: Settings, old: Path) -> None:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from server.domain.access import Access
+from server.domain.consumers import Consumers
 from server.domain.sequencer import Sequencer
 from server.model.access import Action
 from server.model.call import Call
@@ -25,10 +26,11 @@ class ChangeFeed:
     poll once a second.
     """
 
-    def __init__(self, access: Access, changes: ChangeLog, sequencer: Sequencer) -> None:
+    def __init__(self, access: Access, changes: ChangeLog, sequencer: Sequencer, consumers: Consumers) -> None:
         self._access = access
         self._changes = changes
         self._sequencer = sequencer
+        self._consumers = consumers
         sequencer.subscribe(self.notify)
         self._changed = asyncio.Event()
         self._closing = False
@@ -72,15 +74,21 @@ class ChangeFeed:
         return change
 
     async def watch(
-        self, call: Call, after_sequence: int, *, metadata: bool, checkpoint_seconds: float
+        self, call: Call, after_sequence: int, *, metadata: bool, checkpoint_seconds: float, consumer: str = ""
     ) -> AsyncIterator[tuple[Sequence[Change], int]]:
-        """Yield new entries with the last sequence sent; a checkpoint after `checkpoint_seconds` without entries.
+        """Yield new entries with the last sequence sent; a first checkpoint at once, later ones when idle.
+
+        An idle watch has a checkpoint after each `checkpoint_seconds`.
 
         With access to some partitions, these are the entries of those, and checkpoints do not advance for others: the
         archive does not reveal how much is stored elsewhere, and the index finds the next entry at the same cost.
 
+        Args:
+            consumer: start after its position; requires an `after_sequence` of 0.
+
         Raises:
             InvalidRequest: INVALID_FIELD.
+            NotFound: CONSUMER_NOT_FOUND, the consumer belongs to another principal.
             Unavailable: SHUTTING_DOWN.
         """
         permitted = self._access.permit_partitions(call, Action.READ)
@@ -90,6 +98,11 @@ class ChangeFeed:
             raise InvalidRequest(
                 Reason.INVALID_FIELD, "checkpoint_interval must be at least 1 s.", field="checkpoint_interval"
             )
+        if consumer and after_sequence:
+            message = "A watch starts after a sequence or after the position of a consumer."
+            raise InvalidRequest(Reason.INVALID_FIELD, message, field="after_sequence")
+        if consumer:
+            after_sequence = await self._consumers.start(call, consumer)
         with self._notified():
             window = ChangeWindow(limit=_PAGE, after_sequence=after_sequence, metadata=metadata, partitions=permitted)
             async for found in self._watch(window, checkpoint_seconds):
@@ -114,7 +127,7 @@ class ChangeFeed:
         self, window: ChangeWindow, checkpoint_seconds: float
     ) -> AsyncIterator[tuple[Sequence[Change], int]]:
         clock = asyncio.get_running_loop().time
-        due = clock() + checkpoint_seconds
+        due = clock()  # the first message is sent at once
         while not self._closing:
             changed = self._changed  # taken before the query, so that no notification is missed
             entries = await self._changes.list(window)

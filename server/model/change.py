@@ -51,3 +51,18 @@ class ChangeWindow:
     skip: int = 0
     metadata: bool = False
     partitions: frozenset[PartitionName] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """A name under which the archive keeps how far a program has processed the change feed.
+
+    owner: id of the principal to which it belongs.
+    sequence: of the last entry that was processed; 0 at the beginning.
+    time: when the position was last set.
+    """
+
+    name: str
+    owner: str
+    sequence: int
+    time: datetime

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, MetaData, create_engine, insert, select, text
 
 from server.adapters.sql.core.tables import REVISION
 from server.adapters.sql.engine import migrate, open_database
+from server.model.change import Consumer
 from server.model.ids import DEFAULT_PARTITION
 from server.model.security.archive_token import ArchiveToken, digest
 from server.model.security.login_link import LoginLink
@@ -51,6 +52,8 @@ async def fill(url: str) -> None:
     link = ShareLink("0" * 32, SharePurpose.READ, study_ref(1), "for a colleague", "anonymous", NOON, LATER)
     await database.share_links.add(link)
     await database.login_links.add(LoginLink(("writer",), "operator", LATER), digest("dcml_recorded"), NOON)
+    consumer = Consumer("router", "anonymous", 3, NOON)
+    await database.consumers.move(consumer, owner=None, expected=0, limit=1)
     await sequence(database.changes)
     await database.close()
 

@@ -119,6 +119,10 @@ EXPECTED: Mapping[str, tuple[str, Message | None]] = {
     "ChangeFeedService.ListChanges": (OF_ARCHIVE, None),
     "ChangeFeedService.GetLatestChange": (OF_ARCHIVE, None),
     "ChangeFeedService.WatchChanges": (OF_ARCHIVE, None),
+    "ChangeFeedService.GetConsumer": (OF_ARCHIVE, None),
+    "ChangeFeedService.ListConsumers": (OF_ARCHIVE, None),
+    "ChangeFeedService.SetConsumerPosition": (OF_ARCHIVE, None),
+    "ChangeFeedService.DeleteConsumer": (OF_ARCHIVE, None),
     "ExtendedQueryTagService.AddExtendedQueryTags": (
         OF_ARCHIVE,
         tags.AddExtendedQueryTagsRequest(tags=[{"path": TAG, "level": tags.TAG_LEVEL_SERIES}]),

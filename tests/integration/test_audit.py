@@ -1,18 +1,23 @@
 """Recording in the audit trail: every call, before effects and before acknowledgements."""
 
+import asyncio
 import errno
-import os
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from dicomstore.v1 import access_options_pb2 as access
+from dicomstore.v1 import extended_query_tag_service_pb2_grpc
 from dicomstore.v1 import search_service_pb2 as search
 
+from server.adapters.blobs.audit_trail.log_writer import LogWriter
+from server.adapters.blobs.disk.reserve import Reserve
+from server.bootstrap import maintenance
+from server.bootstrap.working import working
 from server.domain.audit.subtypes import subtype_of
 from tests.audit import audit_records, audited
-from tests.core import CoreClient, reason_of, ref_of, stream_reason
+from tests.core import CoreClient, reason_of, ref_of, settings_for, stream_reason
 from tests.data import part10
 from tests.integration import test_access
 from tests.integration.conftest import a_core
@@ -144,17 +149,15 @@ async def test_erasing_the_bytes_of_deleted_instances_is_recorded(tmp_path: Path
 async def test_without_an_audit_trail_nothing_is_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refuse_reads: bool
 ) -> None:
-    from server.adapters.blobs.audit_trail import log_writer
-
     async with a_core(tmp_path, audit_refuse_reads=refuse_reads) as core:
         [stored] = await core.stored(part10())
-        pwrite = os.pwrite
+        write = LogWriter._write
 
-        def full(fd: int, data: bytes, offset: int) -> int:
+        def full(self: LogWriter, text: bytes) -> None:
             raise OSError(errno.ENOSPC, "full")
 
-        monkeypatch.setattr(log_writer.os, "pwrite", full)
-        monkeypatch.setattr(log_writer.Reserve, "draw", lambda self: False)
+        monkeypatch.setattr(LogWriter, "_write", full)
+        monkeypatch.setattr(Reserve, "draw", lambda self: False)
         [outcome] = await core.store(part10(SOPInstanceUID="1.9"))
         assert outcome.failed.message == "The audit trail cannot be written: the disk is full."
         with pytest.raises(grpc.aio.AioRpcError) as refused:
@@ -166,9 +169,36 @@ async def test_without_an_audit_trail_nothing_is_changed(
                 await core.search_stub.Search(reading)
         else:
             assert len((await core.search_stub.Search(reading)).matches) == 1
-        monkeypatch.setattr(log_writer.os, "pwrite", pwrite)
+        monkeypatch.setattr(LogWriter, "_write", write)
         await core.stored(part10(SOPInstanceUID="1.9"))
         assert len((await core.search_stub.Search(reading)).matches) == 2
     lost = [record["records"] for record in audit_records(tmp_path, kind="lost")]
     assert lost
     assert sum(lost) >= (not refuse_reads)
+
+
+async def test_the_worker_records_beginning_and_end_of_an_operation(tmp_path: Path) -> None:
+    async with a_core(tmp_path) as core:
+        stub = extended_query_tag_service_pb2_grpc.ExtendedQueryTagServiceStub(core.channel)
+        await core.stored(part10(StationName="x"))
+        added = await stub.AddExtendedQueryTags(test_access.EXPECTED["ExtendedQueryTagService.AddExtendedQueryTags"][1])
+        async with working(settings_for(tmp_path)) as engine:
+            assert engine is not None
+            task = asyncio.create_task(engine.run())
+            begin, end = await audited(tmp_path, 2, principal="dicomstore:operations")
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+    assert (begin["kind"], begin["operation"]) == ("executing", added.operation.id)
+    assert (end["kind"], end["operation"], end["code"]) == ("executed", added.operation.id, "OK")
+
+
+async def test_commands_of_the_operator_are_recorded(tmp_path: Path) -> None:
+    async with a_core(tmp_path) as core:
+        await core.stored(part10())
+    await maintenance.migrate(settings_for(tmp_path))
+    await maintenance.accept_clock(settings_for(tmp_path))
+    await maintenance.recover(settings_for(tmp_path))
+    records = [record for record in audit_records(tmp_path) if record.get("principal", "").startswith("operator:")]
+    assert [(record["kind"], record["subtype"]) for record in records] == [
+        (kind, command) for command in ("migrate", "accept-clock", "recover") for kind in ("executing", "executed")
+    ]

@@ -18,8 +18,11 @@ async def test_blobs_and_all_records_beside_them_lie_in_the_directory_of_the_url
     data, blobs = tmp_path / "data", tmp_path / "other disk"
     async with a_core(data, blobs=blobs.as_uri()) as core:
         await core.stored(part10(StudyInstanceUID=STUDY), part10(StudyInstanceUID=STUDY))
-    assert {path.name.partition(".")[0] for path in data.iterdir()} <= {"index", "start-reserve"}
-    assert {"archive.json", "segments", "blobs", "marks", "quarantine"} <= {path.name for path in blobs.iterdir()}
+    keys = {"audit-key", "operator", "share"}
+    assert {path.name.partition(".")[0] for path in data.iterdir()} <= {"index", "start-reserve", *keys}
+    assert {"archive.json", "audit", "segments", "blobs", "marks", "quarantine"} <= {
+        path.name for path in blobs.iterdir()
+    }
     async with a_core(data, blobs=blobs.as_uri()) as core:
         assert len(await core.retrieve(EVERYTHING)) == 2
     found = {

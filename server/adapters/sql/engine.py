@@ -22,6 +22,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState
 
 from server.adapters.sql.archive_tokens import SqlArchiveTokens
 from server.adapters.sql.changes import Listen, SqlChangeLog
+from server.adapters.sql.consumers import SqlConsumers
 from server.adapters.sql.core import notifications
 from server.adapters.sql.core.clock import SqlClockRecord
 from server.adapters.sql.core.counters import raise_counters
@@ -45,6 +46,7 @@ from server.model.archive import ArchiveId, IndexIdentity, Mark
 from server.model.instance import Locator
 from server.model.search.query_tag import Tag, TagFault, TagValue
 from server.ports.clock import ClockRecord
+from server.ports.consumers import Consumers
 from server.ports.index import ChangeLog, InstanceIndex, Partitions
 from server.ports.operations import Operations
 from server.ports.security.archive_tokens import ArchiveTokens
@@ -112,6 +114,7 @@ class Database:
         self.archive_tokens: ArchiveTokens = SqlArchiveTokens(transactions)
         self.share_links: ShareLinks = SqlShareLinks(transactions)
         self.login_links: LoginLinks = SqlLoginLinks(transactions)
+        self.consumers: Consumers = SqlConsumers(transactions)
         self._transactions = transactions
 
     async def close(self) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from common.peers import ip_address_of
+
 _STATUS = {
     "OK": 200,
     "INVALID_ARGUMENT": 400,
@@ -68,7 +70,7 @@ class AzureEntries:
             "RequestUri": record.get("uri") or f"grpc://{record['rpc']}",
             "Action": record["subtype"],
             "CorrelationId": record["request"],
-            "CallerIpAddress": record.get("client") or record["peer"],
+            "CallerIpAddress": ip_address_of(record.get("client") or record["peer"]),
             "Claims": claims,
             "CustomHeaders": {name.upper(): value for name, value in record.get("headers", {}).items()},
         }

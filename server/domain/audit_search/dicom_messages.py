@@ -13,6 +13,8 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 import orjson
 
+from common.peers import ip_address_of
+
 
 class Code(NamedTuple):
     """A coded value."""
@@ -65,10 +67,6 @@ _SERVER_PROCESS = "4"
 _SYSTEM_OBJECT = "2"
 _REPORT, _SECURITY_RESOURCE = "3", "13"
 _MACHINE_NAME, _IP_ADDRESS = "1", "2"
-_ADDRESS = re.compile(
-    r"(?:ipv4:)?(\d+\.\d+\.\d+\.\d+)(?::\d+)?"
-    r"|(?:ipv6:)?(?:\[|%5B)?([0-9a-fA-F:]*:[0-9a-fA-F:.]+?)(?:(?:\]|%5D)(?::\d+)?)?"
-)
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 _TRANSFERS = {"retrieve"}
@@ -225,9 +223,8 @@ class DicomMessages:
         attributes = {"UserID": _clean(record["principal"]), "UserIsRequestor": "true"}
         if name := record.get("name"):
             attributes["UserName"] = _clean(name)
-        host = record.get("client") or record["peer"]
-        if found := _ADDRESS.fullmatch(host):
-            attributes |= {"NetworkAccessPointID": found[1] or found[2], "NetworkAccessPointTypeCode": _IP_ADDRESS}
+        if address := ip_address_of(record.get("client") or record["peer"]):
+            attributes |= {"NetworkAccessPointID": address, "NetworkAccessPointTypeCode": _IP_ADDRESS}
         participant = SubElement(message, "ActiveParticipant", attributes)
         if role is not None:
             _coded(participant, "RoleIDCode", role)

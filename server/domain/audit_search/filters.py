@@ -6,6 +6,8 @@ from typing import Any
 
 import orjson
 
+from common.peers import ip_address_of
+
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
@@ -60,7 +62,7 @@ class Matcher:
         ):
             if value and record.get(name) != value:
                 return None
-        if wanted.client and wanted.client not in (record.get("client"), record.get("peer")):
+        if wanted.client and wanted.client != ip_address_of(record.get("client") or record.get("peer", "")):
             return None
         if wanted.action and wanted.action not in (record.get("action"), record.get("subtype")):
             return None

@@ -19,6 +19,8 @@ async def test_the_audit_trail_can_be_searched_and_verified(archive: Archive, di
     table = await dicomstore("audit", "--since", "1h", "--action", "query")
     assert table.exit_code == 0
     assert "PatientID=12345" in table.stdout
+    of_client = await dicomstore("audit", "--action", "query", "--client", "127.0.0.1")
+    assert " 127.0.0.1 " in of_client.stdout
     lines = (await dicomstore("audit", "--action", "query", "--form", "json")).stdout.splitlines()
     assert json.loads(lines[0])["search"]["keys"] == [["PatientID", "12345"]]
     assert "<AuditMessage>" in (await dicomstore("audit", "--action", "query", "--form", "dicom")).stdout

@@ -6,6 +6,8 @@ import signal
 from asyncio.subprocess import Process
 from typing import Any
 
+from dicomstore.v1 import change_feed_service_pb2 as pb
+
 from tests.core import CoreClient, Ref
 from tests.data import part10
 
@@ -82,6 +84,44 @@ async def test_follow_ends_at_the_limit(archive: CoreClient, dicomstore: Any) ->
     ran = await dicomstore("changes", "--follow", "--limit", "2")
     assert ran.exit_code == 0
     assert len(ran.stdout.splitlines()) == 2
+
+
+async def test_a_consumer_continues_where_it_stopped(archive: CoreClient, dicomstore: Any) -> None:
+    await archive.stored(*(part10() for _ in range(5)))
+    follow = ("changes", "--follow", "--consumer", "router", "--limit", "2", "--json")
+    shown = [[change["sequence"] for change in (await dicomstore(*follow)).lines] for _ in range(2)]
+    assert shown == [[1, 2], [3, 4]]
+    stored = await archive.change_feed_stub.GetConsumer(pb.GetConsumerRequest(name="router"))
+    assert stored.consumer.sequence == 4
+
+
+async def test_a_consumer_moved_by_another_program_ends_the_command(archive: CoreClient, dicomstore: Any) -> None:
+    await archive.stored(part10())
+    process = await dicomstore.start("changes", "--follow", "--consumer", "router", "--json")
+    await next_change(process)
+    await until_position(archive, 1)
+    await archive.change_feed_stub.SetConsumerPosition(pb.SetConsumerPositionRequest(name="router", sequence=7))
+    await archive.stored(part10())
+    _, errors = await process.communicate()
+    assert process.returncode == 1
+    assert b"CONSUMER_MOVED" in errors
+
+
+async def until_position(archive: CoreClient, sequence: int) -> None:
+    """Wait until the consumer has a position."""
+    async with asyncio.timeout(30):
+        while True:
+            found = await archive.change_feed_stub.ListConsumers(pb.ListConsumersRequest())
+            if [each.sequence for each in found.consumers] == [sequence]:
+                return
+            await asyncio.sleep(0.01)
+
+
+async def test_a_consumer_requires_follow(dicomstore: Any) -> None:
+    for options in ((), ("--follow", "--after", "1")):
+        ran = await dicomstore("changes", "--consumer", "router", *options)
+        assert ran.exit_code == 2
+        assert "--consumer requires --follow" in ran.stderr
 
 
 async def test_following_an_unreachable_core_fails_at_once(dicomstore: Any) -> None:

@@ -21,6 +21,7 @@ async def test_the_url_of_a_link_is_printed_once(study: str, dicomstore: Command
     created = await dicomstore("share", "create", study, SERIES, "--expires", "12h", "--label", "for a colleague")
     assert created.exit_code == 0, created.stderr
     assert re.fullmatch(r"http://127\.0\.0\.1:8080/share/dcms_[\w-]{56}\n", created.stdout)
+    assert "on this machine only" in created.stderr
     listed = await dicomstore("share", "list")
     assert "for a colleague" in listed.stdout
     assert f"series {SERIES}" in listed.stdout
@@ -37,6 +38,7 @@ async def test_the_url_begins_with_the_public_url_or_the_given_one(study: str, d
     public = {"DICOMSTORE_PUBLIC_URL": "https://pacs.example/dicom/"}
     created = await dicomstore("share", "create", study, env=public)
     assert created.stdout.startswith("https://pacs.example/dicom/share/dcms_")
+    assert "on this machine only" not in created.stderr
     for_uploads = await dicomstore(
         "share", "create", "--upload", "--url", "https://other.example", "--json", env=public
     )

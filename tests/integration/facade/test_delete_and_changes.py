@@ -87,6 +87,67 @@ async def test_v1_selects_sequence_ranges_and_v2_selects_pages(web: httpx.AsyncC
     assert await feed(web, "/v2/changefeed?offset=12") == []
 
 
+@pytest.mark.parametrize(
+    ("version", "query"),
+    [
+        *((version, query) for version in ("v1", "v2") for query in ("limit=0", "limit=-1", "limit=x", "limit=201")),
+        *((version, query) for version in ("v1", "v2") for query in ("offset=-1", "offset=x", "includeMetadata=2")),
+        ("v1", "limit=101"),
+        *(("v2", f"{name}={date}") for name in ("startTime", "endTime") for date in ("x", "2026-13-01T00:00:00Z")),
+        ("v2", "startTime=2026-02-03T04:05:06Z&endTime=2026-02-03T04:05:06Z"),
+        ("v2", "startTime=2026-02-03T04:05:06Z&endTime=2026-02-03T05:05:06%2B01:00"),
+    ],
+)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_an_invalid_window_is_400(shared_web: httpx.AsyncClient, version: str, query: str) -> None:
+    assert (await shared_web.get(f"/{version}/changefeed?{query}")).status_code == 400
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_time_without_a_zone_is_400_with_the_reason(shared_web: httpx.AsyncClient) -> None:
+    refused = await shared_web.get("/v2/changefeed?startTime=2026-02-03T04:05:06")
+
+    assert refused.status_code == 400
+    assert "must carry a time zone" in refused.text
+
+
+@pytest.mark.parametrize("query", ["", "?offset=1000000", "?limit=100", "?startTime=2026-02-03T04:05:06Z"])
+@pytest.mark.parametrize("version", ["v1", "v2"])
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_window_without_entries_is_an_empty_array(
+    shared_web: httpx.AsyncClient, version: str, query: str
+) -> None:
+    assert await feed(shared_web, f"/{version}/changefeed{query}") == []
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+async def test_entries_have_the_metadata_of_the_current_version(web: httpx.AsyncClient, version: str) -> None:
+    await stored(web, part10(SOPInstanceUID="1.2.3", PatientID="first"))
+    await web.delete(f"/v2/studies/{STUDY}")
+    await stored(web, part10(SOPInstanceUID="1.2.3", PatientID="second"))
+
+    for entry in await feed(web, f"/{version}/changefeed"):
+        assert entry["metadata"]["00100020"] == {"vr": "LO", "Value": ["second"]}
+    latest = (await web.get(f"/{version}/changefeed/latest")).json()
+    assert latest == (await feed(web, f"/{version}/changefeed"))[-1]
+    assert list(latest) == [
+        *("sequence", "partitionName", "studyInstanceUid", "seriesInstanceUid", "sopInstanceUid"),
+        *("action", "timestamp", "state", "metadata"),
+    ]
+
+
+async def test_v1_ignores_times_and_returns_fewer_entries_than_its_limit_where_sequences_have_gaps(
+    partitioned_web: httpx.AsyncClient,
+) -> None:
+    for partition in ("a", "b"):
+        await stored(partitioned_web, part10(), base=f"/v2/partitions/{partition}")
+
+    entries = await feed(partitioned_web, "/v1/changefeed?offset=1&limit=100&startTime=x&endTime=y")
+    assert [(entry["sequence"], entry["partitionName"]) for entry in entries] == [(2, "b")]
+    window = f"startTime={entries[0]['timestamp']}&limit=200"
+    assert [entry["sequence"] for entry in await feed(partitioned_web, f"/v2/changefeed?{window}")] == [2]
+
+
 async def test_v2_selects_by_time(web: httpx.AsyncClient) -> None:
     await stored(web, FILE)
     (entry,) = await feed(web)

@@ -12,7 +12,7 @@ import cli.config
 import facade.config
 import server.config
 from cli.processes.environment import environment_of
-from common.settings import SecretText, SecretUrl, TableSettings
+from common.settings import SecretText, SecretUrl, TableSettings, problem_of
 
 PROGRAMS: list[type[TableSettings]] = [server.config.Settings, facade.config.Settings, cli.config.Settings]
 SECRETS = [(program, name) for program in PROGRAMS for name in program.secrets()]
@@ -147,3 +147,14 @@ def test_an_option_replaces_the_variable_with_a_file(monkeypatch: pytest.MonkeyP
 
     assert environment["DICOMSTORE_DATABASE"] == "sqlite:///x"
     assert "DICOMSTORE_DATABASE_FILE" not in environment
+
+
+def test_the_problems_of_settings_are_named_one_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DICOMSTORE_AUTH_ISSUER", "http://login.example")
+    monkeypatch.setenv("DICOMSTORE_AUTH_CLOCK_SKEW_SECONDS", PLANTED)
+    with pytest.raises(ValidationError) as wrong:
+        server.config.Settings()
+    lines = problem_of(wrong.value).splitlines()
+    assert "auth_issuer: a URL of an identity provider must be https, or http on a loopback address" in lines
+    assert [line.partition(":")[0] for line in lines] == ["auth_issuer", "auth_clock_skew_seconds"]
+    assert PLANTED not in "".join(lines)

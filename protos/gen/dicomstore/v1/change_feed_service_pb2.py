@@ -28,7 +28,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'dicomstore/v1/change_feed_service.proto\x12\rdicomstore.v1\x1a\"dicomstore/v1/access_options.proto\x1a\x1d\x64icomstore/v1/resources.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf0\x01\n\x0b\x43hangeEntry\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12(\n\x08instance\x18\x02 \x01(\x0b\x32\x16.dicomstore.v1.Address\x12+\n\x06\x61\x63tion\x18\x03 \x01(\x0e\x32\x1b.dicomstore.v1.ChangeAction\x12)\n\x05state\x18\x04 \x01(\x0e\x32\x1a.dicomstore.v1.ChangeState\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x06 \x01(\x03\x12\x12\n\ndicom_json\x18\x07 \x01(\x0c\"\xf9\x01\n\x12ListChangesRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\x12\x1d\n\x10through_sequence\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04skip\x18\x05 \x01(\x03\x12\x11\n\tpage_size\x18\x06 \x01(\x05\x12\x18\n\x10include_metadata\x18\x07 \x01(\x08\x42\x13\n\x11_through_sequence\"B\n\x13ListChangesResponse\x12+\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1a.dicomstore.v1.ChangeEntry\"2\n\x16GetLatestChangeRequest\x12\x18\n\x10include_metadata\x18\x01 \x01(\x08\"D\n\x17GetLatestChangeResponse\x12)\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x1a.dicomstore.v1.ChangeEntry\"\x7f\n\x13WatchChangesRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\x12\x18\n\x10include_metadata\x18\x02 \x01(\x08\x12\x36\n\x13\x63heckpoint_interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"`\n\x14WatchChangesResponse\x12+\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1a.dicomstore.v1.ChangeEntry\x12\x1b\n\x13\x63heckpoint_sequence\x18\x02 \x01(\x03*{\n\x0c\x43hangeAction\x12\x1d\n\x19\x43HANGE_ACTION_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43HANGE_ACTION_CREATE\x10\x01\x12\x18\n\x14\x43HANGE_ACTION_UPDATE\x10\x02\x12\x18\n\x14\x43HANGE_ACTION_DELETE\x10\x03*z\n\x0b\x43hangeState\x12\x1c\n\x18\x43HANGE_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43HANGE_STATE_CURRENT\x10\x01\x12\x19\n\x15\x43HANGE_STATE_REPLACED\x10\x02\x12\x18\n\x14\x43HANGE_STATE_DELETED\x10\x03\x32\xb8\x02\n\x11\x43hangeFeedService\x12Z\n\x0bListChanges\x12!.dicomstore.v1.ListChangesRequest\x1a\".dicomstore.v1.ListChangesResponse\"\x04\x88\xb2\x19\x04\x12\x66\n\x0fGetLatestChange\x12%.dicomstore.v1.GetLatestChangeRequest\x1a&.dicomstore.v1.GetLatestChangeResponse\"\x04\x88\xb2\x19\x04\x12_\n\x0cWatchChanges\x12\".dicomstore.v1.WatchChangesRequest\x1a#.dicomstore.v1.WatchChangesResponse\"\x04\x88\xb2\x19\x04\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'dicomstore/v1/change_feed_service.proto\x12\rdicomstore.v1\x1a\"dicomstore/v1/access_options.proto\x1a\x1d\x64icomstore/v1/resources.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf0\x01\n\x0b\x43hangeEntry\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12(\n\x08instance\x18\x02 \x01(\x0b\x32\x16.dicomstore.v1.Address\x12+\n\x06\x61\x63tion\x18\x03 \x01(\x0e\x32\x1b.dicomstore.v1.ChangeAction\x12)\n\x05state\x18\x04 \x01(\x0e\x32\x1a.dicomstore.v1.ChangeState\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x06 \x01(\x03\x12\x12\n\ndicom_json\x18\x07 \x01(\x0c\"\xf9\x01\n\x12ListChangesRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\x12\x1d\n\x10through_sequence\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04skip\x18\x05 \x01(\x03\x12\x11\n\tpage_size\x18\x06 \x01(\x05\x12\x18\n\x10include_metadata\x18\x07 \x01(\x08\x42\x13\n\x11_through_sequence\"B\n\x13ListChangesResponse\x12+\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1a.dicomstore.v1.ChangeEntry\"2\n\x16GetLatestChangeRequest\x12\x18\n\x10include_metadata\x18\x01 \x01(\x08\"D\n\x17GetLatestChangeResponse\x12)\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x1a.dicomstore.v1.ChangeEntry\"\x91\x01\n\x13WatchChangesRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\x12\x18\n\x10include_metadata\x18\x02 \x01(\x08\x12\x36\n\x13\x63heckpoint_interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x63onsumer\x18\x04 \x01(\t\"`\n\x14WatchChangesResponse\x12+\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1a.dicomstore.v1.ChangeEntry\x12\x1b\n\x13\x63heckpoint_sequence\x18\x02 \x01(\x03\"j\n\x08\x43onsumer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05owner\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12/\n\x0bupdate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\"\n\x12GetConsumerRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"@\n\x13GetConsumerResponse\x12)\n\x08\x63onsumer\x18\x01 \x01(\x0b\x32\x17.dicomstore.v1.Consumer\"=\n\x14ListConsumersRequest\x12\x12\n\nafter_name\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\"C\n\x15ListConsumersResponse\x12*\n\tconsumers\x18\x01 \x03(\x0b\x32\x17.dicomstore.v1.Consumer\"r\n\x1aSetConsumerPositionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x1e\n\x11\x65xpected_sequence\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x14\n\x12_expected_sequence\"H\n\x1bSetConsumerPositionResponse\x12)\n\x08\x63onsumer\x18\x01 \x01(\x0b\x32\x17.dicomstore.v1.Consumer\"%\n\x15\x44\x65leteConsumerRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x18\n\x16\x44\x65leteConsumerResponse*{\n\x0c\x43hangeAction\x12\x1d\n\x19\x43HANGE_ACTION_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43HANGE_ACTION_CREATE\x10\x01\x12\x18\n\x14\x43HANGE_ACTION_UPDATE\x10\x02\x12\x18\n\x14\x43HANGE_ACTION_DELETE\x10\x03*z\n\x0b\x43hangeState\x12\x1c\n\x18\x43HANGE_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43HANGE_STATE_CURRENT\x10\x01\x12\x19\n\x15\x43HANGE_STATE_REPLACED\x10\x02\x12\x18\n\x14\x43HANGE_STATE_DELETED\x10\x03\x32\xcf\x05\n\x11\x43hangeFeedService\x12Z\n\x0bListChanges\x12!.dicomstore.v1.ListChangesRequest\x1a\".dicomstore.v1.ListChangesResponse\"\x04\x88\xb2\x19\x04\x12\x66\n\x0fGetLatestChange\x12%.dicomstore.v1.GetLatestChangeRequest\x1a&.dicomstore.v1.GetLatestChangeResponse\"\x04\x88\xb2\x19\x04\x12_\n\x0cWatchChanges\x12\".dicomstore.v1.WatchChangesRequest\x1a#.dicomstore.v1.WatchChangesResponse\"\x04\x88\xb2\x19\x04\x30\x01\x12Z\n\x0bGetConsumer\x12!.dicomstore.v1.GetConsumerRequest\x1a\".dicomstore.v1.GetConsumerResponse\"\x04\x88\xb2\x19\x04\x12`\n\rListConsumers\x12#.dicomstore.v1.ListConsumersRequest\x1a$.dicomstore.v1.ListConsumersResponse\"\x04\x88\xb2\x19\x04\x12r\n\x13SetConsumerPosition\x12).dicomstore.v1.SetConsumerPositionRequest\x1a*.dicomstore.v1.SetConsumerPositionResponse\"\x04\x88\xb2\x19\x04\x12\x63\n\x0e\x44\x65leteConsumer\x12$.dicomstore.v1.DeleteConsumerRequest\x1a%.dicomstore.v1.DeleteConsumerResponse\"\x04\x88\xb2\x19\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,10 +41,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHANGEFEEDSERVICE'].methods_by_name['GetLatestChange']._serialized_options = b'\210\262\031\004'
   _globals['_CHANGEFEEDSERVICE'].methods_by_name['WatchChanges']._loaded_options = None
   _globals['_CHANGEFEEDSERVICE'].methods_by_name['WatchChanges']._serialized_options = b'\210\262\031\004'
-  _globals['_CHANGEACTION']._serialized_start=1102
-  _globals['_CHANGEACTION']._serialized_end=1225
-  _globals['_CHANGESTATE']._serialized_start=1227
-  _globals['_CHANGESTATE']._serialized_end=1349
+  _globals['_CHANGEFEEDSERVICE'].methods_by_name['GetConsumer']._loaded_options = None
+  _globals['_CHANGEFEEDSERVICE'].methods_by_name['GetConsumer']._serialized_options = b'\210\262\031\004'
+  _globals['_CHANGEFEEDSERVICE'].methods_by_name['ListConsumers']._loaded_options = None
+  _globals['_CHANGEFEEDSERVICE'].methods_by_name['ListConsumers']._serialized_options = b'\210\262\031\004'
+  _globals['_CHANGEFEEDSERVICE'].methods_by_name['SetConsumerPosition']._loaded_options = None
+  _globals['_CHANGEFEEDSERVICE'].methods_by_name['SetConsumerPosition']._serialized_options = b'\210\262\031\004'
+  _globals['_CHANGEFEEDSERVICE'].methods_by_name['DeleteConsumer']._loaded_options = None
+  _globals['_CHANGEFEEDSERVICE'].methods_by_name['DeleteConsumer']._serialized_options = b'\210\262\031\004'
+  _globals['_CHANGEACTION']._serialized_start=1718
+  _globals['_CHANGEACTION']._serialized_end=1841
+  _globals['_CHANGESTATE']._serialized_start=1843
+  _globals['_CHANGESTATE']._serialized_end=1965
   _globals['_CHANGEENTRY']._serialized_start=191
   _globals['_CHANGEENTRY']._serialized_end=431
   _globals['_LISTCHANGESREQUEST']._serialized_start=434
@@ -55,10 +63,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETLATESTCHANGEREQUEST']._serialized_end=803
   _globals['_GETLATESTCHANGERESPONSE']._serialized_start=805
   _globals['_GETLATESTCHANGERESPONSE']._serialized_end=873
-  _globals['_WATCHCHANGESREQUEST']._serialized_start=875
-  _globals['_WATCHCHANGESREQUEST']._serialized_end=1002
-  _globals['_WATCHCHANGESRESPONSE']._serialized_start=1004
-  _globals['_WATCHCHANGESRESPONSE']._serialized_end=1100
-  _globals['_CHANGEFEEDSERVICE']._serialized_start=1352
-  _globals['_CHANGEFEEDSERVICE']._serialized_end=1664
+  _globals['_WATCHCHANGESREQUEST']._serialized_start=876
+  _globals['_WATCHCHANGESREQUEST']._serialized_end=1021
+  _globals['_WATCHCHANGESRESPONSE']._serialized_start=1023
+  _globals['_WATCHCHANGESRESPONSE']._serialized_end=1119
+  _globals['_CONSUMER']._serialized_start=1121
+  _globals['_CONSUMER']._serialized_end=1227
+  _globals['_GETCONSUMERREQUEST']._serialized_start=1229
+  _globals['_GETCONSUMERREQUEST']._serialized_end=1263
+  _globals['_GETCONSUMERRESPONSE']._serialized_start=1265
+  _globals['_GETCONSUMERRESPONSE']._serialized_end=1329
+  _globals['_LISTCONSUMERSREQUEST']._serialized_start=1331
+  _globals['_LISTCONSUMERSREQUEST']._serialized_end=1392
+  _globals['_LISTCONSUMERSRESPONSE']._serialized_start=1394
+  _globals['_LISTCONSUMERSRESPONSE']._serialized_end=1461
+  _globals['_SETCONSUMERPOSITIONREQUEST']._serialized_start=1463
+  _globals['_SETCONSUMERPOSITIONREQUEST']._serialized_end=1577
+  _globals['_SETCONSUMERPOSITIONRESPONSE']._serialized_start=1579
+  _globals['_SETCONSUMERPOSITIONRESPONSE']._serialized_end=1651
+  _globals['_DELETECONSUMERREQUEST']._serialized_start=1653
+  _globals['_DELETECONSUMERREQUEST']._serialized_end=1690
+  _globals['_DELETECONSUMERRESPONSE']._serialized_start=1692
+  _globals['_DELETECONSUMERRESPONSE']._serialized_end=1716
+  _globals['_CHANGEFEEDSERVICE']._serialized_start=1968
+  _globals['_CHANGEFEEDSERVICE']._serialized_end=2687
 # @@protoc_insertion_point(module_scope)

@@ -90,14 +90,16 @@ class GetLatestChangeResponse(_message.Message):
     def __init__(self, entry: _Optional[_Union[ChangeEntry, _Mapping]] = ...) -> None: ...
 
 class WatchChangesRequest(_message.Message):
-    __slots__ = ("after_sequence", "include_metadata", "checkpoint_interval")
+    __slots__ = ("after_sequence", "include_metadata", "checkpoint_interval", "consumer")
     AFTER_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_METADATA_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    CONSUMER_FIELD_NUMBER: _ClassVar[int]
     after_sequence: int
     include_metadata: bool
     checkpoint_interval: _duration_pb2.Duration
-    def __init__(self, after_sequence: _Optional[int] = ..., include_metadata: _Optional[bool] = ..., checkpoint_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    consumer: str
+    def __init__(self, after_sequence: _Optional[int] = ..., include_metadata: _Optional[bool] = ..., checkpoint_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., consumer: _Optional[str] = ...) -> None: ...
 
 class WatchChangesResponse(_message.Message):
     __slots__ = ("entries", "checkpoint_sequence")
@@ -106,3 +108,67 @@ class WatchChangesResponse(_message.Message):
     entries: _containers.RepeatedCompositeFieldContainer[ChangeEntry]
     checkpoint_sequence: int
     def __init__(self, entries: _Optional[_Iterable[_Union[ChangeEntry, _Mapping]]] = ..., checkpoint_sequence: _Optional[int] = ...) -> None: ...
+
+class Consumer(_message.Message):
+    __slots__ = ("name", "owner", "sequence", "update_time")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    owner: str
+    sequence: int
+    update_time: _timestamp_pb2.Timestamp
+    def __init__(self, name: _Optional[str] = ..., owner: _Optional[str] = ..., sequence: _Optional[int] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class GetConsumerRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class GetConsumerResponse(_message.Message):
+    __slots__ = ("consumer",)
+    CONSUMER_FIELD_NUMBER: _ClassVar[int]
+    consumer: Consumer
+    def __init__(self, consumer: _Optional[_Union[Consumer, _Mapping]] = ...) -> None: ...
+
+class ListConsumersRequest(_message.Message):
+    __slots__ = ("after_name", "page_size")
+    AFTER_NAME_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    after_name: str
+    page_size: int
+    def __init__(self, after_name: _Optional[str] = ..., page_size: _Optional[int] = ...) -> None: ...
+
+class ListConsumersResponse(_message.Message):
+    __slots__ = ("consumers",)
+    CONSUMERS_FIELD_NUMBER: _ClassVar[int]
+    consumers: _containers.RepeatedCompositeFieldContainer[Consumer]
+    def __init__(self, consumers: _Optional[_Iterable[_Union[Consumer, _Mapping]]] = ...) -> None: ...
+
+class SetConsumerPositionRequest(_message.Message):
+    __slots__ = ("name", "sequence", "expected_sequence")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    sequence: int
+    expected_sequence: int
+    def __init__(self, name: _Optional[str] = ..., sequence: _Optional[int] = ..., expected_sequence: _Optional[int] = ...) -> None: ...
+
+class SetConsumerPositionResponse(_message.Message):
+    __slots__ = ("consumer",)
+    CONSUMER_FIELD_NUMBER: _ClassVar[int]
+    consumer: Consumer
+    def __init__(self, consumer: _Optional[_Union[Consumer, _Mapping]] = ...) -> None: ...
+
+class DeleteConsumerRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class DeleteConsumerResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

@@ -55,6 +55,26 @@ class ChangeFeedServiceStub:
                 request_serializer=dicomstore_dot_v1_dot_change__feed__service__pb2.WatchChangesRequest.SerializeToString,
                 response_deserializer=dicomstore_dot_v1_dot_change__feed__service__pb2.WatchChangesResponse.FromString,
                 _registered_method=True)
+        self.GetConsumer = channel.unary_unary(
+                '/dicomstore.v1.ChangeFeedService/GetConsumer',
+                request_serializer=dicomstore_dot_v1_dot_change__feed__service__pb2.GetConsumerRequest.SerializeToString,
+                response_deserializer=dicomstore_dot_v1_dot_change__feed__service__pb2.GetConsumerResponse.FromString,
+                _registered_method=True)
+        self.ListConsumers = channel.unary_unary(
+                '/dicomstore.v1.ChangeFeedService/ListConsumers',
+                request_serializer=dicomstore_dot_v1_dot_change__feed__service__pb2.ListConsumersRequest.SerializeToString,
+                response_deserializer=dicomstore_dot_v1_dot_change__feed__service__pb2.ListConsumersResponse.FromString,
+                _registered_method=True)
+        self.SetConsumerPosition = channel.unary_unary(
+                '/dicomstore.v1.ChangeFeedService/SetConsumerPosition',
+                request_serializer=dicomstore_dot_v1_dot_change__feed__service__pb2.SetConsumerPositionRequest.SerializeToString,
+                response_deserializer=dicomstore_dot_v1_dot_change__feed__service__pb2.SetConsumerPositionResponse.FromString,
+                _registered_method=True)
+        self.DeleteConsumer = channel.unary_unary(
+                '/dicomstore.v1.ChangeFeedService/DeleteConsumer',
+                request_serializer=dicomstore_dot_v1_dot_change__feed__service__pb2.DeleteConsumerRequest.SerializeToString,
+                response_deserializer=dicomstore_dot_v1_dot_change__feed__service__pb2.DeleteConsumerResponse.FromString,
+                _registered_method=True)
 
 
 class ChangeFeedServiceServicer:
@@ -87,12 +107,58 @@ class ChangeFeedServiceServicer:
     def WatchChanges(self, request, context):
         """Sends all entries after a sequence, then new ones as they are committed, until the client cancels.
 
-        Every message has a checkpoint; on an idle stream, messages without entries are sent at `checkpoint_interval`.
+        Every message has a checkpoint. The first message is sent at once; on an idle stream, messages without entries are
+        sent at `checkpoint_interval`.
         To resume a broken stream, call again with `after_sequence` set to the last checkpoint.
 
         Before each message, the credential of the call is verified again: UNAUTHENTICATED if it has expired or was revoked.
 
         Errors: INVALID_FIELD, SHUTTING_DOWN, DATABASE_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetConsumer(self, request, context):
+        """Returns a consumer: a name under which the archive keeps how far a program has processed the feed.
+
+        A consumer belongs to the principal that first sets its position; another principal needs the action administer in
+        the whole archive.
+
+        Errors: INVALID_FIELD, CONSUMER_NOT_FOUND, DATABASE_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListConsumers(self, request, context):
+        """Returns the consumers of the principal, or with the action administer in the whole archive all, by name.
+
+        Errors: INVALID_FIELD, DATABASE_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetConsumerPosition(self, request, context):
+        """Sets the position of a consumer, durably, and creates the consumer if it does not exist.
+
+        With `expected_sequence`, two programs that work for the same consumer notice each other: only one of them can move
+        it away from a position. A program that has processed the entries after `expected_sequence` sets it to the last of
+        them. If a call fails without a reason, it may have had its effect; when it is repeated, CONSUMER_MOVED with the new
+        position then confirms it.
+
+        Errors: INVALID_FIELD, CONSUMER_MOVED, CONSUMER_NOT_FOUND (it belongs to another principal), TOO_MANY_CONSUMERS,
+        ARCHIVE_READ_ONLY, DATABASE_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteConsumer(self, request, context):
+        """Forgets a consumer.
+
+        Errors: INVALID_FIELD, CONSUMER_NOT_FOUND, ARCHIVE_READ_ONLY, DATABASE_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -115,6 +181,26 @@ def add_ChangeFeedServiceServicer_to_server(servicer, server):
                     servicer.WatchChanges,
                     request_deserializer=dicomstore_dot_v1_dot_change__feed__service__pb2.WatchChangesRequest.FromString,
                     response_serializer=dicomstore_dot_v1_dot_change__feed__service__pb2.WatchChangesResponse.SerializeToString,
+            ),
+            'GetConsumer': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetConsumer,
+                    request_deserializer=dicomstore_dot_v1_dot_change__feed__service__pb2.GetConsumerRequest.FromString,
+                    response_serializer=dicomstore_dot_v1_dot_change__feed__service__pb2.GetConsumerResponse.SerializeToString,
+            ),
+            'ListConsumers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListConsumers,
+                    request_deserializer=dicomstore_dot_v1_dot_change__feed__service__pb2.ListConsumersRequest.FromString,
+                    response_serializer=dicomstore_dot_v1_dot_change__feed__service__pb2.ListConsumersResponse.SerializeToString,
+            ),
+            'SetConsumerPosition': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetConsumerPosition,
+                    request_deserializer=dicomstore_dot_v1_dot_change__feed__service__pb2.SetConsumerPositionRequest.FromString,
+                    response_serializer=dicomstore_dot_v1_dot_change__feed__service__pb2.SetConsumerPositionResponse.SerializeToString,
+            ),
+            'DeleteConsumer': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteConsumer,
+                    request_deserializer=dicomstore_dot_v1_dot_change__feed__service__pb2.DeleteConsumerRequest.FromString,
+                    response_serializer=dicomstore_dot_v1_dot_change__feed__service__pb2.DeleteConsumerResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -204,6 +290,114 @@ class ChangeFeedService:
             '/dicomstore.v1.ChangeFeedService/WatchChanges',
             dicomstore_dot_v1_dot_change__feed__service__pb2.WatchChangesRequest.SerializeToString,
             dicomstore_dot_v1_dot_change__feed__service__pb2.WatchChangesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetConsumer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dicomstore.v1.ChangeFeedService/GetConsumer',
+            dicomstore_dot_v1_dot_change__feed__service__pb2.GetConsumerRequest.SerializeToString,
+            dicomstore_dot_v1_dot_change__feed__service__pb2.GetConsumerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListConsumers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dicomstore.v1.ChangeFeedService/ListConsumers',
+            dicomstore_dot_v1_dot_change__feed__service__pb2.ListConsumersRequest.SerializeToString,
+            dicomstore_dot_v1_dot_change__feed__service__pb2.ListConsumersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetConsumerPosition(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dicomstore.v1.ChangeFeedService/SetConsumerPosition',
+            dicomstore_dot_v1_dot_change__feed__service__pb2.SetConsumerPositionRequest.SerializeToString,
+            dicomstore_dot_v1_dot_change__feed__service__pb2.SetConsumerPositionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteConsumer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dicomstore.v1.ChangeFeedService/DeleteConsumer',
+            dicomstore_dot_v1_dot_change__feed__service__pb2.DeleteConsumerRequest.SerializeToString,
+            dicomstore_dot_v1_dot_change__feed__service__pb2.DeleteConsumerResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -105,7 +105,7 @@ def _verify_list(directory: Path, trusted_key: str, checkpoint: str, result: _Re
     numbers = [int(path.stem) for path in files]
     if numbers and (numbers[0] > state.first_file or numbers != list(range(numbers[0], numbers[-1] + 1))):
         result.add(FindingKind.CHECKPOINTS_MISSING, files[0].name, "Files of the list of checkpoints are missing.")
-    if not numbers and directories(directory.parent):
+    if not numbers:  # the first start of an archive creates it
         result.add(FindingKind.CHECKPOINTS_MISSING, "checkpoints", "There is no list of checkpoints.")
     if numbers and trusted_key and trusted_key not in known:
         result.add(FindingKind.KEY_REPLACED, "checkpoints", "No checkpoint is signed with the given key.")

@@ -47,7 +47,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import ExecutableDDLElement
 
-REVISION = "0005"
+REVISION = "0006"
 """The migration that creates this schema."""
 
 MAX_TEXT_LENGTH = 512
@@ -610,6 +610,16 @@ login_links = Table(
     Column("roles", Text, nullable=False, comment="JSON"),
     Column("creator", Text, nullable=False),
     Column("expires", BigInteger, nullable=False),
+)
+
+consumers = Table(
+    "change_feed_consumers",
+    tables,
+    Column("name", Label, primary_key=True),
+    Column("owner", Label, nullable=False, index=True, comment="id of the principal"),
+    Column("sequence", BigInteger, nullable=False, comment="of the last processed entry"),
+    Column("time", BigInteger, nullable=False, comment="when the position was last set"),
+    comment="consumers of the change feed",
 )
 
 tags = Table(

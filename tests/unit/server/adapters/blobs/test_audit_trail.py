@@ -210,6 +210,12 @@ async def test_checkpoints_cut_off_are_found_by_what_records_mention(root: Path)
     assert FindingKind.CHECKPOINTS_MISSING in findings(root)
 
 
+async def test_a_removed_trail_is_found(root: Path) -> None:
+    await write(root, 3)
+    shutil.rmtree(root)
+    assert findings(root) == [FindingKind.CHECKPOINTS_MISSING]
+
+
 async def test_a_consistent_removal_is_found_with_an_earlier_checkpoint(root: Path) -> None:
     await write(root, 2)
     backup = root.with_name("backup")

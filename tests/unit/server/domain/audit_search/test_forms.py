@@ -3,10 +3,12 @@
 import base64
 from typing import Any
 
+import orjson
 import pytest
 
 from server.domain.audit_search.azure_entries import AzureEntries
 from server.domain.audit_search.dicom_messages import DicomMessages
+from server.domain.audit_search.filters import AuditFilter, Matcher
 from tests.unit.server.domain.audit_search.audit_schema import check
 
 TIME = "2026-01-31T10:00:00.500000Z"
@@ -147,6 +149,10 @@ def test_the_network_address_of_the_client_is_that_of_its_peer(peer: str, addres
     assert message is not None
     [client] = [one for one in check(message).iterfind("ActiveParticipant") if one.get("UserIsRequestor") == "true"]
     assert client.get("NetworkAccessPointID") == address
+    assert {entry["CallerIpAddress"] for entry in AzureEntries().of(source)} == {address or ""}
+    assert Matcher(AuditFilter(client=address or "inproc")).matches(orjson.dumps(source)) == (
+        source if address else None
+    )
 
 
 @pytest.mark.parametrize("subtype", ["operation", "partition", "get-extended-query-tag"])

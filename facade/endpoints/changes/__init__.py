@@ -1,0 +1,1 @@
+"""The change feed as a stream of events, and its consumers."""
