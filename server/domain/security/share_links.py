@@ -12,7 +12,8 @@ from server.domain.resources import not_found
 from server.domain.search import page_token
 from server.domain.security.credentials import invalid_credential
 from server.domain.security.share_tokens import ShareTokens
-from server.model.access import Action
+from server.domain.security.tokens import require_own_permissions
+from server.model.access import Action, Grant
 from server.model.call import Call, Principal
 from server.model.errors import InvalidRequest, NotFound, Reason, Unauthenticated
 from server.model.ids import Address
@@ -116,9 +117,11 @@ class ShareLinks:
         Raises:
             InvalidRequest: INVALID_FIELD.
             NotFound: STUDY_NOT_FOUND, SERIES_NOT_FOUND, INSTANCE_NOT_FOUND.
+            Forbidden: PERMISSION_DENIED, the creator lacks the permission that the link would give.
             DicomStoreError: as `Access.permit`.
         """
         scope = await self._access.permit(call, Action.ADMINISTER, scope)
+        require_own_permissions(call.principal, [Grant(frozenset({purpose.action}), scope)])
         lifetime = self._checked_lifetime(lifetime)
         if len(label) > MAX_LABEL_LENGTH or not label.isprintable():
             raise _invalid_field("label", f"A label has at most {MAX_LABEL_LENGTH} printable characters.")

@@ -121,7 +121,7 @@ class Tokens:
 
 
 def require_own_permissions(creator: Principal, grants: Sequence[Grant]) -> None:
-    """Raise Forbidden if the creator lacks a permission that a token would have."""
+    """Raise Forbidden if the creator of a token or share link lacks a permission that it would give."""
     for grant in grants:
         for action in sorted(grant.actions, key=lambda action: action.value):
             if not any(own.covers(grant.scope) for own in creator.grants_of(action)):
