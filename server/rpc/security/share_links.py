@@ -43,7 +43,10 @@ class ShareServicer(share_service_pb2_grpc.ShareServiceServicer):
 
     async def GetOwnShareLink(self, request: pb.GetOwnShareLinkRequest, context: Context) -> pb.GetOwnShareLinkResponse:
         """See the contract."""
-        return pb.GetOwnShareLinkResponse(link=_message(await self._links.own(context.call)))
+        link = _message(await self._links.own(context.call))
+        link.ClearField("label")  # for administrators, as the creator
+        link.ClearField("creator")
+        return pb.GetOwnShareLinkResponse(link=link)
 
 
 def _purpose(value: pb.SharePurpose) -> SharePurpose:

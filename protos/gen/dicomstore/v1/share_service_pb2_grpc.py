@@ -66,7 +66,8 @@ class ShareServiceServicer:
     """
 
     def CreateShareLink(self, request, context):
-        """Creates a link. Its token is in the response only; the server does not store it.
+        """Creates a link. Its token is in the response only; the server does not store it. Requires, for its scope, also the
+        action that the link permits: read, or write for uploads.
 
         Errors: INVALID_FIELD, INVALID_UID, INVALID_PARTITION_NAME; PARTITION_NOT_FOUND, STUDY_NOT_FOUND, SERIES_NOT_FOUND,
         INSTANCE_NOT_FOUND; ARCHIVE_READ_ONLY.
