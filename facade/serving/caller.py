@@ -15,6 +15,9 @@ from facade.errors import Refusal
 
 _CERTIFICATE = "x-dicomstore-certificate-bin"
 _HEADER = b"x-ms-azuredicom-audit-"
+_NAME = re.compile(rb"[a-z0-9_.-]+(?<!-bin)")
+"""Names that metadata of gRPC can have with text as value."""
+
 _MAX_HEADERS = 10
 _MAX_HEADER_LENGTH = 2048
 _MAX_URI_LENGTH = 4096
@@ -26,7 +29,7 @@ _NOT_IN_METADATA = re.compile(r"[^\x20-\x7e]")
 
 
 def caller_metadata(request: Request) -> tuple[tuple[str, str], ...]:
-    """Return the metadata for the core. Raises Refusal (400) for too many or too long custom headers."""
+    """Return the metadata for the core. Raises Refusal (400) for custom headers that cannot be recorded."""
     scope = request.scope
     host, forwarded_for, custom = b"", [], []
     for name, value in scope["headers"]:
@@ -53,14 +56,18 @@ def caller_metadata(request: Request) -> tuple[tuple[str, str], ...]:
 def _checked(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
     if len(headers) > _MAX_HEADERS:
         raise Refusal(400, f"There are more than {_MAX_HEADERS} headers X-MS-AZUREDICOM-AUDIT-*.")
+    if not all(_NAME.fullmatch(name) for name, _ in headers):
+        raise Refusal(400, "A header X-MS-AZUREDICOM-AUDIT-* has an invalid name.")
     if any(len(value) > _MAX_HEADER_LENGTH for _, value in headers):
         raise Refusal(400, f"A header X-MS-AZUREDICOM-AUDIT-* is longer than {_MAX_HEADER_LENGTH} characters.")
     return [(name.decode("latin-1"), _printable(value)) for name, value in headers]
 
 
 def _uri(scope: Scope, host: bytes) -> str:
-    """Return the URI as received, without tokens."""
+    """Return the URI as received, without tokens in its path and query."""
     path = scope.get("raw_path") or quote(scope["path"]).encode()
+    if b"%" in path and _SECRETS.search(scope["path"]):  # an encoded letter would hide what is secret
+        path = quote(scope["path"]).encode()
     query = scope["query_string"]
     uri = (b"%b://%b%b?%b" if query else b"%b://%b%b%b") % (scope["scheme"].encode(), host, path, query)
     text = _printable(uri[:_MAX_URI_LENGTH])

@@ -89,7 +89,7 @@ def call_metadata(request: Request) -> Metadata:
     """Return the metadata of calls to the core: request id, credentials, trace context, and facts for the audit trail.
 
     Raises:
-        Refusal: 400, too many or too long headers for the audit trail.
+        Refusal: 400, headers for the audit trail that cannot be recorded.
     """
     return (*identity_metadata(request), *caller_metadata(request))
 
@@ -99,14 +99,19 @@ def identity_metadata(request: Request) -> Metadata:
     headers = request.headers
     # All of them: the core refuses a request with several, which a proxy may have understood differently.
     credentials = tuple(("authorization", _in_ascii(value)) for value in headers.getlist("authorization"))
-    passed = tuple((name, value) for name in _PASSED_ON if (value := headers.get(name)) and value.isascii())
+    passed = tuple((name, value) for name in _PASSED_ON if (value := headers.get(name)) and _is_text(value))
     certificate = (CERTIFICATE, forwarded_names(request.scope))
     return (("x-request-id", request.state.request_id), certificate, *credentials, *passed)
 
 
 def _in_ascii(value: str) -> str:
     """Return a credential as gRPC can send it; one with other characters becomes an invalid one."""
-    return value if value.isascii() and value.isprintable() else _NOT_ASCII.sub("?", value)
+    return value if _is_text(value) else _NOT_ASCII.sub("?", value)
+
+
+def _is_text(value: str) -> bool:
+    """Return whether metadata of gRPC can have a value."""
+    return value.isascii() and value.isprintable()
 
 
 def _request_id(headers: Headers) -> str:
