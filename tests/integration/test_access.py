@@ -115,7 +115,10 @@ EXPECTED: Mapping[str, tuple[str, Message | None]] = {
     ),
     "DeleteService.DeleteInstances": (OF_STUDY, DeleteInstancesRequest(resource=STUDY)),
     "LifecycleService.UndeleteInstances": (OF_STUDY, lifecycle.UndeleteInstancesRequest(resource=STUDY)),
-    "LifecycleService.ListDeletions": (OF_PARTITION, lifecycle.ListDeletionsRequest(scope=STUDY)),
+    "LifecycleService.ListDeletions": (
+        OF_PARTITION,
+        lifecycle.ListDeletionsRequest(scope=AddressMessage(partition=WARD)),
+    ),
     "ChangeFeedService.ListChanges": (OF_ARCHIVE, None),
     "ChangeFeedService.GetLatestChange": (OF_ARCHIVE, None),
     "ChangeFeedService.WatchChanges": (OF_ARCHIVE, None),
