@@ -34,6 +34,11 @@ class SqlLoginLinks:
 
         await self._transactions.write(work)
 
+    async def exists(self, digest: bytes) -> bool:
+        """See the port."""
+        found = select(_c.digest).where(_c.digest == digest)
+        return await self._transactions.read(lambda connection: connection.execute(found).first() is not None)
+
     async def take(self, digest: bytes) -> LoginLink | None:
         """See the port."""
 

@@ -75,7 +75,8 @@ class Logins:
         Raises:
             NotFound: LOGIN_LINK_NOT_FOUND, the link has been used, has expired, or never existed.
         """
-        if not _CODE.fullmatch(code):
+        # Anybody can send a code: an invented one causes neither a write nor a durable record.
+        if not _CODE.fullmatch(code) or not await self._links.exists(digest(code)):
             raise _invalid()
         call.audit.begin(call, Action.ADMINISTER)
         await call.audit.begun()

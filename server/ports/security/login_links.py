@@ -16,6 +16,10 @@ class LoginLinks(Protocol):
         """Record a link with the SHA-256 of its code, and remove those that have expired."""
         ...
 
+    async def exists(self, digest: bytes) -> bool:
+        """Return whether there is a link with this SHA-256."""
+        ...
+
     async def take(self, digest: bytes) -> LoginLink | None:
         """Remove the link with this SHA-256 and return it; None if there is none. Of several calls, one gets it."""
         ...

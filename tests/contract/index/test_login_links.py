@@ -15,6 +15,8 @@ CODE = digest("dcml_code")
 
 async def test_one_of_several_calls_takes_a_link(database: Database, other_database: Database) -> None:
     await database.login_links.add(LINK, CODE, NOON)
+    assert await database.login_links.exists(CODE)
+    assert not await database.login_links.exists(digest("dcml_other"))
     assert await database.login_links.take(digest("dcml_other")) is None
     taken = await asyncio.gather(*(one.login_links.take(CODE) for one in (database, other_database) * 4))
     assert sorted(taken, key=str) == [*[None] * 7, LINK] or sorted(taken, key=str) == [LINK, *[None] * 7]

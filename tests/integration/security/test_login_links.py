@@ -12,6 +12,7 @@ import pytest
 from dicomstore.v1 import login_service_pb2 as pb
 from dicomstore.v1 import login_service_pb2_grpc, token_service_pb2, token_service_pb2_grpc
 
+from tests.audit import audited
 from tests.core import CoreClient, reason_of
 from tests.integration.conftest import a_core
 from tests.integration.facade.serving import JSON, serving
@@ -105,3 +106,18 @@ async def test_while_authentication_is_off_no_link_is_created(tmp_path: Path) ->
     async with an_archive(tmp_path) as (core, web):
         assert await reason(code_of(core, operator_token(tmp_path))) == "AUTHENTICATION_OFF"
         assert (await web.get("/v2/studies", headers=JSON)).status_code == 204
+
+
+async def test_an_invented_code_is_refused_without_a_durable_record(tmp_path: Path) -> None:
+    """Anybody can send one, so it must not make the core write before it answers."""
+    async with an_archive(tmp_path, auth_required=True) as (core, _):
+        stub = login_service_pb2_grpc.LoginServiceStub(core.channel)
+        invented = pb.RedeemLoginLinkRequest(code=f"dcml_{'A' * 43}")
+        assert await reason(stub.RedeemLoginLink(invented)) == "LOGIN_LINK_NOT_FOUND"
+        await stub.RedeemLoginLink(pb.RedeemLoginLinkRequest(code=await code_of(core, operator_token(tmp_path))))
+    records = await audited(tmp_path, count=3, rpc="LoginService/RedeemLoginLink")
+    assert [(record["kind"], record.get("code")) for record in records] == [
+        ("executed", "NOT_FOUND"),
+        ("executing", None),
+        ("executed", "OK"),
+    ]
