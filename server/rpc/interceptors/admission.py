@@ -2,10 +2,8 @@
 
 from common.shares import Shares
 from server.model.errors import Exhausted, Reason
-from server.rpc.interceptors.call_context import Context
+from server.rpc.interceptors.call_context import WATCHES, Context
 from server.rpc.interceptors.surround import Surround
-
-_WATCHES = frozenset({"/dicomstore.v1.ChangeFeedService/WatchChanges", "/dicomstore.v1.AuditService/WatchAuditEvents"})
 
 
 class Admission(Surround):
@@ -22,7 +20,7 @@ class Admission(Surround):
 
     def around(self, method: str, context: Context) -> "_Admitted":
         """See `Surround`."""
-        return _Admitted(self._watches if method in _WATCHES else self._calls, context)
+        return _Admitted(self._watches if method in WATCHES else self._calls, context)
 
 
 class _Admitted:

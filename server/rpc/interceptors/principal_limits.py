@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from server.model.call import ANONYMOUS
 from server.model.errors import Exhausted, Reason
-from server.rpc.interceptors.call_context import Context
+from server.rpc.interceptors.call_context import WATCHES, Context
 from server.rpc.interceptors.surround import Surround
 
 BURST_SECONDS = 10.0
@@ -21,8 +21,6 @@ _MAX_WAITING = 100
 
 _MAX_ACCOUNTS = 10_000
 """Principals in memory. The one that called least recently is forgotten first, unless it has calls."""
-
-_WATCHES = "/dicomstore.v1.ChangeFeedService/WatchChanges"
 
 
 class _Account:
@@ -44,8 +42,8 @@ class PrincipalLimits(Surround):
     """Refuses calls with RATE_LIMITED, or lets them wait, before their request is read.
 
     A call above the rate is refused. One above the number of concurrent calls waits for the end of another one of the
-    same principal, first come, first served; a client with many connections is slowed down and sees no errors. Watches
-    of the change feed, which are long-lived, do not count as concurrent. Calls without credentials are not limited
+    same principal, first come, first served; a client with many connections is slowed down and sees no errors. Watches,
+    which are long-lived, do not count as concurrent. Calls without credentials are not limited
     here: they are short, and together they are not one client.
     """
 
@@ -60,7 +58,7 @@ class PrincipalLimits(Surround):
 
     def around(self, method: str, context: Context) -> "_Limited":
         """See `Surround`."""
-        return _Limited(self, context, counts=method != _WATCHES)
+        return _Limited(self, context, counts=method not in WATCHES)
 
     async def enter(self, client: str, *, counts: bool) -> None:
         """Admit a call, which must `leave` if it counts as concurrent. Raises Exhausted (RATE_LIMITED)."""

@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 import httpx
 import pytest
-from dicomstore.v1 import change_feed_service_pb2
+from dicomstore.v1 import audit_service_pb2, audit_service_pb2_grpc, change_feed_service_pb2, search_service_pb2
 from google.rpc.error_details_pb2 import RetryInfo
 from grpc_status import rpc_status
 
@@ -181,3 +181,14 @@ async def test_a_client_with_many_connections_does_not_starve_others(tmp_path: P
         for token in (greedy[0][1], "Bearer dcmt_unknown"):
             meanwhile = await crowd(web, token, other)
             assert statistics.median(meanwhile) <= 16, meanwhile
+
+
+async def test_a_watch_of_the_audit_trail_leaves_its_principal_the_other_calls(tmp_path: Path) -> None:
+    async with a_core(tmp_path, auth_required=True, max_calls_per_principal=1) as core:
+        sent = bearer(operator_token(tmp_path))
+        stub = audit_service_pb2_grpc.AuditServiceStub(core.channel)
+        watch = stub.WatchAuditEvents(audit_service_pb2.WatchAuditEventsRequest(), metadata=sent)
+        await watch.read()
+        request = search_service_pb2.SearchRequest(level=search_service_pb2.QUERY_LEVEL_STUDY)
+        await core.search_stub.Search(request, metadata=sent, timeout=5)
+        watch.cancel()
