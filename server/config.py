@@ -442,5 +442,5 @@ class Settings(TlsSettings):
 
     def shown(self) -> dict[str, Any]:
         """Return the settings in effect as JSON values; URLs are complete, secrets masked."""
-        urls = {"blobs": self.blobs_url, "database": str(SecretUrl(self.database_url))}
+        urls = {"blobs": str(SecretUrl(self.blobs_url)), "database": str(SecretUrl(self.database_url))}
         return {**self.model_dump(mode="json"), **urls}

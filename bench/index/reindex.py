@@ -39,14 +39,14 @@ from server.domain.partition_names import PartitionNames
 from server.domain.read_only import ReadOnlyState
 from server.domain.search.request import SearchRequest, Term
 from server.domain.search.search import Search
-from server.model.call import Call
+from server.model.call import EVERYBODY, Call
 from server.model.instance import NewInstance
 from server.model.operation import Operation, OperationState
 from server.model.search.query import Level
 
 app = typer.Typer(add_completion=False)
 
-_CALL = Call("bench")
+_CALL = Call("bench", EVERYBODY)
 _KILL_AT = (0.2, 0.5, 0.8)
 _IDLE_SEARCHES = 400
 _PAUSE_SECONDS = 0.01

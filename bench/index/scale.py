@@ -36,7 +36,7 @@ from server.domain.partition_names import PartitionNames
 from server.domain.read_only import ReadOnlyState
 from server.domain.search.request import SearchRequest, Term
 from server.domain.search.search import Search
-from server.model.call import Call
+from server.model.call import EVERYBODY, Call
 from server.model.ids import parse_address
 from server.model.search.query import Level
 
@@ -45,7 +45,7 @@ app = typer.Typer(add_completion=False)
 _STUDY, _SERIES, _INSTANCE = (
     VERSIONS["v2"].returned_attributes[level] for level in (LEVEL_OF_STUDY, LEVEL_OF_SERIES, LEVEL_OF_INSTANCE)
 )
-_CALL = Call("bench")
+_CALL = Call("bench", EVERYBODY)
 _URL = "http://127.0.0.1/v2"
 _STEP = 500
 _BATCH = 1000
