@@ -49,7 +49,8 @@ class GroupCommit:
         self._pending: deque[NewRecord] = deque()
         self._pending_bytes = 0
         self._room: asyncio.Future[None] | None = None
-        self._due = _NEVER  # when the pending records are written
+        self._timer: asyncio.TimerHandle | None = None  # calls `_write_now`
+        self._is_due = False  # the thread was told to write, and has not begun
         self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._is_closing = False
         self._writer: LogWriter | None = None
@@ -67,6 +68,7 @@ class GroupCommit:
 
     async def close(self) -> None:
         """Write what is pending, seal it and end the thread."""
+        self._stop_timer()
         self._is_closing = True
         self._wakes.put(None)
         await asyncio.to_thread(self._thread.join)
@@ -75,8 +77,8 @@ class GroupCommit:
         """Append a record shortly after."""
         self._pending_bytes += len(data)
         self._pending.append(NewRecord(data, time.time_ns(), None, may_use_reserve))
-        if self._due == _NEVER:
-            self._write_at(time.monotonic() + _FLUSH_SECONDS)
+        if self._timer is None:
+            self._write_within(_FLUSH_SECONDS)
 
     def append_durably(
         self, data: bytes, *, may_use_reserve: bool = False, soon: bool = False
@@ -93,14 +95,16 @@ class GroupCommit:
         future: asyncio.Future[None] = self._loop.create_future()
         self._pending_bytes += len(data)
         self._pending.append(NewRecord(data, time.time_ns(), future, may_use_reserve))
-        now = time.monotonic()
-        self._write_at(now + _SOON_SECONDS if soon else now)
+        if soon:
+            self._write_within(_SOON_SECONDS)
+        else:
+            self._write_now()
         return future
 
     def expedite(self) -> None:
         """Write the pending records now."""
         if self._pending:
-            self._write_at(time.monotonic())
+            self._write_now()
 
     def append_from_thread(self, data: bytes) -> None:
         """Append a record from any thread."""
@@ -115,28 +119,41 @@ class GroupCommit:
     async def room(self) -> None:
         """Wait until fewer records are pending."""
         while self.is_backlogged:
-            self._write_at(time.monotonic())
+            self._write_now()
             if self._room is None:
                 self._room = self._loop.create_future()
             await asyncio.shield(self._room)
 
-    def _write_at(self, due: float) -> None:
-        if due < self._due:
-            self._due = due
+    def _write_within(self, seconds: float) -> None:
+        """Set the timer. It is one of the event loop, because waking the thread to set a time costs more."""
+        if self._is_due:
+            return
+        due = self._loop.time() + seconds
+        if self._timer is None or due < self._timer.when():
+            self._stop_timer()
+            self._timer = self._loop.call_at(due, self._write_now)
+
+    def _write_now(self) -> None:
+        self._stop_timer()
+        if self._pending and not self._is_due:
+            self._is_due = True
             self._wakes.put(None)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     # On the thread
 
     def _run(self) -> None:
         next_upkeep = 0.0
         while not (self._is_closing and not self._pending):
-            due = min(self._due, self._checkpoint_due(), next_upkeep)
-            seconds = due - time.monotonic()
-            if seconds > 0 and not self._is_closing:
+            seconds = min(self._checkpoint_due(), next_upkeep) - time.monotonic()
+            if not self._is_closing:
                 with suppress(queue.Empty):
-                    self._wakes.get(timeout=min(seconds, _UPKEEP_SECONDS))
-                    continue  # something may be due earlier
-            self._due = _NEVER  # before the records are taken: later ones set it again
+                    self._wakes.get(timeout=max(0.0, min(seconds, _UPKEEP_SECONDS)))
+            self._is_due = False  # before the records are taken: later ones set it again
             self._commit_pending()
             with suppress_and_log("checkpoint"):
                 self._checkpoint_if_due()
@@ -163,8 +180,10 @@ class GroupCommit:
             writer.checkpoint()
 
     def _commit_pending(self) -> None:
-        while self._pending:
-            batch = [self._pending.popleft() for _ in range(min(len(self._pending), _MAX_BATCH))]
+        left = len(self._pending)  # later ones have a time of their own, and checkpoints are made meanwhile
+        while left:
+            batch = [self._pending.popleft() for _ in range(min(left, _MAX_BATCH))]
+            left -= len(batch)
             failure, failed = self._commit(batch)
             size = sum([len(record.data) for record in batch])
             futures = [
