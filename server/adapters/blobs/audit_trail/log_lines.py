@@ -3,6 +3,9 @@
 A line is `<digest> <record>`: the record is a JSON object that begins with its number and time, and the digest, in
 hexadecimal, is the SHA-256 of the digest before and the record. The first record of a file has the digest before it, so
 that a file can be checked alone; in the first file of a writer that is `START`.
+
+A file that is being written has unused space at its end: zeros, which no record contains. If its writer was killed,
+they may follow an incomplete line.
 """
 
 import hashlib
@@ -12,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import orjson
 
@@ -21,7 +24,7 @@ from server.model.audit.trail import MAX_RECORD_BYTES
 START = bytes(32)
 SUFFIX = ".log"
 
-_LINE = re.compile(rb'([0-9a-f]{64}) (\{"n":([0-9]{1,19}),"time":"([0-9TZ:.-]{27})",.*\})\n')
+_LINE = re.compile(rb'([0-9a-f]{64}) (\{"n":([0-9]{1,19}),"time":"([0-9TZ:.-]{27})",[^\n\0]*\})\n')
 _MAX_LINE = MAX_RECORD_BYTES + 256
 _READ_BYTES = 1 << 20
 
@@ -39,7 +42,8 @@ class Line(NamedTuple):
 class Fault(Enum):
     """Why the reading of a file ended before its end."""
 
-    INCOMPLETE = "incomplete last line"
+    INCOMPLETE = "incomplete line at the end"
+    UNWRITTEN = "zeros before other bytes"
     MALFORMED = "malformed line"
     CHANGED = "digest does not match"
     GAP = "number out of order"
@@ -98,6 +102,9 @@ def parsed(line: bytes, end: int) -> Line | None:
 def lines(path: Path, start: int = 0) -> Iterator[Line | Fault]:
     """Yield the lines from a position on; a fault ends the iteration. Memory is bounded by the length of a line.
 
+    Zeros up to the end of the file are no fault. Zeros before other bytes may be left by a power failure: parts of a
+    file reach the disk in any order.
+
     Raises: OSError.
     """
     with open(path, "rb", buffering=_READ_BYTES) as file:
@@ -105,6 +112,13 @@ def lines(path: Path, start: int = 0) -> Iterator[Line | Fault]:
         position = start
         while text := file.readline(_MAX_LINE):
             position += len(text)
+            if b"\0" in text:
+                used = text.rstrip(b"\0")
+                if b"\0" in used or any(piece.strip(b"\0") for piece in _pieces(file)):
+                    yield Fault.UNWRITTEN
+                elif used:
+                    yield Fault.INCOMPLETE
+                return
             if not text.endswith(b"\n"):
                 is_last = len(text) < _MAX_LINE and position >= os.fstat(file.fileno()).st_size
                 yield Fault.INCOMPLETE if is_last else Fault.MALFORMED
@@ -114,6 +128,31 @@ def lines(path: Path, start: int = 0) -> Iterator[Line | Fault]:
                 yield Fault.MALFORMED
                 return
             yield line
+
+
+def has_line(path: Path, position: int) -> bool:
+    """Return whether a line begins at a position, maybe an incomplete one. Raises: OSError."""
+    with open(path, "rb", buffering=0) as file:
+        file.seek(position)
+        return file.read(1) not in (b"", b"\0")
+
+
+def used_bytes(path: Path) -> int:
+    """Return the size of a file without the unused space at its end. Raises: OSError."""
+    with open(path, "rb") as file:
+        position = os.fstat(file.fileno()).st_size
+        while position > 0:
+            start = max(0, position - _READ_BYTES)
+            file.seek(start)
+            used = file.read(position - start).rstrip(b"\0")
+            if used:
+                return start + len(used)
+            position = start
+    return 0
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    return iter(lambda: file.read(_READ_BYTES), b"")
 
 
 def scan(path: Path, before: Scan | None) -> Iterator[Scan]:
@@ -152,14 +191,19 @@ def scan(path: Path, before: Scan | None) -> Iterator[Scan]:
 
 def last_line(path: Path) -> Line | None:
     """Return the last complete line of a file; None if there is none. Raises: OSError."""
-    size = path.stat().st_size
+    size = used_bytes(path)
     with open(path, "rb") as file:
         length = min(size, 2 * _MAX_LINE)
         file.seek(size - length)
         tail = file.read(length)
     complete = tail[: tail.rfind(b"\n") + 1]
-    start = complete.rfind(b"\n", 0, len(complete) - 1) + 1
-    return parsed(complete[start:], size - len(tail) + len(complete))
+    while complete:
+        start = complete.rfind(b"\n", 0, len(complete) - 1) + 1
+        line = parsed(complete[start:], size - len(tail) + len(complete))
+        if line is not None:
+            return line
+        complete = complete[:start]  # a power failure may leave a line that was not written completely
+    return None
 
 
 def _previous_in(record: bytes) -> bytes:

@@ -3,6 +3,9 @@
     writers/<id>/.lock          locked as long as the process runs
     writers/<id>/<number>.log   chained records, see `log_lines`; named by the number of the first one
 
+A file grows in steps of zeros, so that a sync writes only records: if it also changed the size of the file, it would
+have to commit a transaction of the file system, which costs more. The end of a file cuts off what is unused.
+
 The list of checkpoints has the writer before its directory exists, so that an unknown directory is a finding.
 """
 
@@ -23,12 +26,14 @@ import orjson
 from server.adapters.blobs.audit_trail.checkpoints import CheckpointList
 from server.adapters.blobs.audit_trail.log_lines import START, file_name
 from server.adapters.blobs.disk.reserve import Reserve
-from server.adapters.blobs.disk.threads import sync_directory
+from server.adapters.blobs.disk.threads import free_bytes, sync_directory
 from server.model.audit.trail import AuditTrailSettings, WriterId
 
 LOCK = ".lock"
 
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+_STEP_BYTES = 256 << 10
+_FEW_BYTES = 4 << 20  # with less free space, files do not grow in advance
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _SECOND = 1_000_000_000
 
 
@@ -77,7 +82,8 @@ class LogWriter:
         self._facts = facts
         self._digest = START
         self._lock_fd = self._fd = -1
-        self._size = 0
+        self._size = 0  # of the records
+        self._allocated = 0  # size of the file
         self._created = 0.0
         self._time = b""
         self._last_checkpoint = ""  # not recorded yet
@@ -129,6 +135,7 @@ class LogWriter:
     def close(self) -> None:
         """Seal all records as the last ones, and unlock the directory. Raises: OSError."""
         try:
+            self._cut_off_unused()
             self._checkpoints.append(self._entry("closed"))
         finally:
             self.abandon()
@@ -165,7 +172,7 @@ class LogWriter:
         path = self.directory / file_name(self.number + 1)
         before = self.number, self._digest, self._time
         first = {"kind": "file", "writer": self.id, "previous": self._digest.hex(), **self._facts}
-        self._fd, self._size = os.open(path, flags, 0o640), 0
+        self._fd, self._size, self._allocated = os.open(path, flags, 0o640), 0, 0
         self._created = time.monotonic()
         try:
             self._append(self._line(NewRecord(orjson.dumps(first), time.time_ns())), may_use_reserve=True)
@@ -180,12 +187,20 @@ class LogWriter:
 
     def _end_file(self) -> None:
         self.checkpoint()
+        self._cut_off_unused()
         os.close(self._fd)
         self._fd = -1
 
+    def _cut_off_unused(self) -> None:
+        if self._fd >= 0 and self._allocated > self._size:
+            with suppress(OSError):  # readers ignore it
+                os.ftruncate(self._fd, self._size)
+
     def _append(self, text: bytes, *, may_use_reserve: bool) -> None:
         try:
-            self._write(text)
+            self._write_in_advance(text)
+        except BrokenLogError:
+            raise
         except OSError as error:
             if error.errno not in _NO_ROOM or not may_use_reserve or not self._reserve.draw():
                 raise
@@ -195,6 +210,21 @@ class LogWriter:
         except OSError as error:  # the kernel may have dropped what it could not write
             raise BrokenLogError(error.errno, "a sync of the audit trail failed") from error
         self._size += len(text)
+
+    def _write_in_advance(self, text: bytes) -> None:
+        """Write text, with zeros for later records if the file has to grow and the disk has space for them."""
+        end = self._size + len(text)
+        if end > self._allocated and free_bytes(self.directory) >= _FEW_BYTES:
+            grown = min(end // _STEP_BYTES * _STEP_BYTES + _STEP_BYTES, self._settings.file_bytes)
+            try:
+                self._write(text.ljust(grown - self._size, b"\0"))
+                return
+            except BrokenLogError:
+                raise
+            except OSError as error:
+                if error.errno not in _NO_ROOM:
+                    raise
+        self._write(text)
 
     def _write(self, text: bytes) -> None:
         left, position = memoryview(text), self._size
@@ -207,4 +237,6 @@ class LogWriter:
                 os.ftruncate(self._fd, self._size)
             except OSError as error:
                 raise BrokenLogError(error.errno, "the audit trail cannot be truncated") from error
+            self._allocated = self._size
             raise
+        self._allocated = max(self._allocated, position)

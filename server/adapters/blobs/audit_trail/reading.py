@@ -10,7 +10,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.adapters.blobs.audit_trail.log_lines import Fault, Line, first_number, last_line, lines, log_files
+from server.adapters.blobs.audit_trail.log_lines import (
+    Fault,
+    Line,
+    first_number,
+    has_line,
+    last_line,
+    lines,
+    log_files,
+)
 from server.adapters.blobs.audit_trail.log_writer import LOCK
 from server.adapters.blobs.disk.file_lock import lock_if_free
 from server.model.audit.trail import Positions, StoredRecord, WriterId
@@ -166,7 +174,7 @@ class Tail:
         assert cursor.path is not None
         count = 0
         with suppress(FileNotFoundError):
-            if os.stat(cursor.path).st_size <= cursor.offset:
+            if not has_line(cursor.path, cursor.offset):
                 return 0
             for line in lines(cursor.path, cursor.offset):
                 if isinstance(line, Fault):

@@ -15,7 +15,16 @@ from server.adapters.blobs.audit_trail import keys, reading, verification
 from server.adapters.blobs.audit_trail.checkpoints import CheckpointList, ForeignKey, WriterState
 from server.adapters.blobs.audit_trail.group_commit import GroupCommit
 from server.adapters.blobs.audit_trail.keys import SigningKey
-from server.adapters.blobs.audit_trail.log_lines import Line, Scan, first_number, last_line, lines, log_files, scan
+from server.adapters.blobs.audit_trail.log_lines import (
+    Line,
+    Scan,
+    first_number,
+    last_line,
+    lines,
+    log_files,
+    scan,
+    used_bytes,
+)
 from server.adapters.blobs.audit_trail.log_writer import LOCK, LogWriter
 from server.adapters.blobs.disk.file_lock import lock_if_free
 from server.adapters.blobs.disk.reserve import Reserve
@@ -264,7 +273,7 @@ class _Writing:
 def _sealed_end(directory: Path, expected: WriterState) -> tuple[int, str, int] | None:
     """Return number and digest of the last valid record, and the number of bytes after it; None if records are missing.
 
-    Only the files after the last checkpoint are read.
+    Only the files after the last checkpoint are read. Unused space is cut off.
     """
     files = log_files(directory)
     if not files:
@@ -280,7 +289,9 @@ def _sealed_end(directory: Path, expected: WriterState) -> tuple[int, str, int] 
                 return None
     if state is None or state.number < expected.n:
         return None
-    return state.number, state.digest.hex(), files[-1].stat().st_size - state.end
+    used = used_bytes(files[-1])
+    os.truncate(files[-1], used)
+    return state.number, state.digest.hex(), used - state.end
 
 
 def _files_before(files: list[Path], limit: str, *, has_ended: bool) -> list[Path]:

@@ -18,7 +18,15 @@ from server.adapters.blobs.audit_trail.checkpoints import (
     WriterState,
     checked_entries,
 )
-from server.adapters.blobs.audit_trail.log_lines import START, Fault, Scan, first_number, log_files, scan
+from server.adapters.blobs.audit_trail.log_lines import (
+    START,
+    Fault,
+    Scan,
+    first_number,
+    log_files,
+    scan,
+    used_bytes,
+)
 from server.adapters.blobs.audit_trail.log_writer import LOCK
 from server.adapters.blobs.audit_trail.reading import directories, has_ended
 from server.model.audit.trail import Finding, FindingKind, Verification
@@ -173,8 +181,9 @@ class _WriterCheck:
             else:
                 self._report(state, path)
             return
-        rest = path.stat().st_size - state.end
-        if state.fault is Fault.INCOMPLETE and (not expected.has_ended or rest == expected.torn_bytes):
+        rest = used_bytes(path) - state.end
+        is_torn = state.fault in (Fault.INCOMPLETE, Fault.UNWRITTEN)
+        if is_torn and (not expected.has_ended or rest == expected.torn_bytes):
             if not self._is_running:  # otherwise it is being written
                 message = f"Incomplete after record {state.number}: the process was killed."
                 self._result.add(FindingKind.TORN_TAIL, place, message)

@@ -128,6 +128,15 @@ TAMPERING = {
     "cut off a part of the last record": (lambda lines: [*lines[:-1], lines[-1][:-5]], FindingKind.RECORDS_MISSING),
     "empty the file": (lambda lines: [], FindingKind.RECORDS_MISSING),
     "append bytes": (lambda lines: [*lines, b"{}"], FindingKind.RECORD_CHANGED),
+    "overwrite the last record with zeros": (
+        lambda lines: [*lines[:-1], bytes(len(lines[-1]))],
+        FindingKind.RECORDS_MISSING,
+    ),
+    "overwrite all with zeros": (lambda lines: [bytes(len(line)) for line in lines], FindingKind.RECORDS_MISSING),
+    "overwrite a part with zeros": (
+        lambda lines: [*lines[:2], lines[2][:80] + bytes(20) + lines[2][100:], *lines[3:]],
+        FindingKind.RECORD_CHANGED,
+    ),
     "overwrite with zeros": (lambda lines: [*lines[:-2], bytes(len(lines[-2])), lines[-1]], FindingKind.RECORD_CHANGED),
 }
 
@@ -278,15 +287,94 @@ async def _write_and_die(root: Path, count: int) -> None:
     async with FileAuditTrail(root).open(trail_settings(root)) as log:
         for number in range(count):
             await log.append_durably(record(number))
+            if number == 0:
+                await _sealed(root)  # the later ones are not
         os.kill(os.getpid(), 9)
+
+
+def used(path: Path) -> int:
+    """The size of a file without the unused space at its end."""
+    return len(path.read_bytes().rstrip(b"\0"))
+
+
+def tear(path: Path, data: bytes) -> None:
+    """Write into the unused space after the last record."""
+    end = used(path)
+    with path.open("rb+") as file:
+        file.seek(end)
+        file.write(data)
+
+
+async def test_records_do_not_change_the_size_of_the_file(root: Path) -> None:
+    async with FileAuditTrail(root).open(trail_settings(root)) as log:
+        await log.append_durably(record(0))
+        [path] = files(root)
+        size = path.stat().st_size
+        for number in range(1, 10):
+            await log.append_durably(record(number))
+        assert (path.stat().st_size, used(path) < size) == (size, True)
+        assert requests(root) == list(range(10))
+        assert findings(root) == []
+        for number in range(10, 15):  # these do not fit
+            await log.append_durably(json.dumps({"kind": "executed", "request": number, "x": "x" * 60_000}).encode())
+        assert path.stat().st_size == 2 * size
+    assert path.stat().st_size == used(path)  # the end of the writer cuts the rest off
+    assert requests(root) == list(range(15))
+    assert findings(root) == []
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+async def test_after_a_kill_unused_space_is_no_finding_and_is_cut_off(
+    root: Path, killed: Callable[[int], Path]
+) -> None:
+    path = await asyncio.to_thread(killed, 5)
+    assert path.stat().st_size > used(path)
+    assert findings(root) == [FindingKind.NOT_SEALED]
+    await write(root, 1)
+    assert path.stat().st_size == used(path)
+    assert findings(root) == []
+    path.write_bytes(path.read_bytes() + bytes(3_000_000))  # a power failure undoes the cut, because it is not synced
+    assert requests(root) == [0, 1, 2, 3, 4, 0]
+    assert findings(root) == []
+    changed_lines(path, lambda lines: [*lines[:-2], bytes(len(lines[-2]) + len(lines[-1]))])
+    assert findings(root) == [FindingKind.RECORDS_MISSING]
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+@pytest.mark.parametrize(
+    "torn",
+    [bytes(100) + b"after zeros\n", b"0123 {to" + bytes(100) + b"rn}\n", b"0123 {torn" + bytes(2_000_000) + b"}\n"],
+    ids=["beginning", "middle", "far"],
+)
+async def test_a_write_of_which_a_power_failure_left_parts_is_a_torn_tail(
+    root: Path, killed: Callable[[int], Path], torn: bytes
+) -> None:
+    path = await asyncio.to_thread(killed, 3)
+    tear(path, torn)
+    assert set(findings(root)) == {FindingKind.TORN_TAIL, FindingKind.NOT_SEALED}
+    assert requests(root) == [0, 1, 2]
+    await write(root, 1)
+    assert findings(root) == [FindingKind.TORN_TAIL]
+    tear(path, b"more")
+    assert findings(root) == [FindingKind.RECORD_CHANGED]
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+async def test_a_file_with_unused_space_and_a_torn_tail_is_removed_after_the_retention_time(
+    root: Path, killed: Callable[[int], Path]
+) -> None:
+    path = await asyncio.to_thread(killed, 3)
+    tear(path, b"0123 {torn" + bytes(100) + b"}\n")
+    async with FileAuditTrail(root).open(trail_settings(root, retention=timedelta(0))):
+        await until(lambda: not path.exists())
+    assert findings(root) == []
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 async def test_after_a_kill_a_torn_tail_is_told_from_tampering(root: Path, killed: Callable[[int], Path]) -> None:
     path = await asyncio.to_thread(killed, 5)
     assert requests(root) == [0, 1, 2, 3, 4]  # all that was acknowledged
-    with path.open("ab") as file:
-        file.write(b"0123 {torn")
+    tear(path, b"0123 {torn")
     assert set(findings(root)) == {FindingKind.TORN_TAIL, FindingKind.NOT_SEALED}
     await write(root, 1)  # seals it
     assert findings(root) == [FindingKind.TORN_TAIL]
@@ -333,13 +421,14 @@ class _Disk:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.error = 0
         self.partial = False
+        self.fits = 0  # writes up to this position succeed, whatever `error` is
         self._pwrite = os.pwrite
         monkeypatch.setattr(log_writer.os, "pwrite", self.write)
         monkeypatch.setattr(log_writer.os, "fdatasync", self.sync)
         self.sync_error = 0
 
     def write(self, fd: int, data: Any, offset: int) -> int:
-        if self.error:
+        if self.error and (not self.fits or offset + len(data) > self.fits):
             if self.partial and len(data) > 10:
                 return self._pwrite(fd, data[:10], offset)
             raise OSError(self.error, os.strerror(self.error))
@@ -372,6 +461,21 @@ async def test_a_full_disk_refuses_what_is_waited_for_and_counts_the_rest(
     found = FileAuditTrail(root).verify()
     assert found.is_intact
     assert [finding.kind for finding in found.findings] == [FindingKind.RECORDS_LOST]
+
+
+async def test_without_space_for_unused_space_records_are_written(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = _Disk(monkeypatch)
+    disk.error, disk.fits = errno.ENOSPC, 100_000
+    async with FileAuditTrail(root).open(trail_settings(root)) as log:
+        for number in range(5):
+            await log.append_durably(record(number))
+        [path] = files(root)
+        assert path.stat().st_size == used(path)
+        disk.error = 0
+        await log.append_durably(record(5))
+        assert path.stat().st_size > used(path)
+    assert requests(root) == list(range(6))
+    assert findings(root) == []
 
 
 async def test_after_a_failed_sync_another_file_is_begun(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
