@@ -30,7 +30,7 @@ from facade.serving.memory import keep_steady
 from facade.serving.observe import Observe
 from facade.serving.tls import https_listener
 from facade.sessions.login import Logins
-from facade.sessions.middleware import SessionCookies
+from facade.sessions.middleware import SessionCookies, credential_of
 from facade.sessions.provider import IdentityProvider
 from facade.sessions.sealing import Sealer
 from facade.sessions.session import Sessions
@@ -124,7 +124,7 @@ def _middleware(settings: Settings, logins: Logins, *, is_exposed: bool) -> list
         Middleware(SharePaths),
         Middleware(Observe, add_headers=headers.add_to, hsts_seconds=settings.hsts_seconds),
         Middleware(Guard, site=site),
-        Middleware(Admission, max_requests=settings.max_requests),
+        Middleware(Admission, max_requests=settings.max_requests, client_of=credential_of),
         Middleware(UnexpectedErrors),
         Middleware(SessionCookies, sessions=logins.sessions, provider=logins.provider),
     ]

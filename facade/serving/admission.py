@@ -1,6 +1,7 @@
 """Limits of the concurrent work of a process: connections, requests, and memory for bodies being sent to the core."""
 
 from collections import Counter
+from collections.abc import Callable, Hashable
 from ipaddress import ip_network
 from types import TracebackType
 
@@ -59,21 +60,25 @@ def _client_of(address: str) -> str:
 class Admission:
     """ASGI middleware: beyond `max_requests` concurrent requests, more get 503 before their body is read.
 
-    A client that would leave too few requests to others gets 429 instead (`common.shares`). Requests with the same
-    credential are those of one client; those without any are refused by the core at once, or authentication is
-    disabled. Health checks are always answered.
+    A client that would leave too few requests to others gets 429 instead (`common.shares`). Health checks are always
+    answered.
+
+    Args:
+        client_of: returns the credential of a request, by which clients are told apart; None for one without any, which
+            the core refuses at once, or authentication is disabled.
     """
 
-    def __init__(self, app: ASGIApp, max_requests: int) -> None:
+    def __init__(self, app: ASGIApp, max_requests: int, client_of: Callable[[Scope], Hashable | None]) -> None:
         self.app = app
         self._shares = Shares(max_requests)
+        self._client_of = client_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http" or scope["path"] == _ALWAYS_ANSWERED:
             await self.app(scope, receive, send)
             return
-        client = next((hash(value) for name, value in scope["headers"] if name == b"authorization"), None)
+        client = self._client_of(scope)
         if not self._shares.take(client):
             await plain_response("BUSY" if self._shares.is_full else "RATE_LIMITED")(scope, receive, send)
             return

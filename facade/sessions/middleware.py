@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import logging
 import time
+from collections.abc import Hashable
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -15,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from facade.prefixes import path_prefix
 from facade.request.addresses import service_root
+from facade.serving.client_certificate import CERTIFICATE_NAMES
 from facade.sessions import cookies
 from facade.sessions.provider import IdentityProvider, ProviderError, Tokens
 from facade.sessions.session import NAME, Session, Sessions
@@ -56,6 +58,20 @@ class Refresher:
             refresh_token=tokens.refresh_token,
             access_until=tokens.access_until,
         )
+
+
+def credential_of(scope: Scope) -> Hashable | None:
+    """Return the credential that a request comes with, unverified: a hash of its token or session, or the names in its
+    certificate.
+    """
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            return hash(value)
+    present = cookies.cookies_of(scope)
+    for is_https in (True, False):
+        if session := present.get(cookies.full_name(NAME, is_https=is_https)):
+            return hash(session)
+    return tuple(scope.get(CERTIFICATE_NAMES) or ()) or None
 
 
 class SessionCookies:

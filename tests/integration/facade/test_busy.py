@@ -267,6 +267,7 @@ async def test_a_client_that_reads_nothing_is_disconnected_after_the_idle_timeou
     app.state.settings = Settings(idle_seconds=1)
     app.state.connections = ClientConnections(10, "")
     app.state.https = None
+    app.state.stopping = asyncio.Event()
     async with serving_application(app) as web:
         reader, writer = await a_connection(web)
         reader._transport.pause_reading()  # type: ignore[attr-defined]
