@@ -14,7 +14,6 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import NoReturn
 
 import typer
@@ -24,8 +23,7 @@ from pydantic import ValidationError
 
 from common.addresses import InsecureOption, accept_insecure
 from common.file_modes import restrict_new_files
-from common.key_file import key_in
-from common.settings import SecretText, problem_of
+from common.settings import problem_of
 from common.tls import TlsError
 from facade.app import create_app
 from facade.config import Settings as FacadeSettings
@@ -34,6 +32,7 @@ from facade.serving.connections import Connection
 from facade.serving.http import listen, logging_config, server_config
 from node.calls import LocalChannel, LocalServer
 from node.listener import Listener, plain
+from node.session_key import with_session_key
 from server.bootstrap.components import NO_SUPERVISOR, Supervisor
 from server.bootstrap.serving import check_exposure, running
 from server.config import Settings as CoreSettings
@@ -50,8 +49,6 @@ WORKER_STATE = "DICOMSTORE_WORKER_STATE"
 """Variable with the descriptor of a file with the state of the worker, set by `dicomstore up`; not a setting."""
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-SESSION_KEY_FILE = "session.key"
-"""The file in the data directory with the key that encrypts cookies of browser sessions."""
 
 _log = logging.getLogger("dicomstore")
 
@@ -147,21 +144,6 @@ def main() -> None:
     """Entry point of `dicomstore-node`."""
     restrict_new_files()
     app(prog_name="dicomstore-node")
-
-
-def with_session_key(settings: FacadeSettings, data: Path) -> FacadeSettings:
-    """Return the settings with the key of the data directory, which all nodes share, unless they have one.
-
-    If it cannot be used, as on a full disk, sessions are valid for this process only.
-    """
-    if settings.session_keys:
-        return settings
-    try:
-        key = SecretText(key_in(data / SESSION_KEY_FILE))
-    except (OSError, ValueError) as error:
-        _log.warning("browser sessions end with this process, because their key cannot be used cause=%s", error)
-        return settings
-    return settings.model_copy(update={"session_key": key})
 
 
 def _inherited() -> socket.socket | None:

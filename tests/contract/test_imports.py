@@ -3,6 +3,7 @@
 import ast
 import importlib.metadata
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -58,3 +59,12 @@ def test_no_other_distribution_installs_a_package_of_the_same_name() -> None:
 def test_a_serving_process_does_not_import_image_libraries(program: str) -> None:
     check = f"import {program}, sys; sys.exit(any(map(sys.modules.get, ('numpy', 'PIL', 'imagecodecs', 'dbos'))))"
     subprocess.run([sys.executable, "-c", check], check=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": ".:protos/gen"})
+
+
+@pytest.mark.parametrize("program", ["node.__main__", "server.__main__", "server.import_hygiene"])
+def test_no_test_imports_what_disables_imports_for_its_process(program: str) -> None:
+    statements = re.compile(rf"^\s*(from {re.escape(program)} import|import {re.escape(program)}\b)", re.MULTILINE)
+    tests = {path: path.read_text() for path in (ROOT / "tests").rglob("*.py")}
+    in_programs = {"tests/integration/test_new_processes.py", "tests/e2e/test_start.py"}  # texts of other processes
+    found = {str(path.relative_to(ROOT)) for path, text in tests.items() if statements.search(text)}
+    assert found <= in_programs

@@ -49,6 +49,10 @@ def is_available() -> bool:
     return importlib.util.find_spec("atheris") is not None
 
 
+_FROM_A_SMALL_PROCESS = ["/bin/sh", "-c", '"$@"; exit $?', "sh"]
+"""A child starts with the peak memory of the process that starts it, which the fuzzer takes for its own."""
+
+
 def fuzz(
     seconds: float, *, targets: Sequence[str] = TARGETS, workers: int = 1, seed: int = 1, corpus: Path | None = None
 ) -> list[Result]:
@@ -72,8 +76,9 @@ def _fuzz_one(name: str, seconds: int, seed: int, corpus: Path | None) -> Result
         folder.mkdir(parents=True, exist_ok=True)
         findings.mkdir()
         _write(folder, (*target.seeds(), *(path.read_bytes() for path in target.regressions())))
+        arguments = [str(seconds), folder, f"{findings}/", str(seed)]
         run = subprocess.run(
-            [sys.executable, "-m", "tests.fuzz.process", name, str(seconds), folder, f"{findings}/", str(seed)],
+            [*_FROM_A_SMALL_PROCESS, sys.executable, "-m", "tests.fuzz.process", name, *arguments],
             cwd=ROOT,
             env=os.environ | {"PYTHONPATH": ".:protos/gen", "PYTHONHASHSEED": "0"},
             stdout=subprocess.PIPE,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from facade.config import Settings
-from node.__main__ import SESSION_KEY_FILE, with_session_key
+from node.session_key import SESSION_KEY_FILE, with_session_key
 
 
 def test_nodes_share_the_key_of_the_data_directory(tmp_path: Path) -> None:
