@@ -389,6 +389,13 @@ SCENARIOS = (
         messages=1,
     ),
     Scenario(
+        "move_consumer",
+        f"{_V1}ChangeFeedService/SetConsumerPosition",
+        "positions",
+        lambda _: 1,
+        _calls(lambda _: [changes_pb.SetConsumerPositionRequest(name="bench", sequence=1)], 500, 4),
+    ),
+    Scenario(
         "list_partitions",
         f"{_V1}PartitionService/ListPartitions",
         "partitions",
