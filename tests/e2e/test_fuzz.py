@@ -8,13 +8,15 @@ from tests.fuzz import run
 from tests.fuzz.process import Recorder
 from tests.fuzz.target import TARGETS
 
-SECONDS = 3
+SECONDS = 6
+EXECUTIONS = 900
+"""The same inputs on fast and slow machines."""
 
 
 @pytest.mark.skipif(not run.is_available(), reason="Atheris has wheels for x86-64 only")
 @pytest.mark.parametrize("target", TARGETS)
 def test_no_input_violates_the_guarantees_of_a_parser(target: str) -> None:
-    [result] = run.fuzz(SECONDS, targets=[target])
+    [result] = run.fuzz(SECONDS, targets=[target], executions=EXECUTIONS)
     assert result.executions > 0
     assert not result.findings, str(result)
 

@@ -37,8 +37,8 @@ class Recorder:
                 (self._findings / f"{name}.txt").write_text(traceback.format_exc())
 
 
-def main(name: str, seconds: str, corpus: str, findings: str, seed: str) -> None:
-    """Fuzz until the time is over."""
+def main(name: str, seconds: str, corpus: str, findings: str, seed: str, executions: str = "-1") -> None:
+    """Fuzz until the time is over, or a number of inputs has been tried; -1 is any number."""
     import atheris
 
     with atheris.instrument_imports(include=["server", "facade", "cli", "common"]):
@@ -47,6 +47,7 @@ def main(name: str, seconds: str, corpus: str, findings: str, seed: str) -> None
         recorder = Recorder(Target(name).check, Path(findings))
     options = {
         "max_total_time": seconds,
+        "runs": executions,
         "max_len": str(MAX_BYTES),
         "len_control": "20",  # grow inputs soon
         "timeout": "60",  # of wall time, for loops without end; `Target` checks the CPU time

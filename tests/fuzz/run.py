@@ -54,21 +54,28 @@ _FROM_A_SMALL_PROCESS = ["/bin/sh", "-c", '"$@"; exit $?', "sh"]
 
 
 def fuzz(
-    seconds: float, *, targets: Sequence[str] = TARGETS, workers: int = 1, seed: int = 1, corpus: Path | None = None
+    seconds: float,
+    *,
+    targets: Sequence[str] = TARGETS,
+    workers: int = 1,
+    seed: int = 1,
+    corpus: Path | None = None,
+    executions: int = -1,
 ) -> list[Result]:
     """Fuzz the targets, `workers` at a time, for `seconds` of wall time in total, and return the results.
 
     With the same seed and an empty corpus, runs of the same code try the same inputs in the same order.
 
     Args:
+        executions: most inputs of each target; then a fast machine tries the same ones as a slow one. -1 is any number.
         corpus: keeps the inputs that reached new code in a folder for each target; None starts with the seeds only.
     """
     each = max(1, round(seconds * workers / len(targets)))
     with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(lambda name: _fuzz_one(name, each, seed, corpus), targets))
+        return list(pool.map(lambda name: _fuzz_one(name, each, seed, corpus, executions), targets))
 
 
-def _fuzz_one(name: str, seconds: int, seed: int, corpus: Path | None) -> Result:
+def _fuzz_one(name: str, seconds: int, seed: int, corpus: Path | None, executions: int) -> Result:
     target = Target(name)
     with tempfile.TemporaryDirectory(prefix="dicomstore-fuzz-") as scratch:
         folder = corpus / name if corpus else Path(scratch) / "corpus"
@@ -76,7 +83,7 @@ def _fuzz_one(name: str, seconds: int, seed: int, corpus: Path | None) -> Result
         folder.mkdir(parents=True, exist_ok=True)
         findings.mkdir()
         _write(folder, (*target.seeds(), *(path.read_bytes() for path in target.regressions())))
-        arguments = [str(seconds), folder, f"{findings}/", str(seed)]
+        arguments = [str(seconds), folder, f"{findings}/", str(seed), str(executions)]
         run = subprocess.run(
             [*_FROM_A_SMALL_PROCESS, sys.executable, "-m", "tests.fuzz.process", name, *arguments],
             cwd=ROOT,
@@ -88,10 +95,10 @@ def _fuzz_one(name: str, seconds: int, seed: int, corpus: Path | None) -> Result
         )
         output = run.stdout.decode("utf-8", "replace")
         found = list(_saved(name, findings, output))
-    executions = re.search(r"stat::number_of_executed_units: (\d+)", output)
-    if executions is None or (run.returncode and not found):
+    executed = re.search(r"stat::number_of_executed_units: (\d+)", output)
+    if executed is None or (run.returncode and not found):
         raise RuntimeError(f"the fuzzer failed for {name}:\n{output[-4000:]}")
-    return Result(name, int(executions[1]), seconds, found)
+    return Result(name, int(executed[1]), seconds, found)
 
 
 def _write(folder: Path, inputs: Iterable[bytes]) -> None:
