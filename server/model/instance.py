@@ -8,6 +8,7 @@ from typing import Any
 
 from server.model.damage import NO_DAMAGE, Damage
 from server.model.ids import InstanceId, Version
+from server.model.lifecycle.version import NO_PROVENANCE, Provenance
 from server.model.search.query_tag import NewTag, TagFault
 
 Locator = str
@@ -98,6 +99,9 @@ class NewInstance:
     invalid_tags: top-level attributes that were stored although their values are invalid. Extended query tags treat
         them as absent.
     is_mislabelled: see `StoredInstance`.
+    may_replace: become a new version if an instance with this identity and other content exists. Equal sizes and
+        checksums count as equal content.
+    differs_from: a version of equal size and checksum whose content is known to be different or damaged.
     """
 
     id: InstanceId
@@ -115,6 +119,9 @@ class NewInstance:
     must_be_indexed: bool = False
     invalid_tags: frozenset[str] = frozenset()
     is_mislabelled: bool = False
+    provenance: Provenance = NO_PROVENANCE
+    may_replace: bool = False
+    differs_from: Version | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +155,13 @@ class InstanceMetadata:
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """The instance is now visible."""
+    """The instance is now visible.
+
+    replaced: the version that was the current one before; None if the instance is new.
+    """
 
     version: Version
+    replaced: Version | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,17 +169,17 @@ class InstanceVersion:
     """A version of an instance.
 
     replaced: time at which the next version replaced it; None for the current one.
-    reason, author: of a version after the first one; empty if unknown.
     """
 
+    id: InstanceId
     version: Version
     created: datetime
     replaced: datetime | None
+    transfer_syntax_uid: str
     size_bytes: int
     crc32c: int
     locator: Locator
-    reason: str
-    author: str
+    provenance: Provenance
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,8 +46,9 @@ class InstanceIndex(Protocol):
 
         For each: instance, series and study rows, counters, metadata, frame and bulk index and the change-feed entry.
         Study and series attributes follow "latest wins": each non-empty value overwrites, an empty one never does.
-        The first of two instances with the same identity is added, the second is AlreadyStored. Faulty is an
-        instance that must be indexed by all current extended query tags and can't be.
+        The first of two instances with the same identity is added, the second is AlreadyStored, or, if it may replace
+        the first, its next version: see `NewInstance.may_replace`. Faulty is an instance that must be indexed by all
+        current extended query tags and can't be.
         """
         ...
 
@@ -88,12 +89,11 @@ class InstanceIndex(Protocol):
         """
         ...
 
-    async def add_version(
-        self, instance: NewInstance, now: datetime, *, reason: str, author: str
-    ) -> Added | Faulty | None:
+    async def add_version(self, instance: NewInstance, now: datetime) -> Added | Faulty | None:
         """Give an instance a new content, which becomes the current one; None if there is no such instance.
 
         The previous content remains with its blob. Study and series attributes follow "latest wins", as for `add`.
+        `NewInstance.provenance` is part of the history.
         """
         ...
 

@@ -18,6 +18,7 @@ from server.adapters.sql.core.tables import REVISION
 from server.adapters.sql.engine import migrate, open_database
 from server.model.change import Consumer
 from server.model.ids import DEFAULT_PARTITION
+from server.model.lifecycle.version import Provenance, VersionOrigin
 from server.model.security.archive_token import ArchiveToken, digest
 from server.model.security.login_link import LoginLink
 from server.model.security.share_link import ShareLink, SharePurpose
@@ -26,6 +27,7 @@ from tests.contract.index.sequenced import sequence
 
 DIRECTORY = Path(__file__).with_suffix("")
 LATER = NOON + timedelta(days=10_000)
+CORRECTION = Provenance("someone", "correction", VersionOrigin.UPDATED)
 
 Recording = dict[str, dict[str, Any]]
 
@@ -44,7 +46,7 @@ async def fill(url: str) -> None:
     database = open_database(url)
     index = database.instances
     await index.add([sample(s, e, i, **modality("CT")) for s in (1, 2, 3) for e in (1, 2) for i in (1, 2)], NOON)
-    await index.add_version(sample(1, 1, 1), NOON, reason="correction", author="someone")
+    await index.add_version(sample(1, 1, 1, provenance=CORRECTION), NOON)
     await index.delete(identity(1, 2, 2).address, NOON, LATER, reason="duplicate", author="someone")
     await index.delete(study_ref(2), NOON, LATER)
     token = ArchiveToken("0" * 16, "gateway", ("writer",), (DEFAULT_PARTITION,), NOON, "anonymous", LATER)

@@ -121,14 +121,10 @@ class SqlInstanceIndex:
     ) -> Step:
         return undelete(connection, partition_key, resource, after, now, not_erased_at, self._extract)
 
-    async def add_version(
-        self, instance: NewInstance, now: datetime, *, reason: str, author: str
-    ) -> Added | Faulty | None:
+    async def add_version(self, instance: NewInstance, now: datetime) -> Added | Faulty | None:
         """See the port."""
         return await self._transactions.write(
-            lambda connection: add_version(
-                connection, self._partition_keys, instance, now, reason, author, self._extract
-            )
+            lambda connection: add_version(connection, self._partition_keys, instance, now, self._extract)
         )
 
     async def history(self, instance: InstanceId) -> Sequence[InstanceVersion]:

@@ -41,6 +41,7 @@ from server.model.instance import (
     StoredInstance,
     ValidationMode,
 )
+from server.model.lifecycle.version import NO_PROVENANCE, Provenance
 from server.model.receipt import Receipt
 from server.model.search.query_tag import NewTag, TagFault
 from server.ports.blobs import BlobStore, BlobWriter
@@ -66,6 +67,7 @@ class StoreTarget:
     """The target of all instances of a call.
 
     audit: has to be begun before an instance becomes visible.
+    provenance: of the instances.
     quota: limit of the stored bytes of the partition; None if there is none.
     """
 
@@ -73,6 +75,7 @@ class StoreTarget:
     expected_study: Uid | None
     mode: ValidationMode
     audit: CallAudit
+    provenance: Provenance
     quota: Quota | None = None
 
 
@@ -167,7 +170,7 @@ class Store:
             await quota.require_room()
         if create_partition:
             await self._partitions.create_missing(address.partition)
-        return StoreTarget(address.partition, address.study, mode, call.audit, quota)
+        return StoreTarget(address.partition, address.study, mode, call.audit, Provenance(call.principal.id), quota)
 
     def receive(self, target: StoreTarget, declared_size_bytes: int | None = None) -> "Receiver":
         """Return the receiver of one instance, which the caller must `close` in any case."""
@@ -328,6 +331,7 @@ class Receiver:
             crc32c=self._writer.crc32c,
             locator=await self._writer.commit(self._receipt(self._target.partition)),
             must_be_indexed=self._target.mode is not ValidationMode.LENIENT,
+            provenance=self._target.provenance,
         )
         try:
             await self._target.audit.begun()  # usually durable already: it was written beside the blob
@@ -427,6 +431,7 @@ def new_instance(
     crc32c: int,
     locator: Locator,
     must_be_indexed: bool,
+    provenance: Provenance = NO_PROVENANCE,
 ) -> NewInstance:
     """Return the index entry of an instance whose blob is at `locator`."""
     return NewInstance(
@@ -447,6 +452,7 @@ def new_instance(
         must_be_indexed=must_be_indexed,
         invalid_tags=description.invalid_tags,
         is_mislabelled=description.is_mislabelled,
+        provenance=provenance,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from server.model.ids import DEFAULT_PARTITION, Address, InstanceId, PartitionName, Uid
 from server.model.instance import BulkElement, LevelAttributes, NewInstance, PixelLayout
+from server.model.lifecycle.version import NO_PROVENANCE, Provenance
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
@@ -57,6 +58,7 @@ def sample(
     pixels: PixelLayout | None = None,
     bulk: tuple[BulkElement, ...] = (),
     dicom_json: bytes | None = None,
+    provenance: Provenance = NO_PROVENANCE,
 ) -> NewInstance:
     """Return a new instance with its own blob."""
     id = id or identity(study, series, instance, partition)
@@ -74,6 +76,7 @@ def sample(
         instance=LevelAttributes(instance_keys or {}, instance_elements or {}),
         pixels=pixels,
         bulk=bulk,
+        provenance=provenance,
     )
 
 

@@ -104,7 +104,7 @@ async def test_stored_bytes_of_a_partition_count_until_they_are_erased(
     there = sample(1)
     await index.add([*here, there, sample(1, partition=WARD)], NOON)  # the last one is stored already
     newer = sample(1, partition=WARD)
-    await index.add_version(newer, NOON, reason="correction", author="someone")
+    await index.add_version(newer, NOON)
     size = sum(each.size_bytes for each in (*here, newer))
     assert await partitions.stored_bytes(WARD) == size
     assert await partitions.stored_bytes(DEFAULT_PARTITION) == there.size_bytes

@@ -113,7 +113,7 @@ async def test_an_instance_due_for_erasure_is_not_restored(index: InstanceIndex)
 async def test_earlier_versions_are_restored_as_well(index: InstanceIndex) -> None:
     contents = [sample(), sample()]
     await index.add(contents[:1], NOON)
-    await index.add_version(contents[1], NOON, reason="correction", author="")
+    await index.add_version(contents[1], NOON)
     await index.delete(study_ref(), LATER, MUCH_LATER)
     await index.undelete(study_ref(), LATER, LATER)
     assert [version.locator for version in await index.history(identity())] == [one.locator for one in contents]

@@ -1,11 +1,15 @@
 """Versions of an instance: one is current, none is overwritten."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 from server.adapters.sql.engine import Database
 from server.model.change import ChangeAction, ChangeState, ChangeWindow
-from server.model.instance import Added, BulkElement, PixelLayout, ResourceState
+from server.model.ids import Version
+from server.model.instance import Added, AlreadyStored, BulkElement, NewInstance, PixelLayout, ResourceState
+from server.model.lifecycle.version import Provenance, VersionOrigin
 from server.model.search.query import Condition, Equals, Level, Query
 from server.ports.index import ChangeLog, InstanceIndex
 from tests.contract.index.samples import EVERYTHING, NOON, identity, modality, sample, series_ref, study_ref, text
@@ -15,21 +19,17 @@ MUCH_LATER = NOON + timedelta(days=3)
 
 
 async def test_a_new_version_becomes_current_and_the_earlier_one_remains(index: InstanceIndex) -> None:
-    one, two = sample(), sample(dicom_json=b'{"2":{}}')
+    correction = Provenance("someone", "correction", VersionOrigin.UPDATED)
+    one, two = sample(provenance=Provenance("gateway")), sample(dicom_json=b'{"2":{}}', provenance=correction)
     await index.add([one], NOON)
-    outcome = await index.add_version(two, LATER, reason="correction", author="someone")
-    assert outcome == Added(2)
+    assert await index.add_version(two, LATER) == Added(2, replaced=1)
     [stored] = await index.find(EVERYTHING)
     assert (stored.version, stored.locator, stored.size_bytes) == (2, two.locator, two.size_bytes)
     assert [found.dicom_json for found in await index.metadata(identity().address, 0, 9)] == [b'{"2":{}}']
     first, current = await index.history(identity())
-    assert (first.locator, first.version, first.replaced, first.reason) == (one.locator, 1, LATER, "")
-    assert (current.locator, current.replaced, current.reason, current.author) == (
-        two.locator,
-        None,
-        "correction",
-        "someone",
-    )
+    assert (first.locator, first.version, first.replaced) == (one.locator, 1, LATER)
+    assert (current.locator, current.version, current.replaced) == (two.locator, 2, None)
+    assert (first.provenance, current.provenance) == (Provenance("gateway"), correction)
     assert (first.created, current.created) == (NOON, LATER)
 
 
@@ -37,7 +37,7 @@ async def test_exactly_one_of_many_versions_is_current(index: InstanceIndex) -> 
     await index.add([sample(), sample(instance=2)], NOON)
     contents = [sample() for _ in range(5)]
     for content in contents:
-        await index.add_version(content, LATER, reason="", author="")
+        await index.add_version(content, LATER)
     versions = await index.history(identity())
     assert [version.locator for version in versions][1:] == [content.locator for content in contents]
     assert [version.replaced is None for version in versions] == [False] * 5 + [True]
@@ -46,7 +46,7 @@ async def test_exactly_one_of_many_versions_is_current(index: InstanceIndex) -> 
 
 async def test_a_new_version_changes_the_state_and_no_counts(index: InstanceIndex) -> None:
     await index.add([sample(instance=1), sample(instance=2)], NOON)
-    await index.add_version(sample(instance=1), LATER, reason="", author="")
+    await index.add_version(sample(instance=1), LATER)
     for resource in (study_ref(), series_ref()):
         assert await index.state(resource) == ResourceState(max_version=3, instance_count=2)
     assert [stored.version for stored in await index.find(study_ref())] == [2, 3]
@@ -58,7 +58,7 @@ async def test_searches_find_the_current_version_only(index: InstanceIndex) -> N
         instance_keys={"InstanceNumber": "2"}, instance_elements={"00200013": text("IS", "2")}, **modality("MR")
     )
     await index.add([old], NOON)
-    await index.add_version(new, LATER, reason="", author="")
+    await index.add_version(new, LATER)
 
     async def found(number: str) -> int:
         condition = Condition("InstanceNumber", (Equals((number,)),))
@@ -71,7 +71,7 @@ async def test_searches_find_the_current_version_only(index: InstanceIndex) -> N
 
 async def test_an_update_has_a_change_entry(index: InstanceIndex, changes: ChangeLog) -> None:
     await index.add([sample()], NOON)
-    await index.add_version(sample(), LATER, reason="", author="")
+    await index.add_version(sample(), LATER)
     created, updated = await changes.list(ChangeWindow(limit=9))
     assert (created.action, created.state) == (ChangeAction.CREATE, ChangeState.REPLACED)
     assert (updated.action, updated.state, updated.version) == (ChangeAction.UPDATE, ChangeState.CURRENT, 2)
@@ -80,7 +80,7 @@ async def test_an_update_has_a_change_entry(index: InstanceIndex, changes: Chang
 async def test_frames_and_bulk_data_are_those_of_the_current_version(index: InstanceIndex) -> None:
     layout = PixelLayout(2, 100, 20, 8, 0, bytes(range(32)))
     await index.add([sample(pixels=layout, bulk=(BulkElement("7FE00010", "OB", 1, 2),))], NOON)
-    await index.add_version(sample(), LATER, reason="", author="")
+    await index.add_version(sample(), LATER)
     assert await index.bulk_elements(1, "", 9) == []
     found = await index.frames(identity(), [1])
     assert found is not None
@@ -89,7 +89,7 @@ async def test_frames_and_bulk_data_are_those_of_the_current_version(index: Inst
 
 async def test_an_unknown_instance_gets_no_new_version(index: InstanceIndex) -> None:
     await index.add([sample(instance=2)], NOON)
-    assert await index.add_version(sample(), NOON, reason="", author="") is None
+    assert await index.add_version(sample(), NOON) is None
     assert await index.history(identity()) == []
     assert len(await index.find(EVERYTHING)) == 1
 
@@ -98,7 +98,7 @@ async def test_all_versions_of_a_deleted_instance_are_erased(index: InstanceInde
     contents = [sample(), sample(), sample()]
     await index.add(contents[:1], NOON)
     for content in contents[1:]:
-        await index.add_version(content, LATER, reason="", author="")
+        await index.add_version(content, LATER)
     locators = [content.locator for content in contents]
     assert await index.known(locators) == set(locators)
     await index.delete(study_ref(), LATER, MUCH_LATER)
@@ -115,7 +115,68 @@ async def test_a_new_version_waits_for_concurrent_changes_of_the_study(
 
     await database.instances.add([sample()], NOON)
     both = (database.instances, other_database.instances)
-    await asyncio.gather(*(both[n % 2].add_version(sample(), LATER, reason=str(n), author="") for n in range(12)))
+    await asyncio.gather(*(both[n % 2].add_version(sample(), LATER) for n in range(12)))
     versions = await database.instances.history(identity())
     assert len(versions) == 13
     assert [version.replaced is None for version in versions] == [False] * 12 + [True]
+
+
+def replacing(*, differs_from: int | None = None, **attributes: Any) -> NewInstance:
+    """Return an instance that may replace one with the same UIDs."""
+    known = None if differs_from is None else Version(differs_from)
+    return replace(sample(**attributes), may_replace=True, differs_from=known)
+
+
+async def test_an_instance_that_may_replace_another_becomes_its_next_version(index: InstanceIndex) -> None:
+    assert await index.add([replacing()], NOON) == [Added(1)]
+    assert await index.add([replacing(provenance=Provenance("editor"))], LATER) == [Added(2, replaced=1)]
+    assert [one.provenance for one in await index.history(identity())] == [
+        Provenance(),
+        Provenance("editor", origin=VersionOrigin.REPLACED),
+    ]
+    assert [one.version for one in await index.find(EVERYTHING)] == [2]
+
+
+async def test_equal_content_replaces_only_a_version_that_is_known_to_differ(index: InstanceIndex) -> None:
+    one = sample()
+    await index.add([one], NOON)
+    equal = replace(replacing(), size_bytes=one.size_bytes, crc32c=one.crc32c)
+    [outcome] = await index.add([equal], NOON)
+    assert isinstance(outcome, AlreadyStored)
+    [outcome] = await index.add([replace(equal, differs_from=Version(1))], NOON)
+    assert isinstance(outcome, Added)
+    assert outcome.replaced == 1
+
+
+async def test_one_transaction_may_replace_an_instance_several_times(index: InstanceIndex, changes: ChangeLog) -> None:
+    number = {"instance_keys": {"InstanceNumber": "7"}, "instance_elements": {"00200013": text("IS", "7")}}
+    await index.add([sample(instance=2)], NOON)
+    batch = [
+        replacing(),
+        replacing(),
+        replacing(instance=2),
+        sample(instance=3),
+        replacing(instance=2),
+        replacing(**number),
+    ]
+    outcomes = await index.add(batch, LATER)
+    assert outcomes == [Added(2), Added(3, 2), Added(4, 1), Added(5), Added(6, 4), Added(7, 3)]
+    assert [(one.version, one.locator) for one in await index.find(EVERYTHING)] == [
+        (5, batch[3].locator),
+        (6, batch[4].locator),
+        (7, batch[5].locator),
+    ]
+    assert [(one.version, one.replaced) for one in await index.history(identity())] == [
+        (2, LATER),
+        (3, LATER),
+        (7, None),
+    ]
+    assert await index.state(study_ref()) == ResourceState(7, 3)
+    entries = await changes.list(ChangeWindow(limit=9))
+    assert [(one.version, one.state is ChangeState.CURRENT) for one in entries if one.instance == identity()] == [
+        (2, False),
+        (3, False),
+        (7, True),
+    ]
+    condition = Condition("InstanceNumber", (Equals(("7",)),))
+    assert len(await index.search(Query(Level.INSTANCE, EVERYTHING, (condition,), limit=9))) == 1

@@ -47,7 +47,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import ExecutableDDLElement
 
-REVISION = "0006"
+REVISION = "0007"
 """The migration that creates this schema."""
 
 MAX_TEXT_LENGTH = 512
@@ -149,6 +149,7 @@ partitions = Table(
     _key("key"),
     Column("name", Label, nullable=False),
     Column("created", BigInteger, nullable=False),
+    Column("duplicates", SmallInteger, comment="see model/partition.py; NULL: the setting applies"),
     UniqueConstraint("name"),
 )
 
@@ -355,8 +356,8 @@ versions = Table(
     Column("instance_key", BigInteger, nullable=False),
     Column("created", BigInteger, nullable=False),
     Column("replaced", BigInteger, comment="time at which a newer version became current; NULL: this is the last one"),
-    Column("reason", Label, comment="reason of a version after the first one"),
-    Column("author", Label, comment="author of a version after the first one"),
+    Column("reason", Label, comment="text of the client"),
+    Column("author", Label, comment="id of the principal"),
     Column("transfer_syntax_uid", Label, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("crc32c", BigInteger, nullable=False),
@@ -367,6 +368,9 @@ versions = Table(
     Column("bits_allocated", BigInteger),
     Column("frame_bits", BigInteger),
     Column("is_mislabelled", SmallInteger, comment="1: the VR encoding is not that of the transfer syntax"),
+    Column("origin", SmallInteger, comment="see model/lifecycle/version.py; NULL: stored"),
+    Column("study_key", BigInteger, comment="set when it is replaced, for the history of the study"),
+    Column("sop_class_uid", Label, comment="set when it is replaced; until then it is in instances"),
     UniqueConstraint("locator"),
     Index(
         "ix_versions_replaced",
@@ -374,6 +378,13 @@ versions = Table(
         "version",
         sqlite_where=text("replaced IS NOT NULL"),
         postgresql_where=text("replaced IS NOT NULL"),
+    ),
+    Index(
+        "ix_versions_of_study",
+        "study_key",
+        "version",
+        sqlite_where=text("study_key IS NOT NULL"),
+        postgresql_where=text("study_key IS NOT NULL"),
     ),
     info=_OF_A_STUDY,
     comment="all versions of instances",

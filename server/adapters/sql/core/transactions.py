@@ -39,7 +39,8 @@ ATTEMPTS = 3
 
 _GIVEN_UP = {"40001", "40P01"}  # serialization failure, deadlock
 _DISK_FULL = "53100"
-_NOT_SET_UP = {"42P01", "42501", "3F000"}  # no such table, insufficient privilege, no schema to create it in
+_NOT_SET_UP = {"42P01", "42703", "42501", "3F000"}
+"""No such table or column, insufficient privilege, no schema to create it in: before the migration to this schema."""
 _TIMED_OUT = "57014"
 
 _COMMIT_TEXT = "COMMIT"

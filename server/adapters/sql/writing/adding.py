@@ -27,19 +27,20 @@ from server.adapters.sql.core.tables import (
     studies,
     study_block_changes,
     study_blocks,
-    versions,
 )
 from server.adapters.sql.partitions import PartitionKeys
-from server.adapters.sql.query_tags.tag_values import ByTags, Owners, active_later
+from server.adapters.sql.query_tags.tag_values import ByTags, Found, Owners, active_later
 from server.adapters.sql.rows import STORED, stored_instance
 from server.adapters.sql.search.keys import columns_of
 from server.adapters.sql.writing.merging import Group, Row, existing, write_groups, write_several
 from server.adapters.sql.writing.open_deletions import note_stored, pending_later
+from server.adapters.sql.writing.replacing import Replacing
 from server.adapters.sql.writing.usage import count_bytes
 from server.model.change import ChangeAction
 from server.model.errors import NotFound, Reason
 from server.model.ids import InstanceId, PartitionName, Version
 from server.model.instance import Added, AddOutcome, AlreadyStored, Faulty, NewInstance, PixelLayout, StoredInstance
+from server.model.lifecycle.version import VersionOrigin
 from server.model.search.query import Level
 from server.model.search.return_keys import lines_of_elements
 from server.ports.index import Batch
@@ -64,7 +65,11 @@ _SERIES = Prepared(
         series.c.uid.in_(_UIDS),
     )
 )
-_INSTANCES = Prepared(STORED.where(instances.c.partition_key == bindparam("partition_key"), instances.c.uid.in_(_UIDS)))
+_INSTANCES = Prepared(
+    STORED.add_columns(instances.c.key).where(
+        instances.c.partition_key == bindparam("partition_key"), instances.c.uid.in_(_UIDS)
+    )
+)
 _COUNT_STUDIES = Prepared(
     text(
         "INSERT INTO study_blocks (partition_key, block, studies) VALUES (:partition_key, :block, :studies) "
@@ -79,7 +84,7 @@ _DELETE_EMPTY_BLOCKS = Prepared(
     )
 )
 _CHANGE_BLOCK = Prepared(insert(study_block_changes))
-_TABLES = (versions, instances, metadata, frame_chunks, bulk_elements)
+_TABLES = (metadata, frame_chunks, bulk_elements)
 _INSERTS = {table: Prepared(insert(table)) for table in _TABLES}
 
 
@@ -106,7 +111,8 @@ def begin(
         (partition, study): shard_of(connection, keys[partition], study)
         for partition, study in {(one.id.partition, one.id.study) for one in new}
     }
-    locked = counters.lock_later(connection, shards.values(), versions=len({one.id for one in new}))
+    versions = len(new) if any(one.may_replace for one in new) else len({one.id for one in new})
+    locked = counters.lock_later(connection, shards.values(), versions=versions)
     tags = active_later(connection)
     found = [_Existing(connection, name, key, new) for name, key in keys.items()]
     deletions = pending_later(connection)
@@ -174,7 +180,8 @@ class StudyChanges:
         self._open_deletions = open_deletions
         self._new: list[NewInstance] = []
         self._stored: dict[InstanceId, StoredInstance] = {}
-        self._added: dict[InstanceId, tuple[NewInstance, int]] = {}
+        self._keys: dict[InstanceId, int] = {}  # of instances, by identity
+        self._replacing = Replacing(time)
         self._studies: dict[StudyIdentity, Group] = {}
         self._series: dict[SeriesIdentity, Group] = {}
         self._rows: dict[Table, list[Row]] = {table: [] for table in _TABLES}
@@ -195,6 +202,7 @@ class StudyChanges:
             for row in rows.instances():
                 stored = stored_instance(row)
                 self._stored[stored.id] = stored
+                self._keys[stored.id] = row.key
 
     def reserve(self, new: Sequence[NewInstance]) -> None:
         """Reserve the keys of new studies and series."""
@@ -209,28 +217,39 @@ class StudyChanges:
         found = self._by_tags.of(new)
         if new.must_be_indexed and (faults := self._by_tags.faults(found)):
             return Faulty(faults)
-        if existing := self._existing(new.id):
-            return AlreadyStored(existing)
+        existing = self._stored.get(new.id)
+        if existing is not None:
+            if not new.may_replace or _has_equal_content(new, existing):
+                return AlreadyStored(existing)
+            return self._replace(new, existing, found)
         version, study, series_ = self._merged(new)
         for group in (study, series_):
             group.count("instance_count")
-        self._rows[instances].append(self._instance_row(new, version, study, series_))
-        self._add_version(new, version, study.row["shard"], {"instance_key": version}, ChangeAction.CREATE)
+        self._keys[new.id] = version
+        self._replacing.created(version, self._instance_row(new, version, study, series_))
+        self._add_version(new, version, study.row["shard"], ChangeAction.CREATE, new.provenance.origin)
         self._by_tags.take(found, _owners(study, series_, version))
-        self._added[new.id] = (new, version)
         return Added(Version(version))
 
-    def add_version(self, new: NewInstance, key: int, reason: str, author: str) -> Added | Faulty:
-        """Collect the changes for a new version of the existing instance with this key; the caller writes the instance
-        row."""
+    def replace(self, new: NewInstance) -> Added | Faulty | None:
+        """Collect the changes for a new version of an instance; None if there is no such instance."""
+        existing = self._stored.get(new.id)
+        if existing is None:
+            return None
         found = self._by_tags.of(new)
         if new.must_be_indexed and (faults := self._by_tags.faults(found)):
             return Faulty(faults)
+        return self._replace(new, existing, found)
+
+    def _replace(self, new: NewInstance, existing: StoredInstance, found: Found) -> Added:
         version, study, series_ = self._merged(new)
-        others = {"instance_key": key, "reason": reason or None, "author": author or None}
-        self._add_version(new, version, study.row["shard"], others, ChangeAction.UPDATE)
+        origin = new.provenance.origin
+        if origin is VersionOrigin.STORED:
+            origin = VersionOrigin.REPLACED
+        self._replacing.replaced(existing, study.key, {"version": version, **_content_columns(new)})
+        self._add_version(new, version, study.row["shard"], ChangeAction.UPDATE, origin)
         self._by_tags.take(found, _owners(study, series_, version))
-        return Added(Version(version))
+        return Added(Version(version), replaced=existing.version)
 
     def _merged(self, new: NewInstance) -> tuple[int, Group, Group]:
         """Return a new version, with study and series after they took over the attributes of the instance."""
@@ -244,12 +263,6 @@ class StudyChanges:
         for group in (study, series_):
             group.set("max_version", version)
         return version, study, series_
-
-    def _existing(self, id_: InstanceId) -> StoredInstance | None:
-        """Return the instance with this identity, from the database or from this batch."""
-        if added := self._added.get(id_):
-            return _as_stored(*added)
-        return self._stored.get(id_)
 
     def _study(self, new: NewInstance) -> Group:
         identity = (new.id.partition, new.id.study)
@@ -289,26 +302,30 @@ class StudyChanges:
             "study_key": study.key,
             "series_key": series_.key,
             "uid": new.id.instance,
-            "sop_class_uid": new.sop_class_uid,
-            "elements": lines_of_elements(new.instance.elements),
-            **columns_of(Level.INSTANCE, new.instance.keys),
+            **_content_columns(new),
         }
 
-    def _add_version(self, new: NewInstance, version: int, shard: int, others: Row, action: ChangeAction) -> None:
+    def _add_version(
+        self, new: NewInstance, version: int, shard: int, action: ChangeAction, origin: VersionOrigin
+    ) -> None:
         """Collect the rows of a version and its entry in the change feed."""
         self._new.append(new)
-        self._rows[versions].append(
+        self._stored[new.id] = _as_stored(new, version)
+        self._replacing.added(
             {
                 "version": version,
                 "shard": shard,
+                "instance_key": self._keys[new.id],
                 "created": self.time,
+                "reason": new.provenance.reason or None,
+                "author": new.provenance.author or None,
+                "origin": None if origin is VersionOrigin.STORED else int(origin),
                 "transfer_syntax_uid": new.transfer_syntax_uid,
                 "size_bytes": new.size_bytes,
                 "crc32c": new.crc32c,
                 "locator": new.locator,
                 "is_mislabelled": 1 if new.is_mislabelled else None,
                 **_pixel_columns(new.pixels),
-                **others,
             }
         )
         self._bytes[self._partition_keys[new.id.partition], shard] += new.size_bytes
@@ -352,12 +369,14 @@ class StudyChanges:
         _count_new_studies(connection, self._studies.values())
         write_groups(connection, series, self._series.values())
         write_several(connection, self._series.values())
+        self._replacing.write(connection)
         for table, rows in self._rows.items():
             if rows:
                 _INSERTS[table].send(connection, rows)
         count_bytes(connection, self._bytes)
         self._last.write_entries(self._entries)
         self._by_tags.write(connection)
+        self._replacing.delete_tag_values(connection)
         self._last.save()
 
 
@@ -389,6 +408,21 @@ def change_blocks(connection: Connection, studies_of: Mapping[tuple[int, int, in
 
 def _owners(study: Group, series_: Group, version: int) -> Owners:
     return Owners(study.key, series_.key, version, study.row["shard"], study.row["partition_key"])
+
+
+def _has_equal_content(new: NewInstance, existing: StoredInstance) -> bool:
+    """Return whether the content must be taken as equal; a caller that compared all bytes may know better."""
+    is_equal = (new.size_bytes, new.crc32c) == (existing.size_bytes, existing.crc32c)
+    return is_equal and new.differs_from != existing.version
+
+
+def _content_columns(new: NewInstance) -> Row:
+    """Return the columns of an instance that depend on its content."""
+    return {
+        "sop_class_uid": new.sop_class_uid,
+        "elements": lines_of_elements(new.instance.elements),
+        **columns_of(Level.INSTANCE, new.instance.keys),
+    }
 
 
 def _pixel_columns(pixels: PixelLayout | None) -> Row:
