@@ -109,7 +109,8 @@ class ArchiveComponents(IndexComponents):
     @cached_property
     def committer(self) -> Committer:
         """The commit of stored instances."""
-        return Committer(self.blobs, self.database.instances, now, self.sequencer.stored, self.clock.now)
+        index, stored = self.database.instances, self.sequencer.stored
+        return Committer(self.blobs, index, now, stored, self.clock.now, self.outbox)
 
     @cached_property
     def housekeeping(self) -> Housekeeping:

@@ -16,6 +16,7 @@ from server.adapters.identity.issuers import OidcIssuers
 from server.adapters.sql.engine import Database
 from server.config import Settings
 from server.domain.access import Access
+from server.domain.audit.outbox import Outbox
 from server.domain.audit.recorder import AuditRecorder, RecordWork, unrecorded
 from server.domain.change_feed import ChangeFeed
 from server.domain.consumers import Consumers
@@ -115,6 +116,11 @@ class IndexComponents:
     def record_work(self) -> RecordWork:
         """Records work that no client has requested in the audit trail."""
         return self.recorder.work if self.recorder is not None else unrecorded
+
+    @property
+    def outbox(self) -> Outbox | None:
+        """The outbox of the audit trail, if this process stores instances."""
+        return self.recorder.outbox if self.recorder is not None else None
 
     @cached_property
     def clock(self) -> SteadyClock:

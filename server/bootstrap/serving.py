@@ -22,7 +22,7 @@ from server.adapters.sql import engine
 from server.adapters.sql.core.progress import Progress
 from server.bootstrap import grpc_server
 from server.bootstrap.archive_components import ArchiveComponents
-from server.bootstrap.auditing import recording
+from server.bootstrap.auditing import emptied, recording
 from server.bootstrap.authentication import authenticator_of
 from server.bootstrap.components import NO_SUPERVISOR, Supervisor
 from server.config import Settings
@@ -114,6 +114,8 @@ async def running(
         if components.recorder is not None:
             components.recorder.event("core", "application-start", address=address)
             chores.append(asyncio.create_task(components.recorder.run()))
+        if components.outbox is not None:
+            chores.append(asyncio.create_task(components.outbox.run(components.database.outbox)))
         if tls:
             chores.append(asyncio.create_task(tls.watch()))
         try:
@@ -142,7 +144,7 @@ async def _opened(
     async with AsyncExitStack() as stack:
         read_only, storage = prepared.read_only, prepared.storage
         stack.push_async_callback(asyncio.to_thread, storage.close)
-        recorder = await stack.enter_async_context(recording(settings, storage))
+        recorder = await stack.enter_async_context(recording(settings, storage, uses_outbox=True))
         database = engine.open_database(
             settings.database_url,
             settings.search_seconds,
@@ -152,6 +154,8 @@ async def _opened(
             listen_url=settings.database_listen.get_secret_value(),
         )
         stack.push_async_callback(database.close)
+        if recorder is not None and recorder.outbox is not None:
+            await stack.enter_async_context(emptied(recorder.outbox, database.outbox))
         blobs = await stack.enter_async_context(storage.blobs())
         await _require_partitions_if_used(settings, database)
         components = ArchiveComponents(

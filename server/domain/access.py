@@ -45,7 +45,7 @@ class Access:
             partition_may_be_new: the operation creates the partition if it does not exist.
             narrow: the operation returns a list. If the principal's access is limited to a part of `address`, return
                 that part.
-            waits: False if the caller awaits `call.audit.begun` itself before any effect.
+            waits: False if the operation only stores instances, and awaits `call.audit.begun` before each.
 
         Raises:
             Forbidden: PERMISSION_DENIED, the principal may perform the action nowhere.
@@ -64,7 +64,7 @@ class Access:
         if not partition_may_be_new:
             await self._partitions.require(address.partition)
         if action not in READING:
-            call.audit.begin(call, action)
+            call.audit.begin(call, action, only_stores=not waits)
             if waits:
                 await call.audit.begun()
         return address

@@ -1,12 +1,13 @@
 """The audit trail: append-only records, in the storage."""
 
 from collections.abc import Awaitable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
 from server.model.audit.trail import AuditTrailSettings, Positions, StoredRecord, Verification
 from server.model.errors import DicomStoreError
+from server.ports.outbox import ProcessNumber
 
 
 class AuditLog(Protocol):
@@ -34,12 +35,15 @@ class AuditLog(Protocol):
         """Append a record; it is durable shortly after. Records that cannot be written are counted in a later one."""
         ...
 
-    def append_durably(self, record: bytes, *, may_use_reserve: bool = False, soon: bool = False) -> Awaitable[None]:
+    def append_durably(
+        self, record: bytes, *, may_use_reserve: bool = False, soon: bool = False, later: bool = False
+    ) -> Awaitable[None]:
         """Append a record; await the result to know that it is durable. Not awaiting it is allowed.
 
         Args:
             may_use_reserve: on a full disk, use the reserve.
             soon: it may wait for others that can be written with it, at most until `expedite`.
+            later: it is written as records of `append` are.
 
         Raises, when awaited:
             Exhausted: STORAGE_FULL.
@@ -72,6 +76,14 @@ class AuditTrail(Protocol):
             Exhausted: STORAGE_FULL.
             Unavailable: STORAGE_UNAVAILABLE.
         """
+        ...
+
+    def process(self) -> AbstractContextManager[ProcessNumber]:
+        """Register this process for the outbox; enters with its number; blocks. Raises, when entered: as `open`."""
+        ...
+
+    def has_ended(self, process: ProcessNumber) -> bool:
+        """Return whether a registered process has ended, or is unknown here; blocks. Raises: Unavailable."""
         ...
 
     def replace_key(self, old: Path, new: Path) -> None:

@@ -24,6 +24,7 @@ from server.model.instance import (
 from server.model.lifecycle.deletion import Deletion, DeletionQuery
 from server.model.partition import Partition
 from server.model.search.query import Match, Query
+from server.ports.outbox import RecordsOf
 
 Batch = Sequence[NewInstance] | Callable[[], Sequence[NewInstance]]
 """Instances, or a function that returns them."""
@@ -38,11 +39,13 @@ class InstanceIndex(Protocol):
     were empty, except `add`, which raises NotFound (PARTITION_NOT_FOUND).
     """
 
-    async def add(self, instances: Batch, now: datetime) -> list[AddOutcome]:
+    async def add(self, instances: Batch, now: datetime, records_of: RecordsOf | None = None) -> list[AddOutcome]:
         """Make instances visible, all in one transaction; one outcome each, in order.
 
         A function returns the instances when the transaction begins, so that it includes those that arrived during
         earlier transactions. It is called in any thread, and must return the same instances when called again.
+
+        If an instance was added, `records_of` states what changes in the outbox in the same transaction.
 
         For each: instance, series and study rows, counters, metadata, frame and bulk index and the change-feed entry.
         Study and series attributes follow "latest wins": each non-empty value overwrites, an empty one never does.

@@ -22,6 +22,7 @@ from server.model.lifecycle.version import Provenance, VersionOrigin
 from server.model.security.archive_token import ArchiveToken, digest
 from server.model.security.login_link import LoginLink
 from server.model.security.share_link import ShareLink, SharePurpose
+from server.ports.outbox import ROWS_PER_PROCESS, OutboxChanges, OutboxRow
 from tests.contract.index.samples import NOON, identity, modality, sample, study_ref
 from tests.contract.index.sequenced import sequence
 
@@ -45,7 +46,8 @@ async def fill(url: str) -> None:
     """Store, replace and delete a little of everything."""
     database = open_database(url)
     index = database.instances
-    await index.add([sample(s, e, i, **modality("CT")) for s in (1, 2, 3) for e in (1, 2) for i in (1, 2)], NOON)
+    new = [sample(s, e, i, **modality("CT")) for s in (1, 2, 3) for e in (1, 2) for i in (1, 2)]
+    await index.add(new, NOON, lambda _: OutboxChanges([OutboxRow(ROWS_PER_PROCESS + 1, 0, b"{}")], ()))
     await index.add_version(sample(1, 1, 1, provenance=CORRECTION), NOON)
     await index.delete(identity(1, 2, 2).address, NOON, LATER, reason="duplicate", author="someone")
     await index.delete(study_ref(2), NOON, LATER)

@@ -76,7 +76,7 @@ async def test_records_are_sent_in_the_requested_form(core: CoreClient) -> None:
         for event in await found(core, pb.AUDIT_FORM_DICOM, action="store")
         for code in check(event.data).iterfind("EventIdentification/EventID")
     ]
-    assert events == ["Begin Transferring DICOM Instances", "DICOM Instances Transferred"]
+    assert events == ["DICOM Instances Transferred"]
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await found(core, 9)
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
@@ -93,7 +93,7 @@ async def test_a_watch_sends_new_records_of_all_processes(tmp_path: Path) -> Non
         async with asyncio.timeout(10):
             while "executed" not in seen:
                 seen += [json.loads(event.data)["kind"] for event in (await watch.read()).events]
-        assert seen == ["executing", "outcome", "executed"]
+        assert seen == ["outcome", "executed"]
         watch.cancel()
         timed = pb.WatchAuditEventsRequest(filter=pb.AuditFilter(start_time=Timestamp(seconds=1)))
         with pytest.raises(grpc.aio.AioRpcError):

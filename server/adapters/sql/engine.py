@@ -21,6 +21,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState
 
 from server.adapters.sql.archive_tokens import SqlArchiveTokens
+from server.adapters.sql.audit_outbox import SqlOutboxTable
 from server.adapters.sql.changes import Listen, SqlChangeLog
 from server.adapters.sql.consumers import SqlConsumers
 from server.adapters.sql.core import notifications
@@ -49,6 +50,7 @@ from server.ports.clock import ClockRecord
 from server.ports.consumers import Consumers
 from server.ports.index import ChangeLog, InstanceIndex, Partitions
 from server.ports.operations import Operations
+from server.ports.outbox import OutboxTable
 from server.ports.security.archive_tokens import ArchiveTokens
 from server.ports.security.login_links import LoginLinks
 from server.ports.security.share_links import ShareLinks
@@ -115,6 +117,7 @@ class Database:
         self.share_links: ShareLinks = SqlShareLinks(transactions)
         self.login_links: LoginLinks = SqlLoginLinks(transactions)
         self.consumers: Consumers = SqlConsumers(transactions)
+        self.outbox: OutboxTable = SqlOutboxTable(transactions)
         self._transactions = transactions
 
     async def close(self) -> None:

@@ -42,6 +42,7 @@ from server.model.instance import (
 from server.model.lifecycle.deletion import Deletion, DeletionQuery
 from server.model.search.query import Match, Query
 from server.ports.index import Batch
+from server.ports.outbox import RecordsOf
 from server.ports.tags import Extract
 
 Result = TypeVar("Result")
@@ -56,10 +57,10 @@ class SqlInstanceIndex:
         self._partition_keys = partition_keys
         self._extract = extract
 
-    async def add(self, instances: Batch, now: datetime) -> list[AddOutcome]:
+    async def add(self, instances: Batch, now: datetime, records_of: RecordsOf | None = None) -> list[AddOutcome]:
         """See the port."""
         return await self._transactions.write(
-            lambda connection: add(connection, self._partition_keys, instances, now, self._extract),
+            lambda connection: add(connection, self._partition_keys, instances, now, self._extract, records_of),
         )
 
     async def delete(

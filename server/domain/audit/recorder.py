@@ -1,8 +1,9 @@
 """Recording of calls and of other work in the audit trail.
 
 A call that changes something has a record *executing* before its effect, and a record *executed* before it is
-acknowledged; both are durable then. An upload has a record *outcome*, too, before outcomes are sent. A call that reads
-has a record *executed*, which is durable shortly after; if it takes long, it also has a record *executing*.
+acknowledged; both are durable then. A call that reads has a record *executed*, which is durable shortly after; if it
+takes long, it also has a record *executing*. An upload is recorded like a call that reads, and has records *outcome*:
+those of stored instances are durable together with them, in the outbox (see `outbox`).
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from server.domain.audit.outbox import Outbox
 from server.domain.audit.subtypes import subtype_of
 from server.model.access import Action
 from server.model.audit.call_audit import CallAudit, StoredItem, bounded
@@ -56,9 +58,18 @@ class AuditRecorder:
     Args:
         refuses_reads: reads are refused while the trail cannot be written.
         claims: names of the claims of principals to record.
+        outbox: of the transactions that store instances; without one, uploads are recorded like other changes.
     """
 
-    def __init__(self, log: AuditLog, *, refuses_reads: bool = False, claims: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        log: AuditLog,
+        *,
+        refuses_reads: bool = False,
+        claims: Collection[str] = (),
+        outbox: Outbox | None = None,
+    ) -> None:
+        self.outbox = outbox
         self._log = log
         self._refuses_reads = refuses_reads
         self._claims = sorted(claims)
@@ -161,6 +172,7 @@ class RecordedCall(CallAudit):
         "_rpc",
         "_source",
         "_subtype",
+        "_upload",
         "began",
     )
 
@@ -182,11 +194,15 @@ class RecordedCall(CallAudit):
         self._is_noted = False
         self._failed = 0
         self._call: Call | None = None
+        self._upload: Call | None = None  # whose outcomes are in the outbox
         self.began = time.monotonic()
 
-    def begin(self, call: Call, action: Action) -> None:
+    def begin(self, call: Call, action: Action, *, only_stores: bool = False) -> None:
         """See the base class. The records of a delete may use the reserve of the disk, because it frees space."""
         self._action = action.value
+        if only_stores and self._recorder.outbox is not None:
+            self._upload = call
+            return
         record = _encoded(self._values("executing", call))
         # An upload has to send its data first. Until then, the record may be written with those of other calls.
         soon = action is Action.WRITE
@@ -198,7 +214,12 @@ class RecordedCall(CallAudit):
             self._log.expedite()
 
     async def begun(self) -> None:
-        """See the base class."""
+        """See the base class. While the trail cannot be written, an upload has to be recorded before its effect."""
+        if self._upload is not None and self._begun is None:
+            if self._log.is_backlogged:
+                await self._log.room()
+            if self._log.failure is not None and not self._is_noted and self._begun is None:
+                self._begun = self._log.append_durably(_encoded(self._values("executing", self._upload)))
         if self._begun is not None:
             future = asyncio.ensure_future(self._begun)
             if future.done():
@@ -207,18 +228,33 @@ class RecordedCall(CallAudit):
                 self._log.expedite()
                 await asyncio.shield(future)  # the instances of an upload wait for the same one
 
+    def stored_record(self, items: Sequence[StoredItem], outbox_id: str) -> bytes | None:
+        """See the base class."""
+        if self._upload is None:
+            return None
+        return _encoded({**self._outcome(self._upload, items), "outbox": outbox_id})
+
     async def stored(self, call: Call, items: Sequence[StoredItem]) -> None:
         """See the base class."""
         self._has_outcomes = True
         count = sum(item.outcome in ("stored", "identical") for item in items)
         self.items += count
         self._failed += len(items) - count
+        if self._upload is not None:
+            items = [item for item in items if item.outcome != "stored"]  # the others are in the outbox
+            if not items:
+                return
+            count = sum(item.outcome == "identical" for item in items)
+        record = _encoded(self._outcome(call, items))
+        if count:
+            await self._log.append_durably(record)
+        else:  # nothing was changed
+            self._log.append(record)
+
+    def _outcome(self, call: Call, items: Sequence[StoredItem]) -> dict[str, Any]:
         values = self._values("outcome", call)
         values["instances"] = [[*(uid[:_MAX_UID] for uid in item[:4]), item.outcome, item.size_bytes] for item in items]
-        if count:
-            await self._log.append_durably(_encoded(values))
-        else:  # nothing was changed
-            self._log.append(_encoded(values))
+        return values
 
     def accesses(self, call: Call, address: Address) -> None:
         """See the base class."""

@@ -12,15 +12,20 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
+from server.domain.audit.outbox import Outbox
+from server.model.audit.call_audit import CallAudit, StoredItem
 from server.model.errors import DicomStoreError
 from server.model.instance import Added, AddOutcome, Locator, NewInstance
 from server.ports.blobs import BlobStore
 from server.ports.index import InstanceIndex
+from server.ports.outbox import OutboxChanges
 
 _MAX_BATCH = 200
 _log = logging.getLogger("dicomstore.commit")
 
-_Waiting = tuple[NewInstance, "asyncio.Future[AddOutcome]"]
+_UNRECORDED = CallAudit()
+
+_Waiting = tuple[NewInstance, "asyncio.Future[AddOutcome]", CallAudit]
 
 
 class Committer:
@@ -33,8 +38,11 @@ class Committer:
         now: Callable[[], datetime],
         on_change: Callable[[], None],
         quarantine_now: Callable[[], datetime],
+        outbox: Outbox | None = None,
     ) -> None:
-        """`now` returns the time recorded for changes, `quarantine_now` the clock of quarantine periods."""
+        """`now` returns the time recorded for changes, `quarantine_now` the clock of quarantine periods. Without an
+        `outbox`, transactions have no audit records."""
+        self._outbox = outbox
         self._blobs = blobs
         self._index = index
         self._now = now
@@ -45,8 +53,8 @@ class Committer:
         self._unused: set[Locator] = set()  # to be erased
         self._in_doubt: set[Locator] = set()
 
-    def add(self, instance: NewInstance) -> Awaitable[AddOutcome]:
-        """Queue one instance; it becomes visible after those queued before it.
+    def add(self, instance: NewInstance, audit: CallAudit = _UNRECORDED) -> Awaitable[AddOutcome]:
+        """Queue one instance; it becomes visible after those queued before it, together with its audit record.
 
         When the result is Added, the instance is durable; it may be stored even if the caller is cancelled. If it was
         not added, the caller must discard the new blob, after comparing it if necessary; see `discard`.
@@ -55,7 +63,7 @@ class Committer:
             Exhausted, Unavailable, NotFound: see `InstanceIndex.add`.
         """
         future: asyncio.Future[AddOutcome] = asyncio.get_running_loop().create_future()
-        self._waiting.append((instance, future))
+        self._waiting.append((instance, future, audit))
         if self._work is None or self._work.done():
             self._work = asyncio.create_task(self._commit_all())
         return future
@@ -104,20 +112,25 @@ class Committer:
             await self._commit()
 
     async def _commit(self) -> None:
-        batch = _Batch(self._waiting)
+        batch = _Batch(self._waiting, self._outbox)
         try:
-            outcomes = await self._index.add(batch.take, self._now())
+            if self._outbox is None:
+                outcomes = await self._index.add(batch.take, self._now())
+            else:
+                outcomes = await self._index.add(batch.take, self._now(), batch.records_of)
         except Exception as error:  # noqa: BLE001 - raised to each waiting caller
             instances = batch.take()  # the index may have failed before it took them
             for future in batch.futures:
                 if not future.done():
                     future.set_exception(error)
             locators = [instance.locator for instance in instances]
+            batch.failed(error)
             if isinstance(error, DicomStoreError) and not error.may_have_happened:
                 await self.discard(locators)
             else:
                 await self._after_failure(locators)
             return
+        batch.committed()
         locators = [instance.locator for instance in batch.take()]
         unclaimed = [
             locator
@@ -148,8 +161,10 @@ class _Batch:
     Other writers may delay the beginning; instances that arrive until then are part of the batch.
     """
 
-    def __init__(self, waiting: deque[_Waiting]) -> None:
+    def __init__(self, waiting: deque[_Waiting], outbox: Outbox | None) -> None:
         self._waiting = waiting
+        self._outbox = outbox
+        self._changes: OutboxChanges | None = None
         self._taken: list[_Waiting] | None = None
 
     def take(self) -> list[NewInstance]:
@@ -157,12 +172,39 @@ class _Batch:
         if self._taken is None:
             count = min(len(self._waiting), _MAX_BATCH)
             self._taken = [self._waiting.popleft() for _ in range(count)]
-        return [instance for instance, _ in self._taken]
+        return [instance for instance, _, _ in self._taken]
 
     @property
     def futures(self) -> list["asyncio.Future[AddOutcome]"]:
         """The futures of their outcomes."""
-        return [future for _, future in self._taken or ()]
+        return [future for _, future, _ in self._taken or ()]
+
+    def records_of(self, outcomes: Sequence[AddOutcome]) -> OutboxChanges:
+        """Return the changes in the outbox, see `InstanceIndex.add`."""
+        assert self._outbox is not None
+        assert self._taken is not None
+        self._changes = self._outbox.changes(
+            (audit, _stored(instance))
+            for (instance, _, audit), outcome in zip(self._taken, outcomes, strict=True)
+            if isinstance(outcome, Added)
+        )
+        return self._changes
+
+    def committed(self) -> None:
+        """Append the records of the transaction to the audit trail."""
+        if self._outbox is not None and self._changes is not None:
+            self._outbox.committed(self._changes)
+
+    def failed(self, error: Exception) -> None:
+        """Note that the transaction failed."""
+        if self._outbox is not None and self._changes is not None:
+            is_known = isinstance(error, DicomStoreError) and not error.may_have_happened
+            self._outbox.failed(self._changes, may_have_happened=not is_known)
+
+
+def _stored(new: NewInstance) -> StoredItem:
+    id_ = new.id
+    return StoredItem(id_.study, id_.series, id_.instance, new.sop_class_uid, "stored", new.size_bytes)
 
 
 def _set_outcome(future: "asyncio.Future[AddOutcome]", outcome: AddOutcome) -> bool:

@@ -339,7 +339,7 @@ class Receiver:
         except (asyncio.CancelledError, DicomStoreError):
             self._committer.abandon(instance.locator)
             raise
-        added = self._committer.add(instance)
+        added = self._committer.add(instance, self._target.audit)
         order.release()
         outcome = await added
         if isinstance(outcome, Faulty):

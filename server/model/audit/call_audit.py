@@ -52,8 +52,12 @@ class CallAudit:
         """Set the address that the call asks for."""
         self.address = address
 
-    def begin(self, call: "Call", action: Action) -> None:
-        """Record that the call is about to change something; `begun` waits until the record is durable."""
+    def begin(self, call: "Call", action: Action, *, only_stores: bool = False) -> None:
+        """Record that the call is about to change something; `begun` waits until the record is durable.
+
+        Args:
+            only_stores: all effects are transactions with a `stored_record`, which may replace this record.
+        """
 
     def expedite(self) -> None:
         """Write the record of `begin` now, if it is not durable yet: the caller is about to wait for it."""
@@ -64,6 +68,13 @@ class CallAudit:
         Raises:
             Exhausted: STORAGE_FULL, Unavailable: STORAGE_UNAVAILABLE: the audit trail cannot be written.
         """
+
+    def stored_record(self, items: Sequence[StoredItem], outbox_id: str) -> bytes | None:
+        """Return the record of instances that a transaction stores, to be written in it; None if there is none.
+
+        Called in any thread.
+        """
+        return None
 
     async def stored(self, call: "Call", items: Sequence[StoredItem]) -> None:
         """Record outcomes of an upload. When this returns, they may be acknowledged. Raises: as `begun`."""

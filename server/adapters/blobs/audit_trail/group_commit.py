@@ -81,12 +81,13 @@ class GroupCommit:
             self._write_within(_FLUSH_SECONDS)
 
     def append_durably(
-        self, data: bytes, *, may_use_reserve: bool = False, soon: bool = False
+        self, data: bytes, *, may_use_reserve: bool = False, soon: bool = False, later: bool = False
     ) -> "asyncio.Future[None]":
         """Append a record; the future has a result when it is durable.
 
         Args:
             soon: wait for others that can be written with it, at most until `expedite`.
+            later: wait as long as records of `append`.
 
         Raises, when awaited:
             Exhausted: STORAGE_FULL.
@@ -95,7 +96,10 @@ class GroupCommit:
         future: asyncio.Future[None] = self._loop.create_future()
         self._pending_bytes += len(data)
         self._pending.append(NewRecord(data, time.time_ns(), future, may_use_reserve))
-        if soon:
+        if later:
+            if self._timer is None:
+                self._write_within(_FLUSH_SECONDS)
+        elif soon:
             self._write_within(_SOON_SECONDS)
         else:
             self._write_now()
@@ -218,7 +222,7 @@ class GroupCommit:
         if lost:
             facts = {"kind": "lost", "records": lost, "since": self._lost_since_ns // 1_000_000_000}
             is_reserved = all(record.may_use_reserve for record in records)
-            records = [NewRecord(orjson.dumps(facts), time.time_ns(), None, is_reserved), *records]
+            records = [NewRecord(orjson.dumps(facts), records[0].time_ns, None, is_reserved), *records]
         try:
             self._writer.write(records)
         except BrokenLogError:

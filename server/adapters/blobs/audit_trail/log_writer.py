@@ -109,12 +109,12 @@ class LogWriter:
         if self._fd >= 0 and self._is_full():
             self._end_file()
         if self._fd < 0:
-            self._begin_file()
+            self._begin_file(records[0].time_ns)
         before = self.number, self._digest, self._time
         lines = []
         if self._last_checkpoint:
             seal = orjson.dumps({"kind": "checkpoint", "checkpoint": self._last_checkpoint})
-            lines.append(self._line(NewRecord(seal, time.time_ns())))
+            lines.append(self._line(NewRecord(seal, records[0].time_ns)))  # a later one would change those of records
         lines += map(self._line, records)
         text = b"".join(lines)
         try:
@@ -167,7 +167,7 @@ class LogWriter:
         age = time.monotonic() - self._created
         return self._size >= self._settings.file_bytes or age >= self._settings.file_age.total_seconds()
 
-    def _begin_file(self) -> None:
+    def _begin_file(self, time_ns: int) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         path = self.directory / file_name(self.number + 1)
         before = self.number, self._digest, self._time
@@ -175,7 +175,7 @@ class LogWriter:
         self._fd, self._size, self._allocated = os.open(path, flags, 0o640), 0, 0
         self._created = time.monotonic()
         try:
-            self._append(self._line(NewRecord(orjson.dumps(first), time.time_ns())), may_use_reserve=True)
+            self._append(self._line(NewRecord(orjson.dumps(first), time_ns)), may_use_reserve=True)
             sync_directory(self.directory)
         except OSError:
             self.number, self._digest, self._time = before

@@ -4,14 +4,14 @@ import asyncio
 import os
 import platform
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 import orjson
 
-from server.adapters.blobs.audit_trail import keys, reading, verification
+from server.adapters.blobs.audit_trail import keys, processes, reading, verification
 from server.adapters.blobs.audit_trail.checkpoints import CheckpointList, ForeignKey, WriterState
 from server.adapters.blobs.audit_trail.group_commit import GroupCommit
 from server.adapters.blobs.audit_trail.keys import SigningKey
@@ -32,6 +32,7 @@ from server.adapters.blobs.disk.threads import as_errors_of_the_store, sync_dire
 from server.model.audit.trail import AuditTrailSettings, Positions, StoredRecord, Verification
 from server.model.errors import DicomStoreError, InvalidRequest, Reason
 from server.ports.audit import AuditTail, WrongAuditKey
+from server.ports.outbox import ProcessNumber
 
 _SYSTEM = "dicomstore"
 
@@ -57,6 +58,19 @@ class FileAuditTrail:
             yield FileAuditLog(commit)
         finally:
             await commit.close()
+
+    @contextmanager
+    def process(self) -> Iterator[ProcessNumber]:
+        """See the port."""
+        with ExitStack() as stack:
+            with as_errors_of_the_store():
+                process = stack.enter_context(processes.running_process(self._root))
+            yield process
+
+    def has_ended(self, process: ProcessNumber) -> bool:
+        """See the port."""
+        with as_errors_of_the_store():
+            return processes.has_ended(self._root, process)
 
     def replace_key(self, old: Path, new: Path) -> None:
         """See the port."""
@@ -151,9 +165,11 @@ class FileAuditLog:
         """See the port."""
         self._commit.append(record, may_use_reserve=may_use_reserve)
 
-    def append_durably(self, record: bytes, *, may_use_reserve: bool = False, soon: bool = False) -> Awaitable[None]:
+    def append_durably(
+        self, record: bytes, *, may_use_reserve: bool = False, soon: bool = False, later: bool = False
+    ) -> Awaitable[None]:
         """See the port."""
-        return self._commit.append_durably(record, may_use_reserve=may_use_reserve, soon=soon)
+        return self._commit.append_durably(record, may_use_reserve=may_use_reserve, soon=soon, later=later)
 
 
 class _Tail:

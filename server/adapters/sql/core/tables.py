@@ -47,7 +47,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import ExecutableDDLElement
 
-REVISION = "0007"
+REVISION = "0008"
 """The migration that creates this schema."""
 
 MAX_TEXT_LENGTH = 512
@@ -631,6 +631,15 @@ consumers = Table(
     Column("sequence", BigInteger, nullable=False, comment="of the last processed entry"),
     Column("time", BigInteger, nullable=False, comment="when the position was last set"),
     comment="consumers of the change feed",
+)
+
+audit_outbox = Table(
+    "audit_outbox",
+    tables,
+    _key("key"),
+    Column("time", BigInteger, nullable=False),
+    Column("record", LargeBinary, nullable=False, comment="JSON"),
+    comment="audit records of transactions that are not in the audit trail yet, see `server.domain.audit.outbox`",
 )
 
 tags = Table(

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import BindParameter, Connection, Table, bindparam, delete, insert, select, text
 
+from server.adapters.sql.audit_outbox import change_outbox
 from server.adapters.sql.core import counters
 from server.adapters.sql.core.counters import Counters
 from server.adapters.sql.core.prepared import Prepared
@@ -44,6 +45,7 @@ from server.model.lifecycle.version import VersionOrigin
 from server.model.search.query import Level
 from server.model.search.return_keys import lines_of_elements
 from server.ports.index import Batch
+from server.ports.outbox import RecordsOf
 from server.ports.tags import Extract
 
 _CHUNK_BYTES = FRAMES_PER_CHUNK * PixelLayout.RECORD_BYTES
@@ -89,7 +91,12 @@ _INSERTS = {table: Prepared(insert(table)) for table in _TABLES}
 
 
 def add(
-    connection: Connection, partition_keys: PartitionKeys, wanted: Batch, now: datetime, extract: Extract
+    connection: Connection,
+    partition_keys: PartitionKeys,
+    wanted: Batch,
+    now: datetime,
+    extract: Extract,
+    records_of: RecordsOf | None,
 ) -> list[AddOutcome]:
     """Implements `InstanceIndex.add`."""
     new = wanted() if callable(wanted) else wanted
@@ -98,6 +105,8 @@ def add(
     batch = begin(connection, partition_keys, new, now, extract)
     outcomes = [batch.add(instance) for instance in new]
     if any(isinstance(outcome, Added) for outcome in outcomes):
+        if records_of is not None:
+            change_outbox(connection, records_of(outcomes))
         batch.write(connection)
     return outcomes
 

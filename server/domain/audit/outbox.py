@@ -1,0 +1,169 @@
+"""Records of stored instances: durable in the transaction of the index that makes the instances visible.
+
+So they are neither missing nor wrong, whatever ends the process, and need no sync of their own. Afterwards they are
+appended to the audit trail with other records, and removed from the index by a later transaction. Records of a process
+that was killed meanwhile, or that could not be appended, are appended by `recover`, each once: they have an id, which
+is searched for in the trail first.
+"""
+
+import asyncio
+import itertools
+import logging
+import time
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import orjson
+
+from server.model.audit.call_audit import CallAudit, StoredItem
+from server.model.errors import DicomStoreError
+from server.ports.audit import AuditLog, AuditTrail
+from server.ports.outbox import ROWS_PER_PROCESS, KeyRange, OutboxChanges, OutboxRow, OutboxTable, ProcessNumber
+
+_CLEAN_SECONDS = 10.0
+_RECOVER_SECONDS = 60.0
+_PAGE = 500
+_MAX_ITEMS = 100
+_CLOCK_STEP = timedelta(minutes=5)
+_MARK = b'"outbox":"'
+_log = logging.getLogger("dicomstore.audit")
+
+
+class Outbox:
+    """The records of this process, for transactions that run one after the other.
+
+    Args:
+        process: registered in the trail.
+    """
+
+    def __init__(self, log: AuditLog, trail: AuditTrail, process: ProcessNumber) -> None:
+        self._log = log
+        self._trail = trail
+        self._process = process
+        self._keys = itertools.count(process * ROWS_PER_PROCESS + 1)
+        self._appended: list[int] = []  # keys of rows to be removed
+        self._pending: set[asyncio.Future[None]] = set()
+        self._orphans: set[int] = set()  # keys of rows that `recover` has to decide about
+
+    def changes(self, stored: Iterable[tuple[CallAudit, StoredItem]]) -> OutboxChanges:
+        """Return what a transaction changes that stores these instances, for `committed` or `failed`.
+
+        Called in any thread.
+        """
+        of_calls: dict[CallAudit, list[StoredItem]] = {}
+        for audit, item in stored:
+            of_calls.setdefault(audit, []).append(item)
+        now = time.time_ns() // 1000
+        rows = []
+        for audit, items in of_calls.items():
+            for start in range(0, len(items), _MAX_ITEMS):
+                key = next(self._keys)
+                record = audit.stored_record(items[start : start + _MAX_ITEMS], str(key))
+                if record is not None:
+                    rows.append(OutboxRow(key, now, record))
+        return OutboxChanges(rows, _ranges(tuple(self._appended)))
+
+    def committed(self, changes: OutboxChanges) -> None:
+        """Append the records of a committed transaction."""
+        for first, last in changes.removed:
+            self._appended = [key for key in self._appended if not first <= key <= last]
+        for row in changes.added:
+            future = asyncio.ensure_future(self._log.append_durably(row.record, later=True))
+            self._pending.add(future)
+            future.add_done_callback(partial(self._done, row.key))
+
+    def failed(self, changes: OutboxChanges, *, may_have_happened: bool) -> None:
+        """Note a failed transaction."""
+        if may_have_happened:
+            self._orphans.update(row.key for row in changes.added)
+
+    def _done(self, key: int, future: "asyncio.Future[None]") -> None:
+        self._pending.discard(future)
+        if future.cancelled() or future.exception() is not None:
+            self._orphans.add(key)
+        else:
+            self._appended.append(key)
+
+    async def run(self, table: OutboxTable) -> None:
+        """Remove rows that no transaction has removed, and recover those of ended processes, until cancelled."""
+        recovered = time.monotonic()
+        while True:
+            await asyncio.sleep(_CLEAN_SECONDS)
+            try:
+                await self.clean(table)
+                if self._orphans or time.monotonic() - recovered > _RECOVER_SECONDS:
+                    recovered = time.monotonic()
+                    await self.recover(table)
+            except DicomStoreError as error:
+                _log.warning("the outbox of the audit trail could not be emptied reason=%s", error.reason)
+
+    async def clean(self, table: OutboxTable) -> None:
+        """Remove the rows of appended records. Raises: as `OutboxTable.remove`."""
+        keys, self._appended = self._appended, []
+        try:
+            await table.remove(_ranges(keys))
+        except BaseException:
+            self._appended += keys
+            raise
+
+    async def close(self, table: OutboxTable) -> None:
+        """Wait until all records are in the audit trail, and remove their rows. Raises: as `OutboxTable.remove`."""
+        if self._pending:
+            self._log.expedite()
+            await asyncio.wait(self._pending)
+        await self.clean(table)
+
+    async def recover(self, table: OutboxTable) -> int:
+        """Append the records that no running process will append; return their number. One process at a time does it.
+
+        Raises: as `OutboxTable`, `AuditTrail.records` and `AuditLog.append_durably`; what is left can be repeated.
+        """
+        count, orphans = 0, set(self._orphans)
+        async with self._trail.exclusive("outbox") as is_first:
+            after = 0
+            while is_first and (page := await table.page(after, _PAGE)):
+                after = page[-1].key
+                ended = await asyncio.to_thread(self._ended, {row.process for row in page})
+                mine = [row for row in page if row.key in orphans]
+                rows = mine + [row for row in page if row.process in ended]
+                if rows:
+                    count += await self._append(rows)
+                    await table.remove(_ranges([row.key for row in rows]))
+            if is_first:
+                self._orphans -= orphans  # those without a row, too: their transaction was not committed
+        return count
+
+    async def _append(self, rows: Sequence[OutboxRow]) -> int:
+        known = await asyncio.to_thread(self._known, {row.id for row in rows}, min(row.time for row in rows))
+        missing = [row for row in rows if row.id not in known]
+        await asyncio.gather(*[self._log.append_durably(_recovered(row)) for row in missing])
+        return len(missing)
+
+    def _ended(self, processes: Collection[ProcessNumber]) -> set[ProcessNumber]:
+        return {process for process in processes if process != self._process and self._trail.has_ended(process)}
+
+    def _known(self, ids: Collection[str], since: int) -> set[str]:
+        start = _written(datetime.fromtimestamp(since / 1e6, UTC) - _CLOCK_STEP)
+        found = (orjson.loads(one.data).get("outbox") for one in self._trail.records(start) if _MARK in one.data)
+        return {id_ for id_ in found if id_ in ids}
+
+
+def _ranges(keys: Collection[int]) -> Sequence[KeyRange]:
+    found: list[KeyRange] = []
+    for key in sorted(keys):
+        if found and key == found[-1].last + 1:
+            found[-1] = found[-1]._replace(last=key)
+        else:
+            found.append(KeyRange(key, key))
+    return found
+
+
+def _recovered(row: OutboxRow) -> bytes:
+    """Return the record with the time at which it was written to the index, because `time` will be a later one."""
+    written = _written(datetime.fromtimestamp(row.time / 1e6, UTC))
+    return orjson.dumps({**orjson.loads(row.record), "written": written})
+
+
+def _written(time_: datetime) -> str:
+    return time_.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,0 +1,170 @@
+"""The outbox: audit records that are durable with the instances that a transaction stores, each once in the trail."""
+
+import asyncio
+import errno
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.adapters.blobs.audit_trail.trail import FileAuditTrail
+from server.adapters.sql.engine import Database, migrate, open_database
+from server.domain.audit.outbox import Outbox
+from server.domain.audit.recorder import AuditRecorder, Source
+from server.model.access import Action
+from server.model.audit.call_audit import CallAudit, StoredItem
+from server.model.audit.trail import AuditTrailSettings
+from server.model.call import EVERYBODY, Call
+from server.model.errors import Exhausted, Reason
+from server.ports.outbox import ROWS_PER_PROCESS, OutboxChanges, OutboxRow
+from tests.audit import audit_records, until
+from tests.contract.index.samples import NOON, sample
+
+ROW = OutboxRow(1, 1_700_000_000_000_000, b'{"kind":"outcome","outbox":"1"}')
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    url = f"sqlite:///{tmp_path}/index.db"
+    await asyncio.to_thread(migrate, url)
+    database = open_database(url)
+    yield database
+    await database.close()
+
+
+@asynccontextmanager
+async def outbox_of(root: Path) -> AsyncIterator[tuple[Outbox, AuditRecorder]]:
+    trail = FileAuditTrail(root)
+    async with trail.open(AuditTrailSettings(root / "key.pem")) as log:
+        with trail.process() as process:
+            outbox = Outbox(log, trail, process)
+            yield outbox, AuditRecorder(log, outbox=outbox)
+
+
+def upload(recorder: AuditRecorder) -> CallAudit:
+    audit = recorder.call("StoreService/StoreInstances", "write", Source("inproc"))
+    audit.begin(Call("r1", EVERYBODY, None, audit), Action.WRITE, only_stores=True)
+    return audit
+
+
+async def store(database: Database, outbox: Outbox, audit: CallAudit, number: int) -> OutboxChanges:
+    made: list[OutboxChanges] = []
+
+    def records_of(_: object) -> OutboxChanges:
+        made[:] = [outbox.changes([(audit, item(number))])]
+        return made[0]
+
+    await database.instances.add([sample(1, 1, number)], NOON, records_of)
+    return made[0]
+
+
+def item(number: int) -> StoredItem:
+    return StoredItem("1", "1.1", f"1.1.{number}", "1.2", "stored", 100)
+
+
+def recorded(root: Path) -> list[str]:
+    return [one[2] for record in audit_records(root, kind="outcome") for one in record.get("instances", [])]
+
+
+async def numbers(database: Database) -> list[int]:
+    return [row.key % ROWS_PER_PROCESS for row in await database.outbox.page(0, 100)]
+
+
+async def test_a_record_is_in_the_index_until_the_trail_has_it(tmp_path: Path, database: Database) -> None:
+    async with outbox_of(tmp_path) as (outbox, recorder):
+        audit = upload(recorder)
+        outbox.committed(await store(database, outbox, audit, 1))
+        assert await numbers(database) == [1]
+        async with recorder.work("test", "another-record"):  # later than the one of the upload
+            assert recorded(tmp_path) == ["1.1.1"]
+        outbox.committed(await store(database, outbox, audit, 2))  # its transaction removes the first one
+        assert await numbers(database) == [2]
+        assert await outbox.recover(database.outbox) == 0  # this process runs
+        await outbox.close(database.outbox)
+        assert await numbers(database) == []
+    assert recorded(tmp_path) == ["1.1.1", "1.1.2"]
+
+
+async def test_the_records_of_an_ended_process_are_recovered_once(tmp_path: Path, database: Database) -> None:
+    async with outbox_of(tmp_path) as (outbox, recorder):
+        audit = upload(recorder)
+        for number in (1, 2):
+            changes = await store(database, outbox, audit, number)
+            if number == 1:
+                outbox.committed(changes)  # of the second one only the transaction has happened
+    for expected in (1, 0):
+        rows = await database.outbox.page(0, 100)
+        async with outbox_of(tmp_path) as (outbox, _):
+            assert await outbox.recover(database.outbox) == expected
+        assert await numbers(database) == []
+        # as if the process had been killed before it removed them, or a backup of the index were restored
+        await database.instances.add([sample(2, 1, expected)], NOON, partial(_again, rows))
+    assert recorded(tmp_path) == ["1.1.1", "1.1.2"]
+    assert [("written" in record) for record in audit_records(tmp_path, kind="outcome")] == [False, True]
+    assert FileAuditTrail(tmp_path).verify().is_intact
+
+
+def _again(rows: Sequence[OutboxRow], _: object) -> OutboxChanges:
+    return OutboxChanges(rows, ())
+
+
+async def test_the_records_of_another_running_process_are_not_recovered(tmp_path: Path, database: Database) -> None:
+    async with outbox_of(tmp_path) as (outbox, recorder), outbox_of(tmp_path) as (other, _):
+        await store(database, outbox, upload(recorder), 1)
+        assert await other.recover(database.outbox) == 0
+        assert await numbers(database) == [1]
+    async with outbox_of(tmp_path) as (other, _):
+        assert await other.recover(database.outbox) == 1
+
+
+async def test_on_a_full_disk_a_record_stays_in_the_index_and_no_further_instance_becomes_visible(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with outbox_of(tmp_path) as (outbox, recorder):
+        audit = upload(recorder)
+        with monkeypatch.context() as full:
+            full.setattr(os, "pwrite", _no_space)
+            outbox.committed(await store(database, outbox, audit, 1))
+            await outbox.close(database.outbox)
+            assert await numbers(database) == [1]
+            with pytest.raises(Exhausted) as refused:
+                await upload(recorder).begun()
+            assert refused.value.reason is Reason.STORAGE_FULL
+        assert await outbox.recover(database.outbox) == 1
+        await upload(recorder).begun()
+        assert await numbers(database) == []
+    assert recorded(tmp_path) == ["1.1.1"]
+
+
+def _no_space(*_: Any) -> int:
+    raise OSError(errno.ENOSPC, "full")
+
+
+async def test_a_transaction_that_fails_leaves_no_record(tmp_path: Path, database: Database) -> None:
+    def records_of(_: object) -> OutboxChanges:
+        return OutboxChanges([ROW, ROW], ())  # twice the same key
+
+    with pytest.raises(Exception, match="UNIQUE"):
+        await database.instances.add([sample()], NOON, records_of)
+    assert await numbers(database) == []
+
+
+async def test_a_transaction_with_an_unknown_outcome_is_decided_by_the_index(
+    tmp_path: Path, database: Database
+) -> None:
+    async with outbox_of(tmp_path) as (outbox, recorder):
+        audit = upload(recorder)
+        changes = await store(database, outbox, audit, 1)
+        outbox.failed(changes, may_have_happened=True)  # the answer was lost
+        never = outbox.changes([(audit, item(2))])
+        outbox.failed(never, may_have_happened=True)
+        outbox.committed(await store(database, outbox, audit, 3))
+        await until(lambda: recorded(tmp_path) == ["1.1.3"])
+        assert await outbox.recover(database.outbox) == 1
+        await outbox.close(database.outbox)
+        assert await numbers(database) == []
+    assert sorted(recorded(tmp_path)) == ["1.1.1", "1.1.3"]
