@@ -45,7 +45,8 @@ class Access:
             partition_may_be_new: the operation creates the partition if it does not exist.
             narrow: the operation returns a list. If the principal's access is limited to a part of `address`, return
                 that part.
-            waits: False if the operation only stores instances, and awaits `call.audit.begun` before each.
+            waits: False if the operation, apart from creating the partition, only stores instances, and awaits
+                `call.audit.begun` before each.
 
         Raises:
             Forbidden: PERMISSION_DENIED, the principal may perform the action nowhere.
@@ -61,9 +62,11 @@ class Access:
         if not any(grant.covers(address) for grant in grants):
             address = _part_of(address, grants, narrow=narrow)
         call.audit.address = address
+        is_new = partition_may_be_new and not await self._partitions.exists(address.partition)
         if not partition_may_be_new:
             await self._partitions.require(address.partition)
         if action not in READING:
+            waits = waits or is_new
             call.audit.begin(call, action, only_stores=not waits)
             if waits:
                 await call.audit.begun()

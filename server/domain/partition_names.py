@@ -37,14 +37,23 @@ class PartitionNames:
             raise WrongState(Reason.PARTITION_REQUIRED, "A partition name is required.")
         return name
 
+    async def exists(self, name: PartitionName) -> bool:
+        """Return whether a partition exists."""
+        if name in self._known:
+            return True
+        if await self._partitions.get(name) is None:
+            return False
+        self._cache(name)
+        return True
+
     async def require(self, name: PartitionName) -> None:
         """Raise NotFound (PARTITION_NOT_FOUND) unless the partition exists."""
-        if name != DEFAULT_PARTITION and not await self._exists(name):
+        if name != DEFAULT_PARTITION and not await self.exists(name):
             raise NotFound(Reason.PARTITION_NOT_FOUND, "Specified PartitionName does not exist.", partition=name)
 
     async def create_missing(self, name: PartitionName) -> None:
         """Create a partition unless it exists."""
-        if not await self._exists(name):
+        if not await self.exists(name):
             await self._partitions.create(name, self._now())
             self._cache(name)
 
@@ -52,14 +61,6 @@ class PartitionNames:
         """Raise WrongState (PARTITIONS_DISABLED) if partitions are disabled."""
         if not self._enabled:
             raise WrongState(Reason.PARTITIONS_DISABLED, "Data partitions feature is disabled.")
-
-    async def _exists(self, name: PartitionName) -> bool:
-        if name in self._known:
-            return True
-        if await self._partitions.get(name) is None:
-            return False
-        self._cache(name)
-        return True
 
     def _cache(self, name: PartitionName) -> None:
         if len(self._known) < _CACHED_NAMES:

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 from dicomstore.v1 import access_options_pb2 as access
 from dicomstore.v1 import extended_query_tag_service_pb2_grpc
 from dicomstore.v1 import search_service_pb2 as search
+from dicomstore.v1.partition_service_pb2 import ListPartitionsRequest
+from dicomstore.v1.resources_pb2 import Address
 
 from server.adapters.blobs.audit_trail.log_writer import LogWriter
 from server.adapters.blobs.disk.reserve import Reserve
@@ -28,7 +31,8 @@ CHANGES = {
     access.ACTION_MANAGE_EXTENDED_QUERY_TAGS,
     access.ACTION_ADMINISTER,
 }
-CHANGES_NOTHING = {"ShareService.ListShareLinks"}
+# The first one changes nothing; the changes of the second one are recorded in the transactions that make them.
+WITHOUT_BEGINNING = {"ShareService.ListShareLinks", "StoreService.StoreInstances"}
 
 
 async def test_every_rpc_has_a_record_with_its_principal_action_and_address(tmp_path: Path) -> None:
@@ -43,7 +47,7 @@ async def test_every_rpc_has_a_record_with_its_principal_action_and_address(tmp_
         records = audit_records(tmp_path, request=full)
         begins = [record for record in records if record["kind"] == "executing"]
         [end] = [record for record in records if record["kind"] == "executed"]
-        changes = declared in CHANGES and name not in CHANGES_NOTHING
+        changes = declared in CHANGES and name not in WITHOUT_BEGINNING
         assert len(begins) == (changes or name.endswith("StartOperation")), name
         for record in (*begins, end):
             assert record["principal"] == "anonymous"
@@ -88,6 +92,35 @@ async def test_an_upload_is_recorded_with_each_outcome(core: CoreClient) -> None
     assert len(outcomes) == 4
     assert (end["code"], end["items"]) == ("OK", 3)
     assert {record["call"] for record in records} == {end["call"]}
+
+
+async def test_an_upload_waits_for_the_audit_trail_only_if_it_creates_its_partition(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_core(tmp_path, partitions=True) as core:
+        ward, other = Address(partition="ward"), Address(partition="other")
+        await core.stored(part10(SOPInstanceUID="1.1"), address=ward, create_partition=True)
+        is_writable = threading.Event()
+        write = LogWriter._write
+
+        def delayed(self: LogWriter, text: bytes) -> None:
+            is_writable.wait()
+            write(self, text)
+
+        monkeypatch.setattr(LogWriter, "_write", delayed)
+        try:
+            await core.stored(part10(SOPInstanceUID="1.2"), address=ward, create_partition=True)
+            creating = asyncio.create_task(
+                core.stored(part10(SOPInstanceUID="1.3"), address=other, create_partition=True)
+            )
+            await core.stored(part10(SOPInstanceUID="1.4"), address=ward, create_partition=True)
+            partitions = (await core.partition_stub.ListPartitions(ListPartitionsRequest())).partitions
+            assert "other" not in [partition.name for partition in partitions]
+        finally:
+            is_writable.set()
+        await creating
+        [begin, *_] = audit_records(tmp_path, kind="executing", partition="other")
+        assert begin["subtype"] == "store"
 
 
 async def test_a_failed_call_is_recorded_with_its_reason(core: CoreClient) -> None:

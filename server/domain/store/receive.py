@@ -163,7 +163,7 @@ class Store:
             message = "Instances are stored in a partition or a study."
             raise InvalidRequest(Reason.INVALID_FIELD, message, field="series_instance_uid")
         address = await self._access.permit(
-            call, Action.WRITE, address, partition_may_be_new=create_partition, waits=create_partition
+            call, Action.WRITE, address, partition_may_be_new=create_partition, waits=False
         )
         quota = self._quotas.of(address.partition)
         if quota is not None:
