@@ -14,12 +14,13 @@ import pytest
 from server.adapters.blobs.audit_trail.trail import FileAuditTrail
 from server.adapters.sql.engine import Database, migrate, open_database
 from server.domain.audit.outbox import Outbox
-from server.domain.audit.recorder import AuditRecorder, Source
+from server.domain.audit.recorder import AuditRecorder, RecordedCall, Source
 from server.model.access import Action
 from server.model.audit.call_audit import CallAudit, StoredItem
 from server.model.audit.trail import AuditTrailSettings
 from server.model.call import EVERYBODY, Call
 from server.model.errors import Exhausted, Reason
+from server.model.ids import DEFAULT_PARTITION, Address
 from server.ports.outbox import ROWS_PER_PROCESS, OutboxChanges, OutboxRow
 from tests.audit import audit_records, until
 from tests.contract.index.samples import NOON, sample
@@ -45,9 +46,11 @@ async def outbox_of(root: Path) -> AsyncIterator[tuple[Outbox, AuditRecorder]]:
             yield outbox, AuditRecorder(log, outbox=outbox)
 
 
-def upload(recorder: AuditRecorder) -> CallAudit:
+def upload(recorder: AuditRecorder) -> RecordedCall:
     audit = recorder.call("StoreService/StoreInstances", "write", Source("inproc"))
-    audit.begin(Call("r1", EVERYBODY, None, audit), Action.WRITE, only_stores=True)
+    call = Call("r1", EVERYBODY, None, audit)
+    audit.accesses(call, Address(DEFAULT_PARTITION))
+    audit.begin(call, Action.WRITE, only_stores=True)
     return audit
 
 
@@ -126,16 +129,20 @@ async def test_on_a_full_disk_a_record_stays_in_the_index_and_no_further_instanc
 ) -> None:
     async with outbox_of(tmp_path) as (outbox, recorder):
         audit = upload(recorder)
+        long = upload(recorder)
+        long.note_long()
         with monkeypatch.context() as full:
             full.setattr(os, "pwrite", _no_space)
             outbox.committed(await store(database, outbox, audit, 1))
             await outbox.close(database.outbox)
             assert await numbers(database) == [1]
-            with pytest.raises(Exhausted) as refused:
-                await upload(recorder).begun()
-            assert refused.value.reason is Reason.STORAGE_FULL
+            for one in (upload(recorder), long):
+                with pytest.raises(Exhausted) as refused:
+                    await one.begun()
+                assert refused.value.reason is Reason.STORAGE_FULL
         assert await outbox.recover(database.outbox) == 1
-        await upload(recorder).begun()
+        for one in (upload(recorder), long):
+            await one.begun()
         assert await numbers(database) == []
     assert recorded(tmp_path) == ["1.1.1"]
 

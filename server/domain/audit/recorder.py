@@ -89,7 +89,12 @@ class AuditRecorder:
 
     async def require_working(self) -> None:
         """Check that calls can be recorded, if reads depend on it. Raises: as `AuditLog.append_durably`."""
-        if self._refuses_reads and self._log.failure is not None:
+        if self._refuses_reads:
+            await self.require_writable()
+
+    async def require_writable(self) -> None:
+        """Check that records can be written. Raises: as `AuditLog.append_durably`."""
+        if self._log.failure is not None:
             await self._log.append_durably(self._event("event", "audit", "resume", {}))
 
     async def run(self) -> None:
@@ -215,10 +220,12 @@ class RecordedCall(CallAudit):
 
     async def begun(self) -> None:
         """See the base class. While the trail cannot be written, an upload has to be recorded before its effect."""
-        if self._upload is not None and self._begun is None:
+        if self._upload is not None:
             if self._log.is_backlogged:
                 await self._log.room()
-            if self._log.failure is not None and not self._is_noted and self._begun is None:
+            if self._begun is not None or self._is_noted:
+                await self._recorder.require_writable()
+            elif self._log.failure is not None:
                 self._begun = self._log.append_durably(_encoded(self._values("executing", self._upload)))
         if self._begun is not None:
             future = asyncio.ensure_future(self._begun)
