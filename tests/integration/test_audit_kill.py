@@ -10,6 +10,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from server.adapters.blobs.audit_trail.trail import FileAuditTrail
 from server.adapters.sql import engine
 from server.adapters.sql.core.progress import Progress
@@ -30,11 +32,10 @@ from tests.data import part10
 from tests.integration.archive_process import Event, in_a_process
 
 STEPS = ("pwrite", "pwritev", "write", "fsync", "fdatasync", "ftruncate", "rename", "replace", "link", "unlink")
-STRIDE = 3
 INSTANCES = 2
 
 
-def work(events: Connection, data: Path, run: int, kill_at: int) -> None:
+def work(events: Connection, data: Path, database: str, run: int, kill_at: int) -> None:
     """Store instances and delete the first one; be killed before a step of the disk, unless `kill_at` is 0."""
     count = 0
 
@@ -50,7 +51,7 @@ def work(events: Connection, data: Path, run: int, kill_at: int) -> None:
 
     for name in STEPS:
         setattr(os, name, counted(getattr(os, name)))
-    asyncio.run(_store_and_delete(events, settings_for(data), run))
+    asyncio.run(_store_and_delete(events, settings_for(data, database=database), run))
     events.send(("steps", count))
 
 
@@ -110,15 +111,21 @@ async def _messages(run: int) -> AsyncIterator[UploadMessage]:
         yield UploadMessage(None, [UploadPiece(item + 1, body, True, False, None, None)])
 
 
-def test_after_a_kill_between_any_two_steps_nothing_acknowledged_is_missing(tmp_path: Path) -> None:
-    complete = dict(in_a_process(work, tmp_path, 0, 0))
+@pytest.mark.parametrize(
+    ("database", "stride"), [("sqlite", 3), pytest.param("postgres", 7, marks=pytest.mark.postgres)]
+)
+def test_after_a_kill_between_any_two_steps_nothing_acknowledged_is_missing(
+    request: pytest.FixtureRequest, tmp_path: Path, database: str, stride: int
+) -> None:
+    url = request.getfixturevalue("postgres_url") if database == "postgres" else ""
+    complete = dict(in_a_process(work, tmp_path, url, 0, 0))
     assert complete["steps"] > 20
     events: list[Event] = []
-    for run, kill_at in enumerate(range(1, complete["steps"] + STRIDE, STRIDE), 1):
-        events += in_a_process(work, tmp_path, run, kill_at)
+    for run, kill_at in enumerate(range(1, complete["steps"] + stride, stride), 1):
+        events += in_a_process(work, tmp_path, url, run, kill_at)
         assert FileAuditTrail(tmp_path).verify().is_intact
-    last = len(range(1, complete["steps"] + STRIDE, STRIDE)) + 1
-    events += in_a_process(work, tmp_path, last, 0)
+    last = len(range(1, complete["steps"] + stride, stride)) + 1
+    events += in_a_process(work, tmp_path, url, last, 0)
     recorded = [one[2] for record in audit_records(tmp_path, kind="outcome") for one in record["instances"]]
     outcomes = set(recorded)
     assert len(outcomes) == len(recorded)  # each once
