@@ -2,13 +2,24 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from datetime import datetime
+from typing import NamedTuple, Protocol
 
 from server.model.ids import Address, InstanceId
 from server.model.instance import Locator
+from server.model.lifecycle.label import Labels
 
 Entry = tuple[Locator, Locator | None]
 """A blob, and its copy; None if its instance was deleted."""
+
+
+class LabelChange(NamedTuple):
+    """All labels of a study, series or instance after a change; see `Journal.labelled`."""
+
+    version: int
+    time: datetime
+    resource: Address
+    labels: Labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +86,15 @@ class Journal(Protocol):
         """Record blobs whose instances this transaction refers to copies; old locator → new one. Raises: as above."""
         ...
 
+    def labelled(self, version: int, time: datetime, resource: Address, labels: Labels) -> None:
+        """Record all labels that a study, series or instance has after this transaction. Raises: as above.
+
+        Args:
+            version: of the archive, assigned by the transaction; that of a later change is greater.
+            time: from the clock of receipts.
+        """
+        ...
+
     def prepare(self) -> None:
         """Make the entries of this transaction durable. Call it before the commit. Raises: as above."""
         ...
@@ -117,6 +137,10 @@ class ArchiveJournal(Journal, Protocol):
     def restorations(self) -> Iterator[tuple[Locator, InstanceId]]:
         """Yield the blobs that transactions as in `entries` have restored. A blob is deleted if `entries` has it more
         often than this."""
+        ...
+
+    def label_changes(self) -> Iterator[LabelChange]:
+        """Yield the changes of labels of transactions as in `entries`, in any order."""
         ...
 
     def open_deletions(self) -> Mapping[int, OpenDeletion]:

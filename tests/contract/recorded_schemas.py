@@ -58,6 +58,8 @@ async def fill(url: str) -> None:
     await database.login_links.add(LoginLink(("writer",), "operator", LATER), digest("dcml_recorded"), NOON)
     consumer = Consumer("router", "anonymous", 3, NOON)
     await database.consumers.move(consumer, owner=None, expected=0, limit=1)
+    await database.labels.change(study_ref(1), lambda _: {"project": "lung"}, NOON)
+    await database.labels.change(identity(1, 1, 1).address, lambda _: {"reviewed": "yes"}, NOON)
     await sequence(database.changes)
     await database.close()
 

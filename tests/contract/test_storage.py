@@ -10,7 +10,7 @@ from server.adapters.blobs.factory import storage_at
 from server.model.archive import Mark
 from server.model.audit.trail import AuditTrailSettings
 from server.model.scrub import ScrubPosition
-from server.ports.journal import OpenDeletion
+from server.ports.journal import LabelChange, OpenDeletion
 from server.ports.storage import Storage
 from tests.contract.blobs import all_blobs, put
 from tests.contract.index.samples import identity, series_ref, study_ref
@@ -149,3 +149,21 @@ async def test_audit_records_survive_reopening_and_can_be_verified(storage: Stor
             await log.append_durably(b'{"kind":"executed"}')
     assert [record.data.endswith(b'"kind":"executed"}') for record in storage.audit.records()].count(True) == 2
     assert storage.audit.verify().findings == ()
+
+
+def test_the_journal_lists_changes_of_labels_of_transactions_that_were_not_rolled_back(storage: Storage) -> None:
+    journal = storage.journal
+    at = datetime(2026, 3, 1, 12, 0, 0, 5, tzinfo=UTC)
+    changes = [
+        LabelChange(7, at, study_ref(1), {"project": "lung ä", "empty": ""}),
+        LabelChange(8, at, identity(1, 1, 1).address, {}),
+    ]
+    for change, end in ((changes[0], journal.committed), (LabelChange(9, at, study_ref(2), {}), journal.rolled_back)):
+        journal.labelled(*change)
+        journal.prepare()
+        end()
+    journal.labelled(*changes[1])
+    journal.ended()
+    assert list(journal.label_changes()) == changes
+    journal.take_over(lambda locators: [], set)
+    assert list(journal.label_changes()) == changes

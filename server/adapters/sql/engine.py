@@ -35,6 +35,7 @@ from server.adapters.sql.core.tables import REVISION
 from server.adapters.sql.core.transactions import READERS, Kind, Transactions, begin, commit, translated
 from server.adapters.sql.core.write_order import FileWriteOrder, WriteOrder
 from server.adapters.sql.instances import SqlInstanceIndex
+from server.adapters.sql.lifecycle.labels import SqlLabels
 from server.adapters.sql.login_links import SqlLoginLinks
 from server.adapters.sql.operations import SqlOperations
 from server.adapters.sql.partitions import PartitionKeys, SqlPartitions
@@ -49,6 +50,7 @@ from server.model.search.query_tag import Tag, TagFault, TagValue
 from server.ports.clock import ClockRecord
 from server.ports.consumers import Consumers
 from server.ports.index import ChangeLog, InstanceIndex, Partitions
+from server.ports.lifecycle.labels import LabelRecord
 from server.ports.operations import Operations
 from server.ports.outbox import OutboxTable
 from server.ports.security.archive_tokens import ArchiveTokens
@@ -118,6 +120,7 @@ class Database:
         self.login_links: LoginLinks = SqlLoginLinks(transactions)
         self.consumers: Consumers = SqlConsumers(transactions)
         self.outbox: OutboxTable = SqlOutboxTable(transactions)
+        self.labels: LabelRecord = SqlLabels(transactions, keys)
         self._transactions = transactions
 
     async def close(self) -> None:

@@ -1,9 +1,11 @@
 """The journal during a recovery, which repeats changes that are in the journal already."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
-from server.model.ids import InstanceId
+from server.model.ids import Address, InstanceId
 from server.model.instance import Locator
+from server.model.lifecycle.label import Labels
 from server.ports.journal import Journal
 from server.ports.spool import Spool
 
@@ -30,6 +32,9 @@ class RepeatedJournal:
         self.committed = journal.committed
         self.ended = journal.ended
         self.rolled_back = journal.rolled_back
+
+    def labelled(self, version: int, time: datetime, resource: Address, labels: Labels) -> None:
+        """Record nothing: every change of labels is a repetition."""
 
     def deleted(self, locators: Sequence[Locator]) -> None:
         """Record deletions that are not in the journal: those in the scope of a deletion of many instances."""

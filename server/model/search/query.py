@@ -94,16 +94,27 @@ class TagKey:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelKey:
+    """Search key of labels: one of these names, on a match or on a study or series that contains it.
+
+    level: level of the matches.
+    """
+
+    names: tuple[str, ...]
+    level: Level
+
+
+@dataclass(frozen=True, slots=True)
 class Condition:
     """The search key `key` matches any of `matchers`.
 
-    `key` is a keyword listed in `server.dicom.matching.attributes`, or stands for an extended query tag.
+    `key` is a keyword listed in `server.dicom.matching.attributes`, or stands for an extended query tag or labels.
 
     Conditions of one query about attributes of one sequence must hold for the same item (PS3.4 section C.2.2.2.6),
     except conditions with `Empty` among their matchers: these require that no item has a value.
     """
 
-    key: str | TagKey
+    key: str | TagKey | LabelKey
     matchers: tuple[Matcher, ...]
 
 

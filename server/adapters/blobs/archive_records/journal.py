@@ -12,6 +12,8 @@
     K <number> <locator>
                       it adds this blob to the study or series of such a deletion, so that the blob is not deleted
     E <number>        all lines D of such a deletion are written
+    L <version> <microseconds> <JSON in base64>
+                      it changes labels: the address of the study, series or instance, and all its labels
     C                 it was committed
     V                 it was rolled back
 
@@ -20,13 +22,16 @@ decides, by whether it still references the blobs; without an index the transact
 client requested it and may have received the response.
 """
 
+import base64
 import errno
 import fcntl
+import json
 import os
 import re
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,12 +40,17 @@ from server.adapters.blobs.disk.reserve import Reserve
 from server.adapters.blobs.disk.threads import as_errors_of_the_store, sync_directory
 from server.model.ids import Address, InstanceId, PartitionName, Uid
 from server.model.instance import Locator
-from server.ports.journal import Entry, OpenDeletion
+from server.model.lifecycle.label import Labels
+from server.ports.journal import Entry, LabelChange, OpenDeletion
 
 _HISTORY = "history"
 _ASKED_AT_ONCE = 500
-_LINE = re.compile(r"([TCV]|D \S+|R \S+ \S+ \S+ \S+ \S+|M \S+ \S+|S \d+ \S+ \S+( \S+)?|K \d+ \S+|E \d+)\n")
+_LINE = re.compile(
+    r"([TCV]|D \S+|R \S+ \S+ \S+ \S+ \S+|M \S+ \S+|S \d+ \S+ \S+( \S+)?|K \d+ \S+|E \d+|L \d+ \d+ \S+)\n"
+)
 _ENDS, _OF_BLOBS, _OF_DELETIONS = "CV", "DMR", "SKE"  # kinds of lines
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
 _T = TypeVar("_T")
@@ -95,6 +105,12 @@ class FileJournal:
     def moved(self, moves: Mapping[Locator, Locator]) -> None:
         """See the port."""
         self._note(f"M {old} {new}\n" for old, new in moves.items())
+
+    def labelled(self, version: int, time: datetime, resource: Address, labels: Labels) -> None:
+        """See the port."""
+        uids = (resource.study, resource.series, resource.instance)
+        text = json.dumps([resource.partition, *uids, dict(labels)]).encode()
+        self._note(iter([f"L {version} {(time - _EPOCH) // _MICROSECOND} {base64.b64encode(text).decode()}\n"]))
 
     def prepare(self) -> None:
         """See the port."""
@@ -193,6 +209,14 @@ class FileJournal:
             if kind == "R":
                 locator, partition, *uids = words
                 yield locator, InstanceId(PartitionName(partition), *map(Uid, uids))
+
+    def label_changes(self) -> Iterator[LabelChange]:
+        """See the port."""
+        for kind, *words in self._effective_lines():
+            if kind == "L":
+                partition, study, series, instance, labels = json.loads(base64.b64decode(words[2]))
+                resource = Address(PartitionName(partition), study, series, instance)
+                yield LabelChange(int(words[0]), _EPOCH + int(words[1]) * _MICROSECOND, resource, labels)
 
     def open_deletions(self) -> Mapping[int, OpenDeletion]:
         """See the port."""

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,8 +12,9 @@ from server.adapters.blobs.memory.blobs import MemoryBlobs
 from server.model.archive import ArchiveId, BlobsIdentity, Mark
 from server.model.ids import Address, InstanceId
 from server.model.instance import Locator
+from server.model.lifecycle.label import Labels
 from server.model.scrub import ScrubPosition
-from server.ports.journal import Entry, OpenDeletion
+from server.ports.journal import Entry, LabelChange, OpenDeletion
 
 
 class MemoryStorage:
@@ -114,6 +116,7 @@ class MemoryJournal:
         self._noted: list[Entry] = []
         self._counted: list[Entry] = []
         self._restored: list[tuple[Locator, InstanceId]] = []
+        self._labelled: list[LabelChange] = []
         self._open: dict[int, OpenDeletion] = {}
         self._undo: list[Callable[[], object]] = []
 
@@ -145,6 +148,11 @@ class MemoryJournal:
     def moved(self, moves: Mapping[Locator, Locator]) -> None:
         """See the port."""
         self._noted += moves.items()
+
+    def labelled(self, version: int, time: datetime, resource: Address, labels: Labels) -> None:
+        """See the port."""
+        self._labelled.append(LabelChange(version, time, resource, labels))
+        self._undo.append(self._labelled.pop)
 
     def prepare(self) -> None:
         """See the port: nothing can be made durable."""
@@ -178,6 +186,10 @@ class MemoryJournal:
     def restorations(self) -> Iterator[tuple[Locator, InstanceId]]:
         """See the port."""
         yield from self._restored
+
+    def label_changes(self) -> Iterator[LabelChange]:
+        """See the port."""
+        yield from self._labelled
 
     def open_deletions(self) -> Mapping[int, OpenDeletion]:
         """See the port."""

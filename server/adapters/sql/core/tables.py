@@ -47,7 +47,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import ExecutableDDLElement
 
-REVISION = "0008"
+REVISION = "0009"
 """The migration that creates this schema."""
 
 MAX_TEXT_LENGTH = 512
@@ -343,6 +343,12 @@ instances = Table(
         "version",
         sqlite_where=text("damage IS NOT NULL"),
         postgresql_where=text("damage IS NOT NULL"),
+    ),
+    Index(
+        "ix_instances_renumbered",
+        "key",
+        sqlite_where=text("version <> key"),
+        postgresql_where=text("version <> key"),
     ),
     info=_OF_A_STUDY,
     comment="visible instances; version is the current one",
@@ -640,6 +646,36 @@ audit_outbox = Table(
     Column("time", BigInteger, nullable=False),
     Column("record", LargeBinary, nullable=False, comment="JSON"),
     comment="audit records of transactions that are not in the audit trail yet, see `server.domain.audit.outbox`",
+)
+
+labels = Table(
+    "labels",
+    tables,
+    Column("level", SmallInteger, primary_key=True, autoincrement=False, comment="1: study, 2: series, 3: instance"),
+    Column("owner", Key, primary_key=True, autoincrement=False, comment="key of the study, series or instance"),
+    Column("name", Label, primary_key=True),
+    Column("value", Label, nullable=False),
+    Column("partition_key", BigInteger, nullable=False),
+    _shard(),
+    Index(None, "partition_key", "name", "value", "level", "owner"),
+    info=_OF_A_STUDY,
+    comment="labels of studies, series and instances; those of deleted ones remain until their bytes are erased",
+    sqlite_with_rowid=False,
+)
+
+commitments = Table(
+    "commitments",
+    tables,
+    _key("key"),
+    Column("partition_key", BigInteger, nullable=False),
+    Column("transaction_uid", Label, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("author", Text, nullable=False, comment="id of the principal"),
+    Column("request", Text, nullable=False, comment="JSON: the referenced instances"),
+    Column("failures", Text, comment="JSON: failure reasons by position of the reference; NULL: not finished"),
+    UniqueConstraint("partition_key", "transaction_uid"),
+    Index(None, "created"),
+    comment="storage commitment requests and their results",
 )
 
 tags = Table(

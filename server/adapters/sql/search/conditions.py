@@ -3,12 +3,25 @@
 Text is compared by code point on both databases; it is normalised on both sides.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Exists, FromClause, and_, bindparam, exists, false, or_, select, true
+from sqlalchemy import (
+    ColumnElement,
+    Exists,
+    FromClause,
+    and_,
+    bindparam,
+    exists,
+    false,
+    literal_column,
+    not_,
+    or_,
+    select,
+    true,
+)
 
-from server.adapters.sql.core.tables import NAME_GROUPS, instances, series, series_values, studies, tag_values
+from server.adapters.sql.core.tables import NAME_GROUPS, instances, labels, series, series_values, studies, tag_values
 from server.adapters.sql.rows import ALIVE
 from server.adapters.sql.search import likes
 from server.adapters.sql.search.keys import COLUMNS, DATE_TIMES, NAMES, SEQUENCE, column_text
@@ -19,6 +32,7 @@ from server.model.search.query import (
     DateTimeRange,
     Empty,
     Equals,
+    LabelKey,
     Level,
     Like,
     Matcher,
@@ -37,13 +51,13 @@ IS_ALIVE = Condition("IsAlive", (Empty(),))
 """The instance is not deleted, see `rows.ALIVE`. Never used in conditions of clients."""
 
 
-def level_of(key: str | TagKey) -> Level:
+def level_of(key: str | TagKey | LabelKey) -> Level:
     """Return the level of a search key.
 
     Raises:
         KeyError: not a search key.
     """
-    if isinstance(key, TagKey):
+    if isinstance(key, TagKey | LabelKey):
         return key.level
     if key in NAMES or key == MODALITIES_IN_STUDY:
         return Level.STUDY
@@ -71,17 +85,23 @@ def is_of_item(condition: Condition) -> bool:
 
 def holds(condition: Condition, name: str) -> ColumnElement[bool]:
     """Return the SQL condition; requires a join with the table of `level_of`. `values_of` gives the parameters."""
-    matchers = enumerate(condition.matchers)
-    return or_(false(), *(_holds(condition.key, matcher, f"{name}_{number}") for number, matcher in matchers))
+    key, matchers = condition.key, enumerate(condition.matchers)
+    if isinstance(key, LabelKey):
+        return or_(false(), *(_label_holds(key, matcher, name, f"{name}_{number}") for number, matcher in matchers))
+    return or_(false(), *(_holds(key, matcher, f"{name}_{number}") for number, matcher in matchers))
 
 
 def form_of(condition: Condition) -> tuple[object, ...]:
     """Return the form of a condition without its values: conditions of equal form have the same SQL."""
-    return (condition.key, *map(_form, condition.matchers))
+    key = condition.key
+    form = ("labels", key.level) if isinstance(key, LabelKey) else key
+    return (form, *map(_form, condition.matchers))
 
 
 def values_of(condition: Condition, name: str) -> Iterator[tuple[str, Any]]:
     """Yield the parameters of a condition."""
+    if isinstance(condition.key, LabelKey):
+        yield f"{name}_names", condition.key.names
     for number, matcher in enumerate(condition.matchers):
         yield from _values(matcher, f"{name}_{number}")
 
@@ -182,6 +202,34 @@ def tag_matches(values: FromClause, matcher: Matcher, name: str) -> ColumnElemen
             return values.c.number.in_(bindparam(name, expanding=True))
         case _:
             return and_(values.c.part == 0, _compare(values.c.text, matcher, name))
+
+
+LABEL_OWNERS: Mapping[Level, Mapping[Level, ColumnElement[int]]] = {
+    Level.STUDY: {Level.STUDY: studies.c.key},
+    Level.SERIES: {Level.STUDY: series.c.study_key, Level.SERIES: series.c.key},
+    Level.INSTANCE: {
+        Level.STUDY: instances.c.study_key,
+        Level.SERIES: instances.c.series_key,
+        Level.INSTANCE: instances.c.key,
+    },
+}
+"""By level of the matches, and level of a label: the column with the owner of the label."""
+
+
+def _label_holds(key: LabelKey, matcher: Matcher, names: str, name: str) -> ColumnElement[bool]:
+    """Match a label of the match, or of a study or series that contains it."""
+    found = []
+    for level, owner in LABEL_OWNERS[key.level].items():
+        values = labels.alias(f"{name}_of_{level.name.lower()}")
+        of_owner = exists().where(values.c.level == literal_column(str(int(level))), values.c.owner == owner)
+        found.append(of_owner.where(label_matches(values, matcher, names, name)))
+    return not_(or_(*found)) if isinstance(matcher, Empty) else or_(*found)
+
+
+def label_matches(values: FromClause, matcher: Matcher, names: str, name: str) -> ColumnElement[bool]:
+    """Return the condition that a row of labels has one of the names and, except for `Empty`, a matching value."""
+    is_named = values.c.name.in_(bindparam(f"{names}_names", expanding=True))
+    return is_named if isinstance(matcher, Empty) else and_(is_named, _compare(values.c.value, matcher, name))
 
 
 def _of_series(values: FromClause, key: str) -> Exists:

@@ -19,6 +19,7 @@ from server.adapters.sql.core.tables import studies
 from server.adapters.sql.rows import address
 from server.adapters.sql.search import pages
 from server.adapters.sql.search.conditions import IS_ALIVE, form_of, level_of
+from server.adapters.sql.search.label_search import page_by_label
 from server.adapters.sql.search.matches import matches
 from server.adapters.sql.search.pages import KEYS, TABLES, Rows
 from server.adapters.sql.search.study_search import search_studies, text_leading_to
@@ -76,6 +77,8 @@ def search(connection: Connection, partition_key: int, query: Query) -> list[Mat
 def _rows(connection: Connection, query: Query, where: dict[str, Any]) -> Rows:
     """Return a page of rows of the matches."""
     if (found := page_by_tag(connection, query, where)) is not None:
+        return found
+    if (found := page_by_label(connection, query, where)) is not None:
         return found
     if query.scope.study is None:
         if query.level is Level.STUDY:

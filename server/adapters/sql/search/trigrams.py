@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import TSQUERY
 
 from server.adapters.sql.core.tables import NAME_GROUPS, STUDY_TEXT, STUDY_TRIGRAMS, studies
 from server.adapters.sql.search.keys import NAMES, column_text
-from server.model.search.query import Condition, Equals, Like, Matcher, NameMatches, NameWords, TagKey
+from server.model.search.query import Condition, Equals, LabelKey, Like, Matcher, NameMatches, NameWords, TagKey
 
 _LENGTH = 3
 _MAX_PER_RUN = 12
@@ -23,7 +23,7 @@ _MAX_PER_RUN = 12
 _MAX_PATTERNS = 32
 """Maximum number of alternatives in a search; beyond, the index is not used."""
 
-_COLUMNS: Mapping[str | TagKey, Sequence[str]] = {
+_COLUMNS: Mapping[str | TagKey | LabelKey, Sequence[str]] = {
     **{key: [f"{prefix}_{group}" for group in range(1, NAME_GROUPS + 1)] for key, prefix in NAMES.items()},
     "PatientID": ["patient_id"],
     "AccessionNumber": ["accession_number"],

@@ -6,7 +6,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, union_all, update
+from sqlalchemy import Connection, Select, bindparam, delete, insert, select, union_all, update
 
 from server.adapters.sql.core import counters
 from server.adapters.sql.core.progress import progress_of
@@ -17,14 +17,17 @@ from server.adapters.sql.core.tables import (
     deletions,
     erasures,
     instances,
+    labels,
     series,
     series_values,
+    studies,
     versions,
 )
 from server.adapters.sql.core.times import to_microseconds
 from server.adapters.sql.rows import ALIVE, STORED, stored_instance
 from server.adapters.sql.writing.usage import count_bytes
 from server.model.instance import Locator, StoredInstance
+from server.model.search.query import Level
 
 _IN_ONE_STATEMENT = 500
 """Values of an IN; both databases support more, but are not faster with more."""
@@ -145,6 +148,7 @@ def _delete_erased(connection: Connection, locators: Sequence[Locator]) -> None:
             no_versions
         )
     ).all()
+    _delete_labels(connection, Level.INSTANCE, select(deleted_instances.c.key).where(no_versions))
     connection.execute(delete(deleted_instances).where(no_versions))
     delete_empty_groups(connection, groups)
 
@@ -163,7 +167,19 @@ def delete_empty_groups(connection: Connection, left: Sequence[Any]) -> None:
         if table is deleted_series:
             unused = select(key).where(is_empty & key.not_in(select(series.c.key)))
             connection.execute(delete(series_values).where(series_values.c.series_key.in_(unused)))
+        if (restored := _RESTORED.get(table)) is not None:
+            level, existing = restored
+            _delete_labels(connection, level, select(key).where(is_empty & key.not_in(select(existing.c.key))))
         connection.execute(delete(table).where(is_empty))
+
+
+_RESTORED = {deleted_series: (Level.SERIES, series), deleted_studies: (Level.STUDY, studies)}
+"""Tables of deleted rows whose keys may belong to restored rows, with their level and the tables of existing rows."""
+
+
+def _delete_labels(connection: Connection, level: Level, owners: Select[int]) -> None:
+    """Delete the labels of erased studies, series or instances."""
+    connection.execute(delete(labels).where(labels.c.level == int(level), labels.c.owner.in_(owners)))
 
 
 def visible(connection: Connection, after: int, limit: int) -> list[StoredInstance]:

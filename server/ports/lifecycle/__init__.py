@@ -1,0 +1,1 @@
+"""What the domain needs to store about objects besides the objects themselves."""
