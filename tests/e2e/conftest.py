@@ -46,7 +46,7 @@ def _has_client(name: str) -> bool:
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+def archive(module_path: Path) -> Iterator[Archive]:
     """One archive for the tests of a module, on embedded defaults."""
-    with running_archive(tmp_path_factory.mktemp("archive") / "data") as archive:
+    with running_archive(module_path / "data") as archive:
         yield archive

@@ -31,10 +31,9 @@ class Tried:
 
 
 @pytest.fixture(scope="module")
-def tried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tried]:
-    folder = tmp_path_factory.mktemp("api")
-    with running_archive(folder / "data") as archive:
-        yield Tried(Reader(archive, folder))
+def tried(module_path: Path) -> Iterator[Tried]:
+    with running_archive(module_path / "data") as archive:
+        yield Tried(Reader(archive, module_path))
 
 
 @pytest.fixture(scope="module")

@@ -71,9 +71,9 @@ def test_a_short_run_measures_each_kind_of_credential(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def partitioned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+def partitioned(module_path: Path) -> Iterator[Archive]:
     with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("BENCH_DIR", str(tmp_path_factory.mktemp("bench")))
+        environment.setenv("BENCH_DIR", str(module_path))
         with running_archive(workers=1, DICOMSTORE_PARTITIONS="true") as archive:
             store(archive.core, PARTITION, Sets(SMOKE).instances())
             yield archive

@@ -4,6 +4,7 @@ import asyncio
 import struct
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -28,8 +29,8 @@ HEADERS = {"Content-Type": "application/dicom", "Accept": "application/dicom+jso
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
-    with running_archive(tmp_path_factory.mktemp("archive") / "data") as archive:
+def archive(module_path: Path) -> Iterator[Archive]:
+    with running_archive(module_path / "data") as archive:
         yield archive
 
 

@@ -4,6 +4,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import unquote
 
 import httpx
@@ -79,8 +80,8 @@ PDF_ACTION = b"/OpenAction << /S /JavaScript /JS (app.alert\\(typeof document + 
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
-    with running_archive(tmp_path_factory.mktemp("archive") / "data") as archive:
+def archive(module_path: Path) -> Iterator[Archive]:
+    with running_archive(module_path / "data") as archive:
         files = [document(NUMBERS[name], media_type, content.encode()) for name, (media_type, content) in DOCUMENTS]
         active_pdf = pdf("A letter").replace(b"/Type /Catalog", b"/Type /Catalog " + PDF_ACTION)
         files.append(document(PDF_NUMBER, "application/pdf", active_pdf))

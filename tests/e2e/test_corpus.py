@@ -5,8 +5,6 @@ Each file gets a partition of its own, because many of them share their UIDs.
 
 import json
 import re
-import shutil
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from io import BytesIO
@@ -31,8 +29,8 @@ CUT_OFF = {"rtplan_truncated.dcm"}
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
-    with running_archive(tmp_path_factory.mktemp("corpus") / "data", partitions="true") as archive:
+def archive(module_path: Path) -> Iterator[Archive]:
+    with running_archive(module_path / "data", partitions="true") as archive:
         yield archive
 
 
@@ -146,23 +144,19 @@ Address = tuple[DICOMwebClient, str, str, str]
 
 
 @pytest.fixture(scope="module")
-def addressed() -> Iterator[Callable[[Path, str], Address]]:
+def addressed(module_path: Path) -> Iterator[Callable[[Path, str], Address]]:
     """A client for the partition of a file in an archive of all, in a version of the API, and the UIDs of the file."""
-    folder = Path(tempfile.mkdtemp())
-    try:
-        with running_archive(folder / "data", partitions="true") as archive:
-            for path in STORABLE:
-                store(archive, path)
+    with running_archive(module_path / "addressed", partitions="true") as archive:
+        for path in STORABLE:
+            store(archive, path)
 
-            def address(path: Path, version: str) -> Address:
-                client = DICOMwebClient(f"{archive.http}/{version}/partitions/{partition_of(path)}")
-                [found] = client.search_for_instances(fields=["StudyInstanceUID", "SeriesInstanceUID"])
-                study, series, instance = (found[tag]["Value"][0] for tag in ("0020000D", "0020000E", "00080018"))
-                return client, study, series, instance
+        def address(path: Path, version: str) -> Address:
+            client = DICOMwebClient(f"{archive.http}/{version}/partitions/{partition_of(path)}")
+            [found] = client.search_for_instances(fields=["StudyInstanceUID", "SeriesInstanceUID"])
+            study, series, instance = (found[tag]["Value"][0] for tag in ("0020000D", "0020000E", "00080018"))
+            return client, study, series, instance
 
-            yield address
-    finally:
-        shutil.rmtree(folder)
+        yield address
 
 
 @pytest.fixture(params=["v1", "v2"])

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -28,9 +29,10 @@ MAX_HEAD_BYTES = 64 << 10
 
 
 @pytest.fixture(scope="module", params=["facade", "node"])
-def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def address(request: pytest.FixtureRequest, module_path: Path) -> Iterator[str]:
     """HOST:PORT of an archive with one study."""
-    folder = tmp_path_factory.mktemp(request.param)
+    folder = module_path / request.param
+    folder.mkdir()
     if request.param == "facade":
         with running_archive(folder / "data") as archive:
             store(archive.http)

@@ -37,16 +37,17 @@ def example() -> str:
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+def archive(module_path: Path) -> Iterator[Archive]:
     """An archive that allows the origin of the viewer."""
-    with running_archive(tmp_path_factory.mktemp("archive") / "data", cors_origins=f"{ORIGIN}, loopback") as archive:
+    with running_archive(module_path / "data", cors_origins=f"{ORIGIN}, loopback") as archive:
         yield archive
 
 
 @pytest.fixture(scope="module")
-def proxy(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+def proxy(archive: Archive, module_path: Path) -> Iterator[httpx.Client]:
     """A client of nginx, which runs with the example in front of the archive."""
-    folder = tmp_path_factory.mktemp("nginx")
+    folder = module_path / "nginx"
+    folder.mkdir()
     (folder / "passwords").write_text("viewer:{PLAIN}secret\n")
     port = free_port()
     adapted = example()

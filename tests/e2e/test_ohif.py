@@ -47,9 +47,9 @@ REPORT = "reportsi.dcm"
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def url(module_path: Path) -> Iterator[str]:
     """The address of an archive with the viewer and all studies."""
-    with archive_with_viewer(tmp_path_factory.mktemp("ohif")) as address:
+    with archive_with_viewer(module_path) as address:
         files = [
             *phantom_study(),
             structures(),

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import httpx
 import pytest
@@ -70,9 +71,9 @@ class Found:
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+def archive(module_path: Path) -> Iterator[Archive]:
     settings = {"log_level": "debug", "auth_required": "true", "trusted_proxies": "192.0.2.1", **secret_settings()}
-    with running_archive(tmp_path_factory.mktemp("planted") / "data", **settings) as archive:
+    with running_archive(module_path / "data", **settings) as archive:
         yield archive
 
 

@@ -36,10 +36,9 @@ README = ROOT / "README.md"
 
 
 @pytest.fixture(scope="module")
-def tried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tried]:
-    folder = tmp_path_factory.mktemp("readme")
-    with running_archive(folder / "data") as archive:
-        yield Tried(archive, folder)
+def tried(module_path: Path) -> Iterator[Tried]:
+    with running_archive(module_path / "data") as archive:
+        yield Tried(archive, module_path)
 
 
 def test_the_readme_has_examples_for_the_command_line_curl_python_and_grpc(tried: Tried) -> None:

@@ -22,9 +22,9 @@ JSON = {"Accept": "application/dicom+json"}
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+def archive(module_path: Path) -> Iterator[Archive]:
     """An archive of 100,000 instances, of which there are no files."""
-    data = tmp_path_factory.mktemp("archive") / "data"
+    data = module_path / "data"
     with running_archive(data):
         pass  # data directory and index are bound to each other
     asyncio.run(filled(f"sqlite:///{data / 'index.db'}"))

@@ -18,11 +18,10 @@ UPLOADED = f"{UID_ROOT}.74"
 
 
 @pytest.fixture(scope="module")
-def owner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+def owner(module_path: Path) -> Iterator[httpx.Client]:
     """A client with the token of the operator, of an archive that requires authentication and has two studies."""
-    folder = tmp_path_factory.mktemp("share")
-    with archive_with_viewer(folder, auth_required="true") as address:
-        credential = {"Authorization": f"Bearer {(folder / 'data/operator.token').read_text().strip()}"}
+    with archive_with_viewer(module_path, auth_required="true") as address:
+        credential = {"Authorization": f"Bearer {(module_path / 'data/operator.token').read_text().strip()}"}
         with httpx.Client(base_url=address, headers=credential, trust_env=False, timeout=START_S) as client:
             for file in (*phantom_study(), document_study()):
                 answer = client.post(

@@ -17,11 +17,11 @@ PAGE = ROOT / "docs/viewers.md"
 
 
 @pytest.fixture(scope="module")
-def reader(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Reader:
+def reader(archive: Archive, module_path: Path) -> Reader:
     for file in [*slide_study(), *phantom_study()]:
         headers = {"Content-Type": "application/dicom", "Accept": "application/dicom+json"}
         assert httpx.post(f"{archive.http}/v2/studies", content=file, headers=headers).status_code == 200
-    return Reader(archive, tmp_path_factory.mktemp("examples"))
+    return Reader(archive, module_path)
 
 
 def test_the_example_with_dicomweb_client_works(reader: Reader) -> None:

@@ -34,8 +34,9 @@ def stored(archive: Archive) -> Archive:
 
 
 @pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WsiDicom]:
-    folder = tmp_path_factory.mktemp("slide")
+def local(module_path: Path) -> Iterator[WsiDicom]:
+    folder = module_path / "slide"
+    folder.mkdir()
     for number, file in enumerate(slide_study()):
         Path(folder, f"{number}.dcm").write_bytes(file)
     with WsiDicom.open(folder) as slide:

@@ -25,9 +25,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared_core(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[CoreClient]:
+async def shared_core(module_path: Path) -> AsyncIterator[CoreClient]:
     """A core that all tests share, with its worker processes."""
-    async with a_core(tmp_path_factory.mktemp("core")) as client:
+    async with a_core(module_path / "core") as client:
         yield client
 
 

@@ -545,8 +545,8 @@ PEOPLE: list[dict[str, Any]] = [
 
 
 @pytest.fixture(scope="module")
-def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Archive, list[NewInstance]]]:
-    url = f"sqlite:///{tmp_path_factory.mktemp('people') / 'index.db'}"
+def people(module_path: Path) -> Iterator[tuple[Archive, list[NewInstance]]]:
+    url = f"sqlite:///{module_path / 'index.db'}"
     migrate(url)
     archive = Archive(open_database(url))
     made = [study(**attributes) for attributes in PEOPLE]

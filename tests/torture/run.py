@@ -70,6 +70,7 @@ def torture(kind: str, seed: int, seconds: float, events: list[Event] | None = N
     except BaseException as error:
         found = _violation_in(error)
         if found is None:
+            shutil.rmtree(folder)
             raise
         raise Violation(
             f"{kind}, seed {seed}, after {dict(summary.events)}: {found}\nData and log are kept in {folder}.\n"

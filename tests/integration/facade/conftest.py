@@ -1,6 +1,7 @@
 """A real core with a facade in this process."""
 
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -17,10 +18,10 @@ HOSTS = "*.example"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared_web(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.AsyncClient]:
+async def shared_web(module_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     """A facade of a core that all tests of a module share, because they only read. They run in the module's loop."""
     async with (
-        running(settings_for(tmp_path_factory.mktemp("core"))) as core,
+        running(settings_for(module_path / "core")) as core,
         serving(core.address, allowed_hosts=HOSTS) as client,
     ):
         yield client
@@ -29,17 +30,18 @@ async def shared_web(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
 @pytest_asyncio.fixture(
     scope="module", loop_scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
 )
-async def web_on_each_database(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[httpx.AsyncClient]:
+async def web_on_each_database(request: pytest.FixtureRequest, module_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     """As `shared_web`, once with an index in SQLite and once in PostgreSQL."""
     database: dict[str, str] = {}
-    if request.param == "postgres":
-        databases: PostgresDatabases = request.getfixturevalue("postgres_databases")
-        database["database"] = databases.url(databases.create())
-    settings = settings_for(tmp_path_factory.mktemp("core"), **database)
-    async with running(settings) as core, serving(core.address, allowed_hosts=HOSTS) as client:
-        yield client
+    with ExitStack() as stack:
+        if request.param == "postgres":
+            databases: PostgresDatabases = request.getfixturevalue("postgres_databases")
+            name = databases.create()
+            stack.callback(databases.drop, name)
+            database["database"] = databases.url(name)
+        settings = settings_for(module_path / request.param, **database)
+        async with running(settings) as core, serving(core.address, allowed_hosts=HOSTS) as client:
+            yield client
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from importlib.metadata import version
+from pathlib import Path
 
 import httpx
 import pytest
@@ -28,12 +29,13 @@ ANCESTORS = (
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def web(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.AsyncClient]:
-    folder = tmp_path_factory.mktemp("viewer")
+async def web(module_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    folder = module_path / "viewer"
+    folder.mkdir()
     (folder / "index.html").write_text("<title>viewer</title><script>let a = 1</script><script src='a.js'></script>")
     (folder / "a.js").write_text("let b = 2")
     async with (
-        running(settings_for(tmp_path_factory.mktemp("core"))) as core,
+        running(settings_for(module_path / "core")) as core,
         serving(core.address, viewer=str(folder), cors_origins="https://ris.example, loopback") as client,
     ):
         await stored(client, part10(SOPInstanceUID="1.2.3", frames=[bytes(64)]))

@@ -1,6 +1,7 @@
 """Requests that do not belong to the service, are ambiguous, or come from pages of other sites."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -102,9 +103,9 @@ def test_a_malformed_host_name_is_refused_at_the_start(entry: str) -> None:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def archive(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.AsyncClient]:
+async def archive(module_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     async with (
-        running(settings_for(tmp_path_factory.mktemp("core"))) as core,
+        running(settings_for(module_path / "core")) as core,
         serving(core.address, cors_origins="loopback, https://viewer.example", allowed_hosts="pacs.example") as web,
     ):
         yield web

@@ -229,9 +229,9 @@ async def credentials(channel: grpc.aio.Channel, data: Path, provider: IdentityP
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def archive(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Archive]:
+async def archive(module_path: Path) -> AsyncIterator[Archive]:
     with running_identity_provider() as provider:
-        async with an_archive(tmp_path_factory.mktemp("archive"), provider) as started:
+        async with an_archive(module_path, provider) as started:
             yield started
 
 
