@@ -265,6 +265,12 @@ class Settings(TlsSettings):
         description="Limits of the stored bytes of partitions by name; `*` is the limit of each partition that is not "
         "named. A table `[server.partition_quotas]`, or JSON in the variable. Without an entry there is no limit.",
     )
+    study_quiet_seconds: float = Field(
+        60,
+        ge=1,
+        description="Time without a stored, updated, deleted or restored instance after which a study is quiet, and "
+        "its [events](events.md) are created.",
+    )
     max_watches: int = Field(
         50, ge=0, description="Maximum number of concurrent change-feed watches; they do not count as calls."
     )

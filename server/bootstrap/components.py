@@ -20,6 +20,8 @@ from server.domain.audit.outbox import Outbox
 from server.domain.audit.recorder import AuditRecorder, RecordWork, unrecorded
 from server.domain.change_feed import ChangeFeed
 from server.domain.consumers import Consumers
+from server.domain.events.lease import Lease
+from server.domain.events.study_events import StudyEvents, StudyEventSource
 from server.domain.operations.reindex import reindex
 from server.domain.operations.service import Operations
 from server.domain.operations.types import OperationType, OperationTypes
@@ -239,6 +241,28 @@ class IndexComponents:
     def sequencer(self) -> Sequencer:
         """The sequencer of the change feed."""
         return Sequencer(self.database.changes)
+
+    @cached_property
+    def events_lease(self) -> Lease:
+        """The lease of the process that creates the events of studies."""
+        return Lease(self.database.leases, "events", secrets.token_hex(16))
+
+    @cached_property
+    def study_event_source(self) -> StudyEventSource:
+        """The creation of the events of studies."""
+        return StudyEventSource(
+            record=self.database.study_events,
+            sequencer=self.sequencer,
+            quiet=timedelta(seconds=self.settings.study_quiet_seconds),
+            now=now,
+            read_only=self.read_only,
+            processed=self.study_events.notify,
+        )
+
+    @cached_property
+    def study_events(self) -> StudyEvents:
+        """The events of studies."""
+        return StudyEvents(self.access, self.database.study_events)
 
     @cached_property
     def search(self) -> Search:

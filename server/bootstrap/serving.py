@@ -107,6 +107,7 @@ async def running(
             asyncio.create_task(watch.run()),
             asyncio.create_task(components.operation_watch.run()),
             asyncio.create_task(components.sequencer.run()),
+            asyncio.create_task(components.events_lease.run(components.study_event_source.run)),
             asyncio.create_task(components.token_verifier.run()),
         ]
         if components.syslog_export is not None:
@@ -125,6 +126,7 @@ async def running(
         finally:
             await watch.leave()
             components.feed.close()
+            components.study_events.close()
             components.audit_search.close()
             await server.stop(settings.shutdown_seconds)
             for chore in chores:

@@ -8,22 +8,24 @@ import asyncio
 import base64
 import json
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, MetaData, create_engine, insert, select, text
 
-from server.adapters.sql.core.tables import REVISION
+from server.adapters.sql.core.tables import REVISION, webhook_events, webhooks
 from server.adapters.sql.engine import migrate, open_database
 from server.model.change import Consumer
+from server.model.events.study_event import StudyChanges, StudyEvent, StudyEventKind, StudyState
 from server.model.ids import DEFAULT_PARTITION
 from server.model.lifecycle.version import Provenance, VersionOrigin
 from server.model.security.archive_token import ArchiveToken, digest
 from server.model.security.login_link import LoginLink
 from server.model.security.share_link import ShareLink, SharePurpose
 from server.ports.outbox import ROWS_PER_PROCESS, OutboxChanges, OutboxRow
-from tests.contract.index.samples import NOON, identity, modality, sample, study_ref
+from tests.contract.index.samples import NOON, identity, modality, sample, study_ref, uid
 from tests.contract.index.sequenced import sequence
 
 DIRECTORY = Path(__file__).with_suffix("")
@@ -61,7 +63,27 @@ async def fill(url: str) -> None:
     await database.labels.change(study_ref(1), lambda _: {"project": "lung"}, NOON)
     await database.labels.change(identity(1, 1, 1).address, lambda _: {"reviewed": "yes"}, NOON)
     await sequence(database.changes)
+    await database.leases.take("events", "a process", None)
+    states = [StudyState(DEFAULT_PARTITION, uid(1), 4, StudyChanges(created=4), 4, NOON)]
+    events = [StudyEvent(1, StudyEventKind.STABLE, NOON, 12, 12, DEFAULT_PARTITION, uid(3), 4, StudyChanges(created=4))]
+    before = await database.study_events.progress()
+    assert await database.study_events.processed(before, replace(before, sequence=12, number=1), states, events)
     await database.close()
+    _add_webhook(url)
+
+
+def _add_webhook(url: str) -> None:
+    """Add a webhook with an event that could not be delivered."""
+    webhook = {"key": 1, "id": "0" * 16, "url": "https://receiver.example/", "secret": "whsec_AAAA", "label": ""}
+    webhook |= {"types": "[]", "partitions": "[]", "is_enabled": 1, "creator": "anonymous", "created": 1}
+    webhook |= {"sequence": 4, "number": 0, "failures": 1, "problem": "STATUS_500"}
+    failed = {"webhook_key": 1, "sequence": 4, "number": 0, "partition_key": 1, "study_uid": uid(1), "attempts": 1}
+    failed |= {"first_attempt": 1, "next_attempt": 2, "problem": "STATUS_500"}
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(insert(webhooks), webhook)
+        connection.execute(insert(webhook_events), failed)
+    engine.dispose()
 
 
 def tables_of(connection: Connection) -> MetaData:

@@ -81,7 +81,7 @@ class SqlChangeLog:
 
 
 def _list(connection: Connection, window: ChangeWindow, partition_keys: PartitionKeys) -> list[Change]:
-    bound = _bound(connection)
+    bound = bound_of(connection)
     if window.partitions is None:
         query = _in_window(window, bound)
     else:
@@ -96,7 +96,7 @@ def _latest(
     permitted: frozenset[PartitionName] | None,
     partition_keys: PartitionKeys,
 ) -> Change | None:
-    bound = _bound(connection)
+    bound = bound_of(connection)
     if permitted is None:
         query = _newest(bound)
     else:
@@ -106,7 +106,7 @@ def _latest(
 
 
 def _bounds(window: ChangeWindow, bound: int | None, table: Any = changes) -> list[ColumnElement[bool]]:
-    """Return the conditions of a window on sequences. `bound`: see `_bound`."""
+    """Return the conditions of a window on sequences. `bound`: see `bound_of`."""
     conditions = [table.c.sequence > window.after_sequence]
     if window.through_sequence is not None:
         conditions.append(table.c.sequence <= window.through_sequence)
@@ -115,7 +115,7 @@ def _bounds(window: ChangeWindow, bound: int | None, table: Any = changes) -> li
     return conditions
 
 
-def _bound(connection: Connection) -> int | None:
+def bound_of(connection: Connection) -> int | None:
     """Return the sequence from which entries must not be served yet, because lower ones are still to be written."""
     bound: int | None = _BOUND.tuples(connection, {})[0][0]
     return bound

@@ -34,6 +34,8 @@ from server.adapters.sql.core.progress import Progress
 from server.adapters.sql.core.tables import REVISION
 from server.adapters.sql.core.transactions import READERS, Kind, Transactions, begin, commit, translated
 from server.adapters.sql.core.write_order import FileWriteOrder, WriteOrder
+from server.adapters.sql.events.leases import SqlLeases
+from server.adapters.sql.events.study_events import SqlStudyEvents
 from server.adapters.sql.instances import SqlInstanceIndex
 from server.adapters.sql.lifecycle.labels import SqlLabels
 from server.adapters.sql.login_links import SqlLoginLinks
@@ -49,6 +51,8 @@ from server.model.instance import Locator
 from server.model.search.query_tag import Tag, TagFault, TagValue
 from server.ports.clock import ClockRecord
 from server.ports.consumers import Consumers
+from server.ports.events.leases import Leases
+from server.ports.events.study_events import StudyEvents
 from server.ports.index import ChangeLog, InstanceIndex, Partitions
 from server.ports.lifecycle.labels import LabelRecord
 from server.ports.operations import Operations
@@ -121,6 +125,8 @@ class Database:
         self.consumers: Consumers = SqlConsumers(transactions)
         self.outbox: OutboxTable = SqlOutboxTable(transactions)
         self.labels: LabelRecord = SqlLabels(transactions, keys)
+        self.leases: Leases = SqlLeases(transactions)
+        self.study_events: StudyEvents = SqlStudyEvents(transactions, keys)
         self._transactions = transactions
 
     async def close(self) -> None:

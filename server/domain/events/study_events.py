@@ -1,0 +1,147 @@
+"""Events of studies: processing the change feed, and reading the events (docs/events.md)."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime, timedelta
+
+from server.domain.access import Access
+from server.domain.events.study_states import StudyStates
+from server.domain.read_only import ReadOnlyState
+from server.domain.sequencer import Sequencer
+from server.model.access import Action
+from server.model.call import Call
+from server.model.errors import InvalidRequest, Reason, Unavailable
+from server.model.events.study_event import StudyEvent
+from server.ports.events.study_events import StudyEvents as Record
+
+_MOST = 1000
+_PAGE = 100
+_POLL_SECONDS = 1.0
+DEFAULT_CHECKPOINT_SECONDS = 15.0
+
+
+class StudyEventSource:
+    """Processes the change feed. One process at a time does so, see `Lease`.
+
+    Entries and events are recorded in one transaction that only succeeds if no other process has processed the same
+    entries. So every event is recorded once, whatever process is killed when.
+
+    Args:
+        quiet: time without changes after which a study is quiet.
+        processed: called after entries have been processed.
+    """
+
+    def __init__(
+        self,
+        *,
+        record: Record,
+        sequencer: Sequencer,
+        quiet: timedelta,
+        now: Callable[[], datetime],
+        read_only: ReadOnlyState,
+        processed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._record = record
+        self._sequencer = sequencer
+        self._quiet = quiet
+        self._now = now
+        self._read_only = read_only
+        self._processed = processed
+
+    async def run(self) -> None:
+        """Process entries until cancelled or the archive is read-only. Raises: as the record."""
+        while not self._read_only.cause:
+            if not await self.process():
+                await asyncio.sleep(_POLL_SECONDS)
+
+    async def process(self) -> bool:
+        """Process some entries, and studies that are quiet; return whether there may be more."""
+        now = self._now()
+        found = await self._record.unprocessed(_MOST, now - self._quiet)
+        if any(state.time is not None and state.time + self._quiet <= now for state in found.states):
+            # Entries that are committed already may be numbered only now.
+            await self._sequencer.catch_up()
+            found = await self._record.unprocessed(_MOST, now - self._quiet)
+        states = StudyStates(found, self._quiet)
+        states.process(found.entries)
+        if found.is_complete:
+            states.settle(now)
+        if not states.changed:
+            return False
+        await self._record.processed(found.progress, states.progress, states.changed, states.events)
+        self._processed()
+        return not found.is_complete
+
+
+class StudyEvents:
+    """Reads the events of studies."""
+
+    def __init__(self, access: Access, record: Record) -> None:
+        self._access = access
+        self._record = record
+        self._changed = asyncio.Event()
+        self._closing = False
+
+    def notify(self) -> None:
+        """Wake all watchers, because there may be new events."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def close(self) -> None:
+        """End all watches."""
+        self._closing = True
+        self.notify()
+
+    async def list(self, call: Call, after_number: int, limit: int) -> Sequence[StudyEvent]:
+        """Return the events after a number in the permitted partitions, ascending.
+
+        Raises:
+            InvalidRequest: INVALID_FIELD.
+        """
+        permitted = self._access.permit_partitions(call, Action.READ)
+        events = await self._record.list(_checked(after_number), limit, permitted)
+        call.audit.items = len(events)
+        return events
+
+    async def watch(
+        self, call: Call, after_number: int, checkpoint_seconds: float
+    ) -> AsyncIterator[tuple[Sequence[StudyEvent], int]]:
+        """Yield new events with the last number sent; a first checkpoint at once, later ones when idle.
+
+        Raises:
+            InvalidRequest: INVALID_FIELD.
+            Unavailable: SHUTTING_DOWN.
+        """
+        permitted = self._access.permit_partitions(call, Action.READ)
+        after = _checked(after_number)
+        if checkpoint_seconds < 1:
+            message = "checkpoint_interval must be at least 1 s."
+            raise InvalidRequest(Reason.INVALID_FIELD, message, field="checkpoint_interval")
+        clock = asyncio.get_running_loop().time
+        due = clock()  # the first message is sent at once
+        while not self._closing:
+            changed = self._changed  # taken before the query, so that no notification is missed
+            events = await self._record.list(after, _PAGE, permitted)
+            if events:
+                after = events[-1].number
+                call.audit.items += len(events)
+            if events or clock() >= due:
+                yield events, after
+                due = clock() + checkpoint_seconds
+            if not events:
+                await _wait(changed, min(_POLL_SECONDS, max(due - clock(), 0.01)))
+        raise Unavailable(Reason.SHUTTING_DOWN, "The server is shutting down.")
+
+
+def _checked(after_number: int) -> int:
+    if after_number < 0:
+        raise InvalidRequest(Reason.INVALID_FIELD, "after_number must not be negative.", field="after_number")
+    return after_number
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return

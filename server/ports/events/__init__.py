@@ -1,0 +1,1 @@
+"""What events need from the database."""
