@@ -17,6 +17,7 @@ from server.domain.damage import DamageRecord
 from server.domain.flow.ingest_budget import IngestBudget
 from server.domain.flow.response_budget import ResponseBudget
 from server.domain.lifecycle.delete import Delete
+from server.domain.lifecycle.holds import Holds
 from server.domain.lifecycle.trash import Trash
 from server.domain.render.documents import DocumentRenderer
 from server.domain.render.image_info import ImageInfoReader
@@ -184,6 +185,17 @@ class ArchiveComponents(IndexComponents):
             now=now,
             deadline_now=self.clock.now,
             on_restored=self.sequencer.stored,
+        )
+
+    @cached_property
+    def holds(self) -> Holds:
+        """Setting, releasing and listing holds."""
+        return Holds(
+            holds=self.database.holds,
+            index=self.database.instances,
+            access=self.access,
+            now=now,
+            on_released=self.housekeeping.start_soon,
         )
 
     @cached_property

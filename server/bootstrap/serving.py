@@ -258,7 +258,7 @@ def _services(components: ArchiveComponents, watch: Health, authenticator: Authe
         ),
         search=SearchServicer(components.search),
         delete=DeleteServicer(components.delete),
-        lifecycle=LifecycleServicer(components.trash),
+        lifecycle=LifecycleServicer(components.trash, components.holds),
         change_feed=ChangeFeedServicer(components.feed, components.consumers),
         tags=ExtendedQueryTagServicer(components.tags, OperationMessages(components.operation_types)),
         operations=OperationServicer(components.operations),

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from server.model.damage import NO_DAMAGE, Damage
+from server.model.errors import WrongState
 from server.model.ids import InstanceId, Version
 from server.model.lifecycle.version import NO_PROVENANCE, Provenance
 from server.model.search.query_tag import NewTag, TagFault
@@ -196,7 +197,14 @@ class Faulty:
     faults: tuple[tuple[NewTag, TagFault], ...]
 
 
-AddOutcome = Added | AlreadyStored | Faulty
+@dataclass(frozen=True, slots=True)
+class OnHold:
+    """The instance would replace another one that is on hold; nothing was changed."""
+
+    error: WrongState
+
+
+AddOutcome = Added | AlreadyStored | Faulty | OnHold
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,8 +35,9 @@ class InstanceIndex(Protocol):
 
     All calls raise Unavailable (DATABASE_UNAVAILABLE) when the database can't be reached and
     Exhausted (STORAGE_FULL) when its disk is full; those with effects, and `known`, raise Unavailable
-    (ARCHIVE_READ_ONLY) when the archive is read-only. Calls with a partition that does not exist behave as if it
-    were empty, except `add`, which raises NotFound (PARTITION_NOT_FOUND).
+    (ARCHIVE_READ_ONLY) when the archive is read-only. `delete`, `erase_now` and `add_version` raise WrongState
+    (ON_HOLD) if there is a hold on the resource, on a part of it, or on what contains it. Calls with a partition that
+    does not exist behave as if it were empty, except `add`, which raises NotFound (PARTITION_NOT_FOUND).
     """
 
     async def add(self, instances: Batch, now: datetime, records_of: RecordsOf | None = None) -> list[AddOutcome]:
@@ -196,7 +197,7 @@ class InstanceIndex(Protocol):
         ...
 
     async def erasable(self, now: datetime, limit: int) -> list[Locator]:
-        """Return the blobs that are due for erasure, oldest first."""
+        """Return the blobs that are due for erasure, oldest first, without those of instances on hold."""
         ...
 
     async def erased(self, locators: Sequence[Locator]) -> None:

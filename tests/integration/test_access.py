@@ -119,6 +119,12 @@ EXPECTED: Mapping[str, tuple[str, Message | None]] = {
         OF_PARTITION,
         lifecycle.ListDeletionsRequest(scope=AddressMessage(partition=WARD)),
     ),
+    "LifecycleService.SetHold": (OF_STUDY, lifecycle.SetHoldRequest(resource=STUDY, reason="audit")),
+    "LifecycleService.ReleaseHold": (OF_STUDY, lifecycle.ReleaseHoldRequest(resource=STUDY)),
+    "LifecycleService.ListHolds": (
+        OF_PARTITION,
+        lifecycle.ListHoldsRequest(scope=AddressMessage(partition=WARD)),
+    ),
     "ChangeFeedService.ListChanges": (OF_ARCHIVE, None),
     "ChangeFeedService.GetLatestChange": (OF_ARCHIVE, None),
     "ChangeFeedService.WatchChanges": (OF_ARCHIVE, None),

@@ -15,6 +15,7 @@ _SUBTYPES = {
     "DeleteService/DeleteInstances": "delete",
     "LifecycleService/UndeleteInstances": "undelete",
     "LifecycleService/ListDeletions": "deletions",
+    "LifecycleService/ListHolds": "holds",
     "ChangeFeedService/ListChanges": "change-feed",
     "ChangeFeedService/GetLatestChange": "change-feed",
     "ChangeFeedService/WatchChanges": "change-feed",

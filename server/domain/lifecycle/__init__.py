@@ -1,1 +1,1 @@
-"""Deleting instances, and restoring or erasing deleted ones."""
+"""Deleting instances, restoring or erasing deleted ones, and holds."""

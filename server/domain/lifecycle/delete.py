@@ -4,13 +4,11 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from server.domain.access import Access
+from server.domain.lifecycle.reasons import check_reason
 from server.model.access import Action
 from server.model.call import Call
-from server.model.errors import InvalidRequest, Reason
 from server.model.ids import Address
 from server.ports.index import InstanceIndex
-
-MAX_REASON_LENGTH = 500
 
 
 class Delete:
@@ -44,6 +42,7 @@ class Delete:
 
         Raises:
             InvalidRequest: INVALID_FIELD, the address is a partition, or the reason is too long.
+            WrongState: ON_HOLD.
             and as `Access.permit`.
         """
         address = await self._permitted(call, address, reason)
@@ -67,9 +66,7 @@ class Delete:
 
     async def _permitted(self, call: Call, address: Address, reason: str) -> Address:
         address.require_study()
-        if len(reason) > MAX_REASON_LENGTH or not reason.isprintable():
-            message = f"A reason has at most {MAX_REASON_LENGTH} printable characters."
-            raise InvalidRequest(Reason.INVALID_FIELD, message, field="reason")
+        check_reason(reason)
         if reason:
             call.audit.note(reason=reason)
         return await self._access.permit(call, Action.DELETE, address)

@@ -38,6 +38,7 @@ from server.model.instance import (
     Finding,
     Locator,
     NewInstance,
+    OnHold,
     StoredInstance,
     ValidationMode,
 )
@@ -346,6 +347,9 @@ class Receiver:
             await self._committer.discard([instance.locator])
             found = tuple(_finding(tag, fault) for tag, fault in outcome.faults)
             return _failed(_invalid(), replace(description, errors=found))
+        if isinstance(outcome, OnHold):
+            await self._committer.discard([instance.locator])
+            return _failed(outcome.error, description)
         if isinstance(outcome, AlreadyStored):
             try:
                 return await self._stored_before(outcome.existing, instance, description)

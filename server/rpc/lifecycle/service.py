@@ -3,17 +3,20 @@
 from dicomstore.v1 import lifecycle_service_pb2 as pb
 from dicomstore.v1 import lifecycle_service_pb2_grpc
 
+from server.domain.lifecycle.holds import Holds
 from server.domain.lifecycle.trash import Trash
 from server.model.lifecycle.deletion import Deletion, DeletionQuery
+from server.model.lifecycle.hold import Hold
 from server.rpc import convert
 from server.rpc.interceptors.call_context import Context
 
 
 class LifecycleServicer(lifecycle_service_pb2_grpc.LifecycleServiceServicer):
-    """Implements LifecycleService with `Trash`."""
+    """Implements LifecycleService with `Trash` and `Holds`."""
 
-    def __init__(self, trash: Trash) -> None:
+    def __init__(self, trash: Trash, holds: Holds) -> None:
         self._trash = trash
+        self._holds = holds
 
     async def UndeleteInstances(
         self, request: pb.UndeleteInstancesRequest, context: Context
@@ -32,10 +35,42 @@ class LifecycleServicer(lifecycle_service_pb2_grpc.LifecycleServiceServicer):
         page, token = await self._trash.deletions(
             context.call, query, page_size=request.page_size, token=request.page_token
         )
-        return pb.ListDeletionsResponse(deletions=map(_message, page), next_page_token=token)
+        return pb.ListDeletionsResponse(deletions=map(_deletion, page), next_page_token=token)
+
+    async def SetHold(self, request: pb.SetHoldRequest, context: Context) -> pb.SetHoldResponse:
+        """See the contract."""
+        resource = convert.address(request.resource)
+        hold = await self._holds.set(context.call, resource, name=request.name, reason=request.reason)
+        return pb.SetHoldResponse(hold=_hold(hold))
+
+    async def ReleaseHold(self, request: pb.ReleaseHoldRequest, context: Context) -> pb.ReleaseHoldResponse:
+        """See the contract."""
+        resource = convert.address(request.resource)
+        hold = await self._holds.release(context.call, resource, name=request.name, reason=request.reason)
+        return pb.ReleaseHoldResponse(hold=_hold(hold))
+
+    async def ListHolds(self, request: pb.ListHoldsRequest, context: Context) -> pb.ListHoldsResponse:
+        """See the contract."""
+        page, token = await self._holds.list(
+            context.call,
+            convert.address(request.scope),
+            page_size=request.page_size,
+            token=request.page_token,
+        )
+        return pb.ListHoldsResponse(holds=map(_hold, page), next_page_token=token)
 
 
-def _message(deletion: Deletion) -> pb.Deletion:
+def _hold(hold: Hold) -> pb.Hold:
+    return pb.Hold(
+        resource=convert.address_message(hold.resource),
+        name=hold.name,
+        reason=hold.reason,
+        author=hold.author,
+        time=convert.timestamp(hold.time),
+    )
+
+
+def _deletion(deletion: Deletion) -> pb.Deletion:
     return pb.Deletion(
         resource=convert.address_message(deletion.resource),
         delete_time=convert.timestamp(deletion.time),

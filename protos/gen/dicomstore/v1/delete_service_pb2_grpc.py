@@ -59,7 +59,7 @@ class DeleteServiceServicer:
 
         A retry is safe: deleting a deleted resource succeeds with `deleted_instances` 0.
 
-        Errors: INVALID_UID, INVALID_FIELD (no study, or the reason), the partition reasons, DATABASE_UNAVAILABLE.
+        Errors: INVALID_UID, INVALID_FIELD (no study, or the reason), ON_HOLD, the partition reasons, DATABASE_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -27,7 +27,7 @@ from dicomstore.v1 import resources_pb2 as dicomstore_dot_v1_dot_resources__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%dicomstore/v1/lifecycle_service.proto\x12\rdicomstore.v1\x1a\"dicomstore/v1/access_options.proto\x1a\x1d\x64icomstore/v1/resources.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"D\n\x18UndeleteInstancesRequest\x12(\n\x08resource\x18\x01 \x01(\x0b\x32\x16.dicomstore.v1.Address\"7\n\x19UndeleteInstancesResponse\x12\x1a\n\x12restored_instances\x18\x01 \x01(\x03\"\xc8\x01\n\x08\x44\x65letion\x12(\n\x08resource\x18\x01 \x01(\x0b\x32\x16.dicomstore.v1.Address\x12/\n\x0b\x64\x65lete_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x61uthor\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x11\n\tinstances\x18\x05 \x01(\x03\x12.\n\nerase_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc2\x01\n\x14ListDeletionsRequest\x12%\n\x05scope\x18\x01 \x01(\x0b\x32\x16.dicomstore.v1.Address\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"\\\n\x15ListDeletionsResponse\x12*\n\tdeletions\x18\x01 \x03(\x0b\x32\x17.dicomstore.v1.Deletion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xe2\x01\n\x10LifecycleService\x12l\n\x11UndeleteInstances\x12\'.dicomstore.v1.UndeleteInstancesRequest\x1a(.dicomstore.v1.UndeleteInstancesResponse\"\x04\x88\xb2\x19\x06\x12`\n\rListDeletions\x12#.dicomstore.v1.ListDeletionsRequest\x1a$.dicomstore.v1.ListDeletionsResponse\"\x04\x88\xb2\x19\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%dicomstore/v1/lifecycle_service.proto\x12\rdicomstore.v1\x1a\"dicomstore/v1/access_options.proto\x1a\x1d\x64icomstore/v1/resources.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"D\n\x18UndeleteInstancesRequest\x12(\n\x08resource\x18\x01 \x01(\x0b\x32\x16.dicomstore.v1.Address\"7\n\x19UndeleteInstancesResponse\x12\x1a\n\x12restored_instances\x18\x01 \x01(\x03\"\xc8\x01\n\x08\x44\x65letion\x12(\n\x08resource\x18\x01 \x01(\x0b\x32\x16.dicomstore.v1.Address\x12/\n\x0b\x64\x65lete_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x61uthor\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x11\n\tinstances\x18\x05 \x01(\x03\x12.\n\nerase_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc2\x01\n\x14ListDeletionsRequest\x12%\n\x05scope\x18\x01 \x01(\x0b\x32\x16.dicomstore.v1.Address\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"\\\n\x15ListDeletionsResponse\x12*\n\tdeletions\x18\x01 \x03(\x0b\x32\x17.dicomstore.v1.Deletion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x88\x01\n\x04Hold\x12(\n\x08resource\x18\x01 \x01(\x0b\x32\x16.dicomstore.v1.Address\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x04 \x01(\t\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"X\n\x0eSetHoldRequest\x12(\n\x08resource\x18\x01 \x01(\x0b\x32\x16.dicomstore.v1.Address\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"4\n\x0fSetHoldResponse\x12!\n\x04hold\x18\x01 \x01(\x0b\x32\x13.dicomstore.v1.Hold\"\\\n\x12ReleaseHoldRequest\x12(\n\x08resource\x18\x01 \x01(\x0b\x32\x16.dicomstore.v1.Address\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"8\n\x13ReleaseHoldResponse\x12!\n\x04hold\x18\x01 \x01(\x0b\x32\x13.dicomstore.v1.Hold\"`\n\x10ListHoldsRequest\x12%\n\x05scope\x18\x01 \x01(\x0b\x32\x16.dicomstore.v1.Address\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"P\n\x11ListHoldsResponse\x12\"\n\x05holds\x18\x01 \x03(\x0b\x32\x13.dicomstore.v1.Hold\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xe4\x03\n\x10LifecycleService\x12l\n\x11UndeleteInstances\x12\'.dicomstore.v1.UndeleteInstancesRequest\x1a(.dicomstore.v1.UndeleteInstancesResponse\"\x04\x88\xb2\x19\x06\x12`\n\rListDeletions\x12#.dicomstore.v1.ListDeletionsRequest\x1a$.dicomstore.v1.ListDeletionsResponse\"\x04\x88\xb2\x19\x04\x12N\n\x07SetHold\x12\x1d.dicomstore.v1.SetHoldRequest\x1a\x1e.dicomstore.v1.SetHoldResponse\"\x04\x88\xb2\x19\n\x12Z\n\x0bReleaseHold\x12!.dicomstore.v1.ReleaseHoldRequest\x1a\".dicomstore.v1.ReleaseHoldResponse\"\x04\x88\xb2\x19\n\x12T\n\tListHolds\x12\x1f.dicomstore.v1.ListHoldsRequest\x1a .dicomstore.v1.ListHoldsResponse\"\x04\x88\xb2\x19\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,6 +38,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LIFECYCLESERVICE'].methods_by_name['UndeleteInstances']._serialized_options = b'\210\262\031\006'
   _globals['_LIFECYCLESERVICE'].methods_by_name['ListDeletions']._loaded_options = None
   _globals['_LIFECYCLESERVICE'].methods_by_name['ListDeletions']._serialized_options = b'\210\262\031\004'
+  _globals['_LIFECYCLESERVICE'].methods_by_name['SetHold']._loaded_options = None
+  _globals['_LIFECYCLESERVICE'].methods_by_name['SetHold']._serialized_options = b'\210\262\031\n'
+  _globals['_LIFECYCLESERVICE'].methods_by_name['ReleaseHold']._loaded_options = None
+  _globals['_LIFECYCLESERVICE'].methods_by_name['ReleaseHold']._serialized_options = b'\210\262\031\n'
+  _globals['_LIFECYCLESERVICE'].methods_by_name['ListHolds']._loaded_options = None
+  _globals['_LIFECYCLESERVICE'].methods_by_name['ListHolds']._serialized_options = b'\210\262\031\004'
   _globals['_UNDELETEINSTANCESREQUEST']._serialized_start=156
   _globals['_UNDELETEINSTANCESREQUEST']._serialized_end=224
   _globals['_UNDELETEINSTANCESRESPONSE']._serialized_start=226
@@ -48,6 +54,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTDELETIONSREQUEST']._serialized_end=681
   _globals['_LISTDELETIONSRESPONSE']._serialized_start=683
   _globals['_LISTDELETIONSRESPONSE']._serialized_end=775
-  _globals['_LIFECYCLESERVICE']._serialized_start=778
-  _globals['_LIFECYCLESERVICE']._serialized_end=1004
+  _globals['_HOLD']._serialized_start=778
+  _globals['_HOLD']._serialized_end=914
+  _globals['_SETHOLDREQUEST']._serialized_start=916
+  _globals['_SETHOLDREQUEST']._serialized_end=1004
+  _globals['_SETHOLDRESPONSE']._serialized_start=1006
+  _globals['_SETHOLDRESPONSE']._serialized_end=1058
+  _globals['_RELEASEHOLDREQUEST']._serialized_start=1060
+  _globals['_RELEASEHOLDREQUEST']._serialized_end=1152
+  _globals['_RELEASEHOLDRESPONSE']._serialized_start=1154
+  _globals['_RELEASEHOLDRESPONSE']._serialized_end=1210
+  _globals['_LISTHOLDSREQUEST']._serialized_start=1212
+  _globals['_LISTHOLDSREQUEST']._serialized_end=1308
+  _globals['_LISTHOLDSRESPONSE']._serialized_start=1310
+  _globals['_LISTHOLDSRESPONSE']._serialized_end=1390
+  _globals['_LIFECYCLESERVICE']._serialized_start=1393
+  _globals['_LIFECYCLESERVICE']._serialized_end=1877
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class LifecycleServiceStub:
-    """Manages deleted instances.
+    """Manages deleted instances and holds.
 
     Errors of all rpcs: INVALID_UID, the partition reasons, DATABASE_UNAVAILABLE.
     """
@@ -47,10 +47,25 @@ class LifecycleServiceStub:
                 request_serializer=dicomstore_dot_v1_dot_lifecycle__service__pb2.ListDeletionsRequest.SerializeToString,
                 response_deserializer=dicomstore_dot_v1_dot_lifecycle__service__pb2.ListDeletionsResponse.FromString,
                 _registered_method=True)
+        self.SetHold = channel.unary_unary(
+                '/dicomstore.v1.LifecycleService/SetHold',
+                request_serializer=dicomstore_dot_v1_dot_lifecycle__service__pb2.SetHoldRequest.SerializeToString,
+                response_deserializer=dicomstore_dot_v1_dot_lifecycle__service__pb2.SetHoldResponse.FromString,
+                _registered_method=True)
+        self.ReleaseHold = channel.unary_unary(
+                '/dicomstore.v1.LifecycleService/ReleaseHold',
+                request_serializer=dicomstore_dot_v1_dot_lifecycle__service__pb2.ReleaseHoldRequest.SerializeToString,
+                response_deserializer=dicomstore_dot_v1_dot_lifecycle__service__pb2.ReleaseHoldResponse.FromString,
+                _registered_method=True)
+        self.ListHolds = channel.unary_unary(
+                '/dicomstore.v1.LifecycleService/ListHolds',
+                request_serializer=dicomstore_dot_v1_dot_lifecycle__service__pb2.ListHoldsRequest.SerializeToString,
+                response_deserializer=dicomstore_dot_v1_dot_lifecycle__service__pb2.ListHoldsResponse.FromString,
+                _registered_method=True)
 
 
 class LifecycleServiceServicer:
-    """Manages deleted instances.
+    """Manages deleted instances and holds.
 
     Errors of all rpcs: INVALID_UID, the partition reasons, DATABASE_UNAVAILABLE.
     """
@@ -83,6 +98,42 @@ class LifecycleServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetHold(self, request, context):
+        """Sets a hold on a study, series or instance, including instances that are stored later.
+
+        While there is a hold on a resource, on a part of it, or on a resource that contains it, nobody can delete, replace
+        or update it, and it does not expire: these calls fail with ON_HOLD and the reason of the hold. Deleted instances of
+        the resource that are retained are not erased. A resource can have several holds with different names; it is
+        protected until all are released. A hold with the same name on the same resource is replaced. Storing new instances,
+        and restoring deleted ones, remains possible.
+
+        Errors: INVALID_FIELD (no study, the name, or the reason), STUDY_NOT_FOUND, SERIES_NOT_FOUND, INSTANCE_NOT_FOUND
+        (the resource does not exist, and no deleted instances of it are retained), ARCHIVE_READ_ONLY.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseHold(self, request, context):
+        """Releases a hold.
+
+        Errors: INVALID_FIELD (no study), HOLD_NOT_FOUND, ARCHIVE_READ_ONLY.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListHolds(self, request, context):
+        """Returns the holds in a partition, newest first.
+
+        Requires access to the whole partition.
+
+        Errors: INVALID_FIELD, INVALID_PAGE_TOKEN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LifecycleServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -96,6 +147,21 @@ def add_LifecycleServiceServicer_to_server(servicer, server):
                     request_deserializer=dicomstore_dot_v1_dot_lifecycle__service__pb2.ListDeletionsRequest.FromString,
                     response_serializer=dicomstore_dot_v1_dot_lifecycle__service__pb2.ListDeletionsResponse.SerializeToString,
             ),
+            'SetHold': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetHold,
+                    request_deserializer=dicomstore_dot_v1_dot_lifecycle__service__pb2.SetHoldRequest.FromString,
+                    response_serializer=dicomstore_dot_v1_dot_lifecycle__service__pb2.SetHoldResponse.SerializeToString,
+            ),
+            'ReleaseHold': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseHold,
+                    request_deserializer=dicomstore_dot_v1_dot_lifecycle__service__pb2.ReleaseHoldRequest.FromString,
+                    response_serializer=dicomstore_dot_v1_dot_lifecycle__service__pb2.ReleaseHoldResponse.SerializeToString,
+            ),
+            'ListHolds': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListHolds,
+                    request_deserializer=dicomstore_dot_v1_dot_lifecycle__service__pb2.ListHoldsRequest.FromString,
+                    response_serializer=dicomstore_dot_v1_dot_lifecycle__service__pb2.ListHoldsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'dicomstore.v1.LifecycleService', rpc_method_handlers)
@@ -105,7 +171,7 @@ def add_LifecycleServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class LifecycleService:
-    """Manages deleted instances.
+    """Manages deleted instances and holds.
 
     Errors of all rpcs: INVALID_UID, the partition reasons, DATABASE_UNAVAILABLE.
     """
@@ -154,6 +220,87 @@ class LifecycleService:
             '/dicomstore.v1.LifecycleService/ListDeletions',
             dicomstore_dot_v1_dot_lifecycle__service__pb2.ListDeletionsRequest.SerializeToString,
             dicomstore_dot_v1_dot_lifecycle__service__pb2.ListDeletionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetHold(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dicomstore.v1.LifecycleService/SetHold',
+            dicomstore_dot_v1_dot_lifecycle__service__pb2.SetHoldRequest.SerializeToString,
+            dicomstore_dot_v1_dot_lifecycle__service__pb2.SetHoldResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseHold(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dicomstore.v1.LifecycleService/ReleaseHold',
+            dicomstore_dot_v1_dot_lifecycle__service__pb2.ReleaseHoldRequest.SerializeToString,
+            dicomstore_dot_v1_dot_lifecycle__service__pb2.ReleaseHoldResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListHolds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dicomstore.v1.LifecycleService/ListHolds',
+            dicomstore_dot_v1_dot_lifecycle__service__pb2.ListHoldsRequest.SerializeToString,
+            dicomstore_dot_v1_dot_lifecycle__service__pb2.ListHoldsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,7 +47,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import ExecutableDDLElement
 
-REVISION = "0010"
+REVISION = "0011"
 """The migration that creates this schema."""
 
 MAX_TEXT_LENGTH = 512
@@ -150,7 +150,10 @@ partitions = Table(
     Column("name", Label, nullable=False),
     Column("created", BigInteger, nullable=False),
     Column("duplicates", SmallInteger, comment="see model/partition.py; NULL: the setting applies"),
+    Column("deleted", BigInteger, comment="time of its deletion; NULL: it exists"),
+    Column("deletion_key", BigInteger, comment="number of its deletion in the journal, until it is completed"),
     UniqueConstraint("name"),
+    comment="deleted ones remain, because entries of the change feed refer to them",
 )
 
 partition_usage = Table(
@@ -486,6 +489,7 @@ deletions = Table(
     Column("first_sequence", BigInteger, comment="first sequence of its entries; NULL: not numbered yet"),
     Column("done", BigInteger, nullable=False, comment="number of instances already moved to deleted_instances"),
     Column("is_pending", SmallInteger, comment="1: more instances have to be moved"),
+    Index(None, "partition_key", "study_uid", "key"),
     Index(
         "ix_deletions_pending",
         "is_pending",
@@ -520,12 +524,47 @@ deleted_instances = _deleted(
     instances,
     Column("deletion_key", BigInteger, nullable=False),
     Column("erase_after", BigInteger, nullable=False),
+    Column("erase_author", Label, comment="principal that ended the retention time after the deletion"),
+    Column("erase_reason", Label, comment="reason for ending the retention time"),
     Index(None, "erase_after", "version"),
     Index(None, "study_key", "version"),
     Index(None, "series_key", "version"),
     Index(None, "deletion_key"),
     Index(None, "key"),
     Index(None, "partition_key", "uid"),
+)
+
+holds = Table(
+    "holds",
+    tables,
+    _key("key"),
+    _shard(),
+    Column("partition_key", BigInteger, nullable=False),
+    Column("study_uid", Label, nullable=False),
+    Column("series_uid", Label, nullable=False, comment="empty: the whole study"),
+    Column("sop_uid", Label, nullable=False, comment="empty: the whole series"),
+    Column("name", Label, nullable=False, comment="empty: the hold without a name"),
+    Column("reason", Text, nullable=False),
+    Column("author", Text, nullable=False, comment="id of the principal"),
+    Column("time", BigInteger, nullable=False),
+    UniqueConstraint("partition_key", "study_uid", "series_uid", "sop_uid", "name"),
+    info=_OF_A_STUDY,
+    comment="by UID, because they also apply to instances that are stored later",
+)
+
+expiries = Table(
+    "expiries",
+    tables,
+    _key("study_key"),
+    _shard(),
+    Column("partition_key", BigInteger, nullable=False),
+    Column("study_uid", Label, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    Column("author", Text, nullable=False, comment="id of the principal that set it"),
+    Column("time", BigInteger, nullable=False, comment="when it was set"),
+    Index(None, "expires", "study_key"),
+    info=_OF_A_STUDY,
+    comment="studies that are deleted at a time",
 )
 
 erasures = Table(

@@ -33,6 +33,7 @@ from server.adapters.sql.partitions import PartitionKeys
 from server.adapters.sql.query_tags.tag_values import ByTags, Found, Owners, active_later
 from server.adapters.sql.rows import STORED, stored_instance
 from server.adapters.sql.search.keys import columns_of
+from server.adapters.sql.writing.holding import hold_on, holds_later
 from server.adapters.sql.writing.merging import Group, Row, existing, write_groups, write_several
 from server.adapters.sql.writing.open_deletions import note_stored, pending_later
 from server.adapters.sql.writing.replacing import Replacing
@@ -40,7 +41,16 @@ from server.adapters.sql.writing.usage import count_bytes
 from server.model.change import ChangeAction
 from server.model.errors import NotFound, Reason
 from server.model.ids import InstanceId, PartitionName, Version
-from server.model.instance import Added, AddOutcome, AlreadyStored, Faulty, NewInstance, PixelLayout, StoredInstance
+from server.model.instance import (
+    Added,
+    AddOutcome,
+    AlreadyStored,
+    Faulty,
+    NewInstance,
+    OnHold,
+    PixelLayout,
+    StoredInstance,
+)
 from server.model.lifecycle.version import VersionOrigin
 from server.model.search.query import Level
 from server.model.search.return_keys import lines_of_elements
@@ -112,18 +122,28 @@ def add(
 
 
 def begin(
-    connection: Connection, partition_keys: PartitionKeys, new: Sequence[NewInstance], now: datetime, extract: Extract
+    connection: Connection,
+    partition_keys: PartitionKeys,
+    new: Sequence[NewInstance],
+    now: datetime,
+    extract: Extract,
+    *,
+    replaces: bool = False,
 ) -> "StudyChanges":
-    """Lock the studies of the instances to be added, and look up existing rows."""
+    """Lock the studies of the instances to be added, and look up existing rows.
+
+    replaces: the instances replace existing ones; otherwise only those that may.
+    """
     keys = _keys_of_partitions(connection, partition_keys, new)
     shards: dict[StudyIdentity, int] = {
         (partition, study): shard_of(connection, keys[partition], study)
         for partition, study in {(one.id.partition, one.id.study) for one in new}
     }
-    versions = len(new) if any(one.may_replace for one in new) else len({one.id for one in new})
+    replaces = replaces or any(one.may_replace for one in new)
+    versions = len(new) if replaces else len({one.id for one in new})
     locked = counters.lock_later(connection, shards.values(), versions=versions)
     tags = active_later(connection)
-    found = [_Existing(connection, name, key, new) for name, key in keys.items()]
+    found = [_Existing(connection, name, key, new, with_holds=replaces) for name, key in keys.items()]
     deletions = pending_later(connection)
     last = locked()
     time = last.time(now)
@@ -138,7 +158,13 @@ class _Existing:
     """The rows of a partition that instances to be added may have; each function returns some."""
 
     def __init__(
-        self, connection: Connection, name: PartitionName, partition_key: int, new: Sequence[NewInstance]
+        self,
+        connection: Connection,
+        name: PartitionName,
+        partition_key: int,
+        new: Sequence[NewInstance],
+        *,
+        with_holds: bool,
     ) -> None:
         ids = [instance.id for instance in new if instance.id.partition == name]
         self.partition = name
@@ -147,6 +173,7 @@ class _Existing:
         self.studies = _STUDIES.later(connection, {**of, "uids": study_uids})
         self.series = _SERIES.later(connection, {**of, "study_uids": study_uids, "uids": series_uids})
         self.instances = _INSTANCES.later(connection, {**of, "uids": {id_.instance for id_ in ids}})
+        self.holds = holds_later(connection, partition_key, ids) if with_holds else tuple
 
 
 def _keys_of_partitions(
@@ -196,10 +223,12 @@ class StudyChanges:
         self._rows: dict[Table, list[Row]] = {table: [] for table in _TABLES}
         self._bytes: Counter[tuple[int, int]] = Counter()  # added, by partition and shard
         self._entries: list[Row] = []
+        self._holds: dict[PartitionName, Sequence[Any]] = {}
 
     def load(self, rows: _Existing) -> None:
         """Take over existing studies, series and instances of a partition."""
         name = rows.partition
+        self._holds[name] = rows.holds()
         study_uids = {}
         for row in rows.studies():
             self._studies[name, row.uid] = existing(row)
@@ -230,7 +259,7 @@ class StudyChanges:
         if existing is not None:
             if not new.may_replace or _has_equal_content(new, existing):
                 return AlreadyStored(existing)
-            return self._replace(new, existing, found)
+            return self._held(new.id) or self._replace(new, existing, found)
         version, study, series_ = self._merged(new)
         for group in (study, series_):
             group.count("instance_count")
@@ -240,7 +269,7 @@ class StudyChanges:
         self._by_tags.take(found, _owners(study, series_, version))
         return Added(Version(version))
 
-    def replace(self, new: NewInstance) -> Added | Faulty | None:
+    def replace(self, new: NewInstance) -> Added | Faulty | OnHold | None:
         """Collect the changes for a new version of an instance; None if there is no such instance."""
         existing = self._stored.get(new.id)
         if existing is None:
@@ -248,7 +277,11 @@ class StudyChanges:
         found = self._by_tags.of(new)
         if new.must_be_indexed and (faults := self._by_tags.faults(found)):
             return Faulty(faults)
-        return self._replace(new, existing, found)
+        return self._held(new.id) or self._replace(new, existing, found)
+
+    def _held(self, instance: InstanceId) -> OnHold | None:
+        error = hold_on(instance, self._holds[instance.partition])
+        return None if error is None else OnHold(error)
 
     def _replace(self, new: NewInstance, existing: StoredInstance, found: Found) -> Added:
         version, study, series_ = self._merged(new)

@@ -31,6 +31,7 @@ from server.adapters.sql.core.times import to_microseconds
 from server.adapters.sql.query_tags.tag_values import delete_of_series, delete_of_study, delete_of_versions
 from server.adapters.sql.rows import SERIES_KEY, STUDY_KEY, address, within
 from server.adapters.sql.writing.adding import change_blocks
+from server.adapters.sql.writing.holding import require_not_held
 from server.model.change import ChangeAction
 from server.model.ids import Address
 
@@ -106,7 +107,7 @@ class Moves:
 
     def __init__(self, table: Table, deleted: Table, condition: ColumnElement[bool]) -> None:
         names = table.c.keys()
-        added = [name for name in deleted.c.keys() if name not in names]  # noqa: SIM118 - columns, not a dict
+        added = [column.name for column in deleted.c if column.name not in names and not column.nullable]
         chosen = select(*(table.c[name] for name in names), *(_value(name) for name in added)).where(condition)
         keys = select(table.c.key).where(condition)
         self._forget = Prepared(delete(deleted).where(deleted.c.key.in_(keys))) if table is not instances else None
@@ -166,6 +167,7 @@ def delete_resource(
     found = _FOUND[depth].row(connection, where)
     if found is None:
         return 0
+    require_not_held(connection, partition_key, resource)
     study, one_series, count = found.study, found.series, 1 if depth == 3 else found[2]
     row: Row = {
         "key": last.next_version(),

@@ -9,6 +9,7 @@ from server.adapters.sql.core.shards import shard_of
 from server.adapters.sql.core.tables import deleted_instances, deletions
 from server.adapters.sql.core.times import to_microseconds
 from server.adapters.sql.writing.deleting import move_on
+from server.adapters.sql.writing.holding import require_not_held
 from server.adapters.sql.writing.restoring import Step, is_pending, series_uids
 from server.model.ids import Address
 
@@ -19,6 +20,7 @@ def erase_now(connection: Connection, partition_key: int, resource: Address, now
     """Do the next step of `InstanceIndex.erase_now`."""
     assert resource.study is not None, "a study, a series or an instance"
     counters.lock(connection, [shard_of(connection, partition_key, resource.study)])
+    require_not_held(connection, partition_key, resource)
     if is_pending(connection, partition_key, resource.study):
         move_on(connection)
         return Step(0, 0, waits=True)

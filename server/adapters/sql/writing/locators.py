@@ -6,7 +6,19 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Select, bindparam, delete, insert, select, union_all, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    union_all,
+    update,
+)
 
 from server.adapters.sql.core import counters
 from server.adapters.sql.core.progress import progress_of
@@ -16,6 +28,7 @@ from server.adapters.sql.core.tables import (
     deleted_studies,
     deletions,
     erasures,
+    holds,
     instances,
     labels,
     series,
@@ -33,6 +46,29 @@ _IN_ONE_STATEMENT = 500
 """Values of an IN; both databases support more, but are not faster with more."""
 
 Value = TypeVar("Value")
+
+
+def _uid_of(table: Table, deleted: Table, key: ColumnElement[int]) -> ColumnElement[str]:
+    """Return the UID of an existing or deleted study or series."""
+    uids = (
+        select(one.c.uid).where(one.c.key == key).correlate(deleted_instances).scalar_subquery()
+        for one in (table, deleted)
+    )
+    return func.coalesce(*uids)
+
+
+_HELD = (
+    select(holds.c.key)
+    .where(
+        holds.c.partition_key == deleted_instances.c.partition_key,
+        holds.c.study_uid == _uid_of(studies, deleted_studies, deleted_instances.c.study_key),
+        holds.c.series_uid.in_(("", _uid_of(series, deleted_series, deleted_instances.c.series_key))),
+        holds.c.sop_uid.in_(("", deleted_instances.c.uid)),
+    )
+    .correlate(deleted_instances)
+    .exists()
+)
+"""The deleted instance is on hold, so it is not erased."""
 
 
 def known(connection: Connection, locators: Collection[Locator]) -> set[Locator]:
@@ -98,6 +134,8 @@ def erasable(connection: Connection, now: datetime, limit: int) -> list[Locator]
     deleted = select(deleted_instances.c.erase_after, deleted_instances.c.version, deleted_instances.c.key).where(
         deleted_instances.c.erase_after <= until
     )
+    if connection.execute(select(holds.c.key).limit(1)).scalar() is not None:
+        deleted = deleted.where(~_HELD)
     deleted = deleted.order_by(deleted_instances.c.erase_after, deleted_instances.c.version).limit(limit)
     first = deleted.subquery()
     last_of = select(versions.c.locator, first.c.erase_after, versions.c.version).join_from(

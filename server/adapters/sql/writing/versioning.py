@@ -12,7 +12,7 @@ from server.adapters.sql.partitions import PartitionKeys
 from server.adapters.sql.rows import AnyRow, address, within
 from server.adapters.sql.writing.adding import begin
 from server.model.ids import InstanceId, Version
-from server.model.instance import Added, Faulty, InstanceVersion, NewInstance
+from server.model.instance import Added, Faulty, InstanceVersion, NewInstance, OnHold
 from server.model.lifecycle.version import Provenance, VersionOrigin
 from server.ports.tags import Extract
 
@@ -23,8 +23,10 @@ def add_version(
     connection: Connection, partition_keys: PartitionKeys, new: NewInstance, now: datetime, extract: Extract
 ) -> Added | Faulty | None:
     """Implements `InstanceIndex.add_version`."""
-    batch = begin(connection, partition_keys, [new], now, extract)
+    batch = begin(connection, partition_keys, [new], now, extract, replaces=True)
     outcome = batch.replace(new)
+    if isinstance(outcome, OnHold):
+        raise outcome.error
     if isinstance(outcome, Added):
         batch.write(connection)
     return outcome

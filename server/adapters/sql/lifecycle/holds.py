@@ -1,0 +1,149 @@
+"""The record of holds."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import CompoundSelect, Connection, Table, delete, insert, select, union_all
+
+from server.adapters.sql.core import counters
+from server.adapters.sql.core.shards import shard_of
+from server.adapters.sql.core.tables import (
+    deleted_instances,
+    deleted_series,
+    deleted_studies,
+    holds,
+    instances,
+    series,
+    studies,
+)
+from server.adapters.sql.core.times import to_datetime, to_microseconds
+from server.adapters.sql.core.transactions import Transactions
+from server.adapters.sql.partitions import PartitionKeys
+from server.model.ids import Address, PartitionName, Uid
+from server.model.lifecycle.hold import Hold
+
+_c = holds.c
+
+
+class SqlHolds:
+    """`server.ports.lifecycle.holds.Holds` in a database."""
+
+    def __init__(self, transactions: Transactions, partition_keys: PartitionKeys) -> None:
+        self._transactions = transactions
+        self._partition_keys = partition_keys
+
+    async def set(self, hold: Hold) -> bool:
+        """See the port."""
+
+        def work(connection: Connection) -> bool:
+            partition_key = self._partition_keys.one(connection, hold.resource.partition)
+            return partition_key is not None and _set(connection, partition_key, hold)
+
+        return await self._transactions.write(work)
+
+    async def release(self, resource: Address, name: str) -> Hold | None:
+        """See the port."""
+
+        def work(connection: Connection) -> Hold | None:
+            partition_key = self._partition_keys.one(connection, resource.partition)
+            return None if partition_key is None else _release(connection, partition_key, resource, name)
+
+        return await self._transactions.write(work)
+
+    async def list(self, scope: Address, before: int | None, limit: int) -> Sequence[tuple[int, Hold]]:
+        """See the port."""
+
+        def work(connection: Connection) -> Sequence[tuple[int, Hold]]:
+            partition_key = self._partition_keys.one(connection, scope.partition)
+            return [] if partition_key is None else _list(connection, partition_key, scope, before, limit)
+
+        return await self._transactions.read(work)
+
+
+def _set(connection: Connection, partition_key: int, hold: Hold) -> bool:
+    resource = hold.resource
+    assert resource.study is not None, "a study, a series or an instance"
+    shard = shard_of(connection, partition_key, resource.study)
+    last = counters.lock(connection, [shard])
+    if not _exists(connection, partition_key, resource):
+        return False
+    row = {
+        "key": last.next_version(),
+        "shard": shard,
+        **_of(partition_key, resource, hold.name),
+        "reason": hold.reason,
+        "author": hold.author,
+        "time": to_microseconds(hold.time),
+    }
+    connection.execute(delete(holds).filter_by(**_of(partition_key, resource, hold.name)))
+    connection.execute(insert(holds), row)
+    last.save()
+    return True
+
+
+def _release(connection: Connection, partition_key: int, resource: Address, name: str) -> Hold | None:
+    assert resource.study is not None, "a study, a series or an instance"
+    counters.lock(connection, [shard_of(connection, partition_key, resource.study)])
+    one = _of(partition_key, resource, name)
+    row = connection.execute(select(holds).filter_by(**one)).one_or_none()
+    if row is None:
+        return None
+    connection.execute(delete(holds).filter_by(**one))
+    return _hold(row, resource.partition)
+
+
+def _list(
+    connection: Connection, partition_key: int, scope: Address, before: int | None, limit: int
+) -> Sequence[tuple[int, Hold]]:
+    selected = select(holds).where(_c.partition_key == partition_key)
+    if scope.study is not None:
+        selected = selected.where(_c.study_uid == scope.study)
+    for column, uid in ((_c.series_uid, scope.series), (_c.sop_uid, scope.instance)):
+        if uid is not None:
+            selected = selected.where(column.in_(("", uid)))
+    if before is not None:
+        selected = selected.where(_c.key < before)
+    rows = connection.execute(selected.order_by(_c.key.desc()).limit(limit))
+    return [(row.key, _hold(row, scope.partition)) for row in rows]
+
+
+def _of(partition_key: int, resource: Address, name: str) -> dict[str, Any]:
+    """Return the columns that identify a hold."""
+    return {
+        "partition_key": partition_key,
+        "study_uid": resource.study,
+        "series_uid": resource.series or "",
+        "sop_uid": resource.instance or "",
+        "name": name,
+    }
+
+
+def _exists(connection: Connection, partition_key: int, resource: Address) -> bool:
+    """Return whether a resource exists, or deleted instances of it are retained."""
+    of_partition = {"partition_key": partition_key}
+    found = _either(studies, deleted_studies, {"uid": resource.study, **of_partition}, {})
+    if resource.series is not None:
+        found = _either(series, deleted_series, {"uid": resource.series}, {"study_key": found})
+    if resource.instance is not None:
+        found = _either(instances, deleted_instances, {"uid": resource.instance, **of_partition}, {"series_key": found})
+    return connection.execute(found.limit(1)).scalar() is not None
+
+
+def _either(table: Table, deleted: Table, values: Mapping[str, Any], within: Mapping[str, Any]) -> CompoundSelect[Any]:
+    """Select the keys of existing and deleted rows with these values; `within` selects the keys of parents."""
+    return union_all(
+        *(
+            select(one.c.key).filter_by(**values).where(*(one.c[name].in_(keys) for name, keys in within.items()))
+            for one in (table, deleted)
+        )
+    )
+
+
+def _hold(row: Any, partition: PartitionName) -> Hold:
+    resource = Address(
+        partition,
+        Uid(row.study_uid),
+        Uid(row.series_uid) if row.series_uid else None,
+        Uid(row.sop_uid) if row.sop_uid else None,
+    )
+    return Hold(resource, row.name, row.reason, row.author, to_datetime(row.time))
