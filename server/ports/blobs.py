@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -16,6 +17,31 @@ MAX_PIECE_BYTES = 1 << 20
 def most_piece_bytes() -> int:
     """Return the default size of pieces in bytes."""
     return MAX_PIECE_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The bytes of a committed blob from an offset to its end.
+
+    locator, size_bytes, crc32c: of that blob.
+    offset: at which the bytes start.
+    before_crc32c: CRC-32C of the bytes before the offset.
+    """
+
+    locator: Locator
+    size_bytes: int
+    crc32c: int
+    offset: int
+    before_crc32c: int
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """A committed blob that shares bytes with another one."""
+
+    locator: Locator
+    size_bytes: int
+    crc32c: int
 
 
 class BlobWriter(Protocol):
@@ -42,6 +68,15 @@ class BlobWriter(Protocol):
         until `BlobStore.settle`. Committing ends the writer.
 
         Raises: as `write`.
+        """
+        ...
+
+    async def commit_before(self, tail: Tail, receipt: Receipt) -> Derived:
+        """As `commit`: the blob consists of the written bytes and those of the tail, which are not copied.
+
+        The blob of the tail must not be deleted before the new one.
+
+        Raises: as `write`; and as `BlobStore.size`, of the blob of the tail.
         """
         ...
 
@@ -183,7 +218,7 @@ class BlobStore(Protocol):
         ...
 
     def walk(self) -> AsyncIterator[tuple[Locator, int]]:
-        """Yield all committed blobs and their sizes, in no order; for audits."""
+        """Yield all committed blobs and their sizes, in no order; for audits. Bytes that blobs share count once."""
         ...
 
     async def check(self) -> None:

@@ -12,7 +12,7 @@ from crc32c import crc32c as crc32c_of
 from server.model.errors import DataLoss, Reason
 from server.model.ids import PartitionName
 from server.model.receipt import Receipt
-from server.ports.blobs import BlobStore
+from server.ports.blobs import BlobStore, Derived, Tail
 
 
 async def put(store: BlobStore, *pieces: bytes) -> str:
@@ -20,6 +20,14 @@ async def put(store: BlobStore, *pieces: bytes) -> str:
         for piece in pieces:
             await writer.write(piece)
         return await writer.commit(RECEIPT)
+
+
+async def derive(store: BlobStore, head: bytes, base: str, body: bytes, offset: int) -> Derived:
+    """Store `head` and the bytes of a blob from an offset on; `body` is the content of that blob."""
+    tail = Tail(base, len(body), crc32c_of(body), offset, crc32c_of(body[:offset]))
+    async with store.open_write() as writer:
+        await writer.write(head)
+        return await writer.commit_before(tail, RECEIPT)
 
 
 RECEIPT = Receipt(PartitionName("a.partition"), datetime(2026, 3, 1, 12, 34, 56, 789012, tzinfo=UTC), 2**40)
@@ -323,6 +331,71 @@ class BlobStoreContract:
         for locator, copy in relocation.copies.items():
             assert await get(store, copy) == bodies[locator]
             assert await store.receipt(copy) == await store.receipt(locator)
+
+    @pytest.mark.parametrize("head_size", [0, 700, 1_200_000])
+    @pytest.mark.parametrize(("size", "offset"), [(300_000, 1234), (2_500_001, 70_001), (5000, 5000)])
+    async def test_a_derived_blob_reads_as_its_own_bytes_and_those_of_its_base(
+        self, store: BlobStore, size: int, offset: int, head_size: int
+    ) -> None:
+        head, body = random.Random(1).randbytes(head_size), random.Random(2).randbytes(size)
+        base = await put(store, body)
+        derived = await derive(store, head, base, body, offset)
+        expected = head + body[offset:]
+        assert (derived.size_bytes, derived.crc32c) == (len(expected), crc32c_of(expected))
+        assert await get(store, derived.locator) == expected
+        assert await store.size(derived.locator) == len(expected)
+        assert await store.receipt(derived.locator) == (RECEIPT, derived.crc32c)
+        assert b"".join([piece async for piece in store.read_unverified(derived.locator)]) == expected
+        for start, length in ((0, 1), (max(0, head_size - 3), 5), (head_size, 900), (max(0, len(expected) - 7), 7)):
+            length = min(length, len(expected) - start)
+            if length > 0:
+                assert await get(store, derived.locator, start, length) == expected[start : start + length]
+                piece = await store.read_piece(derived.locator, start, length, derived.crc32c)
+                assert bytes(piece) == expected[start : start + length]
+        for at, crc32c in ((len(expected), derived.crc32c), (0, derived.crc32c ^ 1)):
+            with pytest.raises(DataLoss) as caught:
+                await store.read_piece(derived.locator, at, 1, crc32c)
+            assert caught.value.reason is Reason.BLOB_DAMAGED
+        assert await get(store, base) == body
+
+    @pytest.mark.parametrize("offset", [0, 500, 1000, 1001, 90_000])
+    async def test_a_blob_derived_from_a_derived_one_needs_only_the_base_of_that(
+        self, store: BlobStore, offset: int
+    ) -> None:
+        head, body = random.Random(1).randbytes(1000), random.Random(2).randbytes(200_000)
+        base = await put(store, body)
+        first = await derive(store, head, base, body, 3000)
+        content = head + body[3000:]
+        second = await derive(store, b"second", first.locator, content, offset)
+        await store.delete([first.locator])
+        assert await get(store, second.locator) == b"second" + content[offset:]
+        assert second.crc32c == crc32c_of(b"second" + content[offset:])
+
+    async def test_a_derived_blob_is_listed_quarantined_and_deleted_like_others(self, store: BlobStore) -> None:
+        body = b"x" * 200_000
+        base = await put(store, body)
+        derived = await derive(store, b"head", base, body, 100)
+        await store.settle([base, derived.locator])
+        assert (await all_blobs(store)).keys() == {base, derived.locator}
+        await store.quarantine([derived.locator], NOON)
+        assert await quarantined(store) == [[derived.locator]]
+        assert await get(store, derived.locator) == b"head" + body[100:]
+        await store.delete([derived.locator])
+        assert (await all_blobs(store)).keys() == {base}
+        for lost in (derived.locator, derived.locator):
+            with pytest.raises(DataLoss) as caught:
+                await get(store, lost)
+            assert caught.value.reason is Reason.BLOB_MISSING
+        assert await get(store, base) == body
+
+    async def test_a_blob_cannot_be_derived_from_a_missing_one(self, store: BlobStore) -> None:
+        body = b"x" * 5000
+        base = await put(store, body)
+        await store.delete([base])
+        with pytest.raises(DataLoss) as caught:
+            await derive(store, b"head", base, body, 10)
+        assert caught.value.reason is Reason.BLOB_MISSING
+        assert await all_blobs(store) == {}
 
     async def test_an_unknown_blob_has_no_receipt(self, store: BlobStore) -> None:
         for locator in ("0" * 32, f"{'0' * 32}-0-5", "../x"):

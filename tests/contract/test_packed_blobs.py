@@ -1,5 +1,6 @@
 import asyncio
 import os
+import random
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -14,7 +15,16 @@ from server.adapters.blobs.segment_files import appending
 from server.adapters.blobs.segment_files.segments import LIVE, erase, header, read_record, record_bytes, record_of
 from server.model.errors import DataLoss, Exhausted, Reason
 from server.ports.blobs import BlobStore
-from tests.contract.blobs import RECEIPT, BlobStoreContract, all_blobs, flip_below, get, put
+from tests.contract.blobs import (
+    RECEIPT,
+    BlobStoreContract,
+    RecordedRelocation,
+    all_blobs,
+    derive,
+    flip_below,
+    get,
+    put,
+)
 from tests.contract.test_file_blobs import no_file_larger_than, recovered
 
 
@@ -41,6 +51,10 @@ class TestPackedBlobsWithoutBufferSpace(BlobStoreContract):
 
 def segments(root: Path) -> list[Path]:
     return sorted((root / "segments").glob("*.seg"))
+
+
+def bytes_below(root: Path) -> int:
+    return sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
 
 
 def overwrite(path: Path, offset: int, data: bytes) -> None:
@@ -315,3 +329,61 @@ async def test_recover_ignores_the_blobs_of_a_live_process(tmp_path: Path) -> No
         assert await recovered(other) == []
         assert await get(other, locator) == b"mine"
         assert await get(live, await put(live, b"still mine")) == b"still mine"
+
+
+@pytest.mark.parametrize("size", [300_000, 3_000_000])
+async def test_a_derived_blob_takes_only_the_space_of_its_own_bytes(tmp_path: Path, size: int) -> None:
+    async with PackedBlobs(tmp_path) as store:
+        body = bytes(size)
+        base = await put(store, body)
+        await store.settle([base])
+        before = bytes_below(tmp_path)
+        derived = await derive(store, b"h" * 1000, base, body, 1000)
+        await store.settle([derived.locator])
+        assert 1000 < bytes_below(tmp_path) - before < 1500
+
+
+async def test_a_derived_blob_of_an_ended_process_is_handed_out(tmp_path: Path) -> None:
+    body = bytes(5000)
+    async with PackedBlobs(tmp_path) as store:
+        base = await put(store, body)
+        small = await derive(store, b"head", base, body, 10)
+        large = await derive(store, b"h" * 1_200_000, base, body, 10)
+    async with PackedBlobs(tmp_path) as store:
+        found = [locator for batch in [batch async for batch in store.recover()] for locator in batch]
+        assert sorted(found) == sorted([base, small.locator, large.locator])
+        assert await get(store, small.locator) == b"head" + body[10:]
+
+
+async def test_compacting_copies_only_the_own_bytes_of_a_derived_blob(tmp_path: Path) -> None:
+    body = random.Random(1).randbytes(900_000)
+    async with PackedBlobs(tmp_path) as store:
+        base = await put(store, body)
+        await store.settle([base])
+    async with PackedBlobs(tmp_path) as store:
+        derived = await derive(store, b"head", base, body, 10)
+        others = [await put(store, bytes(20_000)) for _ in range(10)]
+        await store.settle([derived.locator, *others])
+    async with PackedBlobs(tmp_path) as store:
+        await store.delete(others)
+        relocation = RecordedRelocation({derived.locator})
+        while await store.compact(relocation):
+            pass
+        [(old, copy)] = relocation.copies.items()
+        assert old == derived.locator
+        assert await get(store, copy) == b"head" + body[10:]
+        assert (await all_blobs(store))[copy] < 500
+        await store.delete([old])
+        assert await get(store, copy) == b"head" + body[10:]
+
+
+@pytest.mark.parametrize("size", [300_000, 2_500_001])
+async def test_damage_of_the_base_is_found_in_the_derived_blob(tmp_path: Path, size: int) -> None:
+    async with PackedBlobs(tmp_path) as store:
+        body = random.Random(size).randbytes(size)
+        derived = await derive(store, b"head", await put(store, body), body, 100)
+        flip_below(tmp_path, body, size - 1)
+        with pytest.raises(DataLoss) as caught:
+            await get(store, derived.locator, size - 100, 1)
+        assert caught.value.reason is Reason.BLOB_DAMAGED
+        assert await get(store, derived.locator, 0, 50) == b"head" + body[100:146]

@@ -16,6 +16,7 @@ BLOCK_BYTES = 64 << 10
 _HOLD_GIL = 0
 _POLYNOMIAL = 0x82F63B78  # Castagnoli, reflected
 _BLOCK_BITS = BLOCK_BYTES.bit_length() - 1
+_MAX_BITS = 40
 
 
 def crc32c_of(data: Buffer, start: int = 0) -> int:
@@ -71,6 +72,25 @@ class Checksums:
         return self._combined[1]
 
 
+def joined(first: int, second: int, second_bytes: int) -> int:
+    """Return the CRC of bytes with the CRC `first`, followed by `second_bytes` with the CRC `second`."""
+    return _extended(first, second_bytes) ^ second
+
+
+def without_start(whole: int, start: int, rest_bytes: int) -> int:
+    """Return the CRC of the last `rest_bytes` of bytes with the CRC `whole`, of which those before have the CRC
+    `start`."""
+    return _extended(start, rest_bytes) ^ whole
+
+
+def _extended(crc: int, count: int) -> int:
+    """Return the contribution of a CRC to that of its bytes followed by `count` more."""
+    for bit in range(count.bit_length()):
+        if count >> bit & 1:
+            crc = _appended(crc, bit)
+    return crc
+
+
 def _combined(blocks: Sequence[int], length: int) -> int:
     """Return the CRC of `length` bytes from those of their blocks; only the last block may be shorter."""
     if length <= BLOCK_BYTES:
@@ -103,7 +123,7 @@ def _tables() -> "list[array[int]]":
     for _ in range(3):
         columns = [_times(columns, column) for column in columns]
     tables = []
-    for _ in range(_BLOCK_BITS + 1):
+    for _ in range(_MAX_BITS + 1):
         tables.append(_table(columns))
         columns = [_times(columns, column) for column in columns]
     return tables

@@ -21,6 +21,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 
+from server.adapters.blobs.derived import DerivedBlobs, is_derived
 from server.adapters.blobs.disk.memory_allowance import Allowance
 from server.adapters.blobs.disk.page_cache import PageCache
 from server.adapters.blobs.disk.process_directory import LOCK
@@ -73,7 +74,8 @@ class PackedBlobs:
         self._reading = OpenSegments(self._directory, self._files.threads, cache)
         self._segments = SegmentDirectory(self._directory, self._files.threads, self._appender.is_in_use)
         self._sparse = SparseSegments(self._directory, self._appender)
-        self._compaction = Compaction(self, self.sparse)
+        self._compaction = Compaction(self._copy, self.delete, self.sparse)
+        self._derived = DerivedBlobs(self)
 
     async def __aenter__(self) -> "PackedBlobs":
         """Prepare the directories and enter. Raises Unavailable or Exhausted when they can't be written."""
@@ -99,7 +101,9 @@ class PackedBlobs:
     async def open_write(self, size_hint: int | None = None) -> AsyncIterator["PackedWriter"]:
         """See the port."""
         async with AsyncExitStack() as resources:
-            writer = PackedWriter(self._lanes, self._files, self._allowance, self._small_bytes, resources)
+            writer = PackedWriter(
+                self._lanes, self._files, self._allowance, self._small_bytes, resources, self._derived
+            )
             if size_hint is not None and size_hint > self._small_bytes:
                 await writer.spill()
             try:
@@ -139,6 +143,11 @@ class PackedBlobs:
         crc32c: int | None = None,
     ) -> AsyncIterator[Buffer]:
         """See the port."""
+        if is_derived(locator):
+            async with aclosing(self._derived.read(locator, offset, length, piece_bytes, crc32c)) as pieces:
+                async for piece in pieces:
+                    yield piece
+            return
         record = record_of(locator)
         if record is None:
             async with aclosing(self._files.read(locator, offset, length, piece_bytes, crc32c)) as pieces:
@@ -158,16 +167,39 @@ class PackedBlobs:
 
     async def read_piece(self, locator: Locator, offset: int, length: int, crc32c: int) -> Buffer:
         """See the port."""
+        if is_derived(locator):
+            return await self._derived.read_piece(locator, offset, length, crc32c)
         record = record_of(locator)
         if record is None:
             return await self._files.read_piece(locator, offset, length, crc32c)
         return await self._reading.read(record, offset, length, crc32c)
 
-    async def read_unverified(self, locator: Locator) -> AsyncIterator[bytes]:
+    def read_unverified(self, locator: Locator) -> AsyncGenerator[bytes]:
         """See the port."""
+        return self._derived.read_unverified(locator) if is_derived(locator) else self.read_own_unverified(locator)
+
+    async def size(self, locator: Locator) -> int:
+        """See the port."""
+        return await (self._derived.size(locator) if is_derived(locator) else self.own_size(locator))
+
+    async def receipt(self, locator: Locator) -> tuple[Receipt, int]:
+        """See the port."""
+        return await (self._derived.receipt(locator) if is_derived(locator) else self.own_receipt(locator))
+
+    # Parts of derived blobs, see `derived.Parts`
+
+    async def read_own(self, locator: Locator, offset: int, length: int) -> Buffer:
+        """Return a verified range of the stored bytes."""
         record = record_of(locator)
         if record is None:
-            pieces = self._files.read_unverified(locator)
+            return await self._files.read_own(locator, offset, length)
+        return await self._reading.read(record, offset, length)
+
+    async def read_own_unverified(self, locator: Locator) -> AsyncGenerator[bytes]:
+        """Yield the stored bytes without verification."""
+        record = record_of(locator)
+        if record is None:
+            pieces = self._files.read_own_unverified(locator)
         else:
             try:
                 await self._reading.trailer(record)
@@ -180,18 +212,18 @@ class PackedBlobs:
             async for piece in pieces:
                 yield piece
 
-    async def size(self, locator: Locator) -> int:
-        """See the port."""
+    async def own_size(self, locator: Locator) -> int:
+        """Return the number of stored bytes."""
         record = record_of(locator)
         if record is None:
-            return await self._files.size(locator)
+            return await self._files.own_size(locator)
         return (await self._reading.trailer(record)).length
 
-    async def receipt(self, locator: Locator) -> tuple[Receipt, int]:
-        """See the port."""
+    async def own_receipt(self, locator: Locator) -> tuple[Receipt, int]:
+        """Return the receipt, and the CRC-32C of the stored bytes."""
         record = record_of(locator)
         if record is None:
-            return await self._files.receipt(locator)
+            return await self._files.own_receipt(locator)
         found = await self._reading.trailer(record)
         return found.receipt, found.crc32c
 
@@ -232,6 +264,15 @@ class PackedBlobs:
     async def compact(self, relocation: Relocation) -> bool:
         """See the port."""
         return await self._compaction.turn(relocation)
+
+    async def _copy(self, locator: Locator) -> Locator:
+        """Copy a blob as it is stored; of a derived one only its own bytes."""
+        receipt, _ = await self.own_receipt(locator)
+        size = await self.own_size(locator)
+        async with self.open_write(size) as writer:
+            for start in range(0, size, PIECE_BYTES):
+                await writer.write(await self.read_own(locator, start, min(PIECE_BYTES, size - start)))
+            return await (writer.commit_derived if is_derived(locator) else writer.commit)(receipt)
 
     async def sparse(self) -> AsyncGenerator[list[Locator]]:
         """Yield blobs to move, so that their segments can be removed, in batches of a few MiB.

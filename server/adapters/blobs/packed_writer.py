@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 from server.adapters.blobs.checksums import Checksums
+from server.adapters.blobs.derived import DerivedBlobs
 from server.adapters.blobs.disk.memory_allowance import Allowance
 from server.adapters.blobs.files.store import FileBlobs
 from server.adapters.blobs.files.writer import FileWriter
@@ -12,6 +13,7 @@ from server.adapters.blobs.segment_files.appending import Appender
 from server.model.buffer import Buffer
 from server.model.instance import Locator
 from server.model.receipt import Receipt
+from server.ports.blobs import Derived, Tail
 
 _SHARED_SYNC_BYTES = 64 << 10  # for smaller ones, sharing a sync is faster than an idle lane
 
@@ -26,12 +28,14 @@ class PackedWriter:
         allowance: Allowance,
         small_bytes: int,
         resources: AsyncExitStack,
+        derived: DerivedBlobs,
     ) -> None:
         self._lanes = lanes
         self._files = files
         self._allowance = allowance
         self._small_bytes = small_bytes
         self._resources = resources
+        self._derived = derived
         self._gathered: list[Buffer] = []
         self._gathered_bytes = 0
         self._file: FileWriter | None = None
@@ -41,6 +45,11 @@ class PackedWriter:
     def crc32c(self) -> int:
         """See the port."""
         return self._checksums.whole
+
+    @property
+    def length(self) -> int:
+        """See `OwnWriter`."""
+        return self._checksums.length
 
     async def write(self, data: Buffer) -> None:
         """See the port."""
@@ -65,12 +74,23 @@ class PackedWriter:
 
     async def commit(self, receipt: Receipt) -> Locator:
         """See the port."""
+        return await self._commit(receipt, is_derived=False)
+
+    async def commit_before(self, tail: Tail, receipt: Receipt) -> Derived:
+        """See the port."""
+        return await self._derived.commit(self, tail, receipt)
+
+    async def commit_derived(self, receipt: Receipt) -> Locator:
+        """See `OwnWriter`."""
+        return await self._commit(receipt, is_derived=True)
+
+    async def _commit(self, receipt: Receipt, *, is_derived: bool) -> Locator:
         if self._file is not None:
-            return await self._file.commit(receipt)
+            return await self._file.commit(receipt, is_derived=is_derived)
         lane = self._lanes[0]
         if self._gathered_bytes > _SHARED_SYNC_BYTES:
             lane = min(self._lanes, key=lambda lane: lane.backlog_bytes)
-        return await lane.append([*self._gathered, trailer(receipt, self._checksums)])
+        return await lane.append([*self._gathered, trailer(receipt, self._checksums)], is_derived=is_derived)
 
     def let_go(self) -> None:
         """Give back the memory allowance."""

@@ -1,11 +1,12 @@
-"""Names of the files of blobs: the name of a committed blob is random and is its locator."""
+"""Names of the files of blobs: that of a committed blob is random, and is its locator."""
 
 import re
 from pathlib import Path
 
+from server.adapters.blobs.derived import SUFFIX
 from server.model.instance import Locator
 
-_LOCATOR = re.compile(r"[0-9a-f]{32}")
+_LOCATOR = re.compile(rf"[0-9a-f]{{32}}({SUFFIX})?")
 
 
 def is_locator(name: str) -> bool:

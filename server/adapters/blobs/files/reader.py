@@ -57,7 +57,7 @@ class FileReader:
                 offset += size
                 left -= size
 
-    async def read_piece(self, locator: Locator, offset: int, length: int, crc32c: int) -> Buffer:
+    async def read_piece(self, locator: Locator, offset: int, length: int, crc32c: int | None = None) -> Buffer:
         """See the port."""
         with await self._opened(locator) as file:
             found = await self._blocks(locator, file, crc32c)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from server.adapters.blobs.archive_records.quarantine import Quarantine
 from server.adapters.blobs.checksums import Checksums
+from server.adapters.blobs.derived import DerivedBlobs, is_derived
 from server.adapters.blobs.disk.memory_allowance import Allowance
 from server.adapters.blobs.disk.page_cache import PageCache
 from server.adapters.blobs.disk.process_directory import LOCK, ProcessDirectory
@@ -56,6 +57,7 @@ class FileBlobs:
         self.background = DiskThreads(1, niceness=_BACKGROUND_NICENESS)
         self._names = BlobNames(self._blobs, self._ingest.path)
         self._reader = FileReader(self._names, cache or PageCache(), self.threads, self.background)
+        self._derived = DerivedBlobs(self)
 
     async def __aenter__(self) -> "FileBlobs":
         """Prepare the directories and enter. Raises Unavailable or Exhausted when they can't be written."""
@@ -77,7 +79,7 @@ class FileBlobs:
         """See the port."""
         checksums = Checksums()
         async with self.open_file(checksums) as writer:
-            yield FileBlobWriter(writer, checksums)
+            yield FileBlobWriter(writer, checksums, self._derived)
 
     @asynccontextmanager
     async def open_file(self, checksums: Checksums) -> AsyncIterator["FileWriter"]:
@@ -125,23 +127,43 @@ class FileBlobs:
         crc32c: int | None = None,
     ) -> AsyncGenerator[Buffer]:
         """See the port."""
-        return self._reader.read(locator, offset, length, piece_bytes, crc32c)
+        reader = self._derived if is_derived(locator) else self._reader
+        return reader.read(locator, offset, length, piece_bytes, crc32c)
 
     async def read_piece(self, locator: Locator, offset: int, length: int, crc32c: int) -> Buffer:
         """See the port."""
-        return await self._reader.read_piece(locator, offset, length, crc32c)
+        reader = self._derived if is_derived(locator) else self._reader
+        return await reader.read_piece(locator, offset, length, crc32c)
 
     def read_unverified(self, locator: Locator) -> AsyncGenerator[bytes]:
         """See the port."""
-        return self._reader.read_unverified(locator)
+        return (self._derived if is_derived(locator) else self._reader).read_unverified(locator)
 
     async def size(self, locator: Locator) -> int:
         """See the port."""
-        return await self._reader.size(locator)
+        return await (self._derived if is_derived(locator) else self._reader).size(locator)
 
     async def receipt(self, locator: Locator) -> tuple[Receipt, int]:
         """See the port."""
+        return await (self._derived if is_derived(locator) else self._reader).receipt(locator)
+
+    # Parts of derived blobs, see `derived.Parts`
+
+    async def read_own(self, locator: Locator, offset: int, length: int) -> Buffer:
+        """Return a verified range of the stored bytes."""
+        return await self._reader.read_piece(locator, offset, length)
+
+    async def own_size(self, locator: Locator) -> int:
+        """Return the number of stored bytes."""
+        return await self._reader.size(locator)
+
+    async def own_receipt(self, locator: Locator) -> tuple[Receipt, int]:
+        """Return the receipt, and the CRC-32C of the stored bytes."""
         return await self._reader.receipt(locator)
+
+    def read_own_unverified(self, locator: Locator) -> AsyncGenerator[bytes]:
+        """Yield the stored bytes without verification."""
+        return self._reader.read_unverified(locator)
 
     # Maintenance
 

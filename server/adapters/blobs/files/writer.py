@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Sequence
 
 from server.adapters.blobs.checksums import Checksums
+from server.adapters.blobs.derived import SUFFIX, DerivedBlobs
 from server.adapters.blobs.disk.memory_allowance import Allowance
 from server.adapters.blobs.disk.threads import PIECE_BYTES, DiskThreads, start_writeback, sync_directory, write_all
 from server.adapters.blobs.files.layout import foot
@@ -19,6 +20,7 @@ from server.model.buffer import Buffer
 from server.model.errors import DicomStoreError
 from server.model.instance import Locator
 from server.model.receipt import Receipt
+from server.ports.blobs import Derived, Tail
 
 _log = logging.getLogger("dicomstore.blobs")
 
@@ -65,13 +67,13 @@ class FileWriter:
             await self._threads.run(self._pass_on)
             self._let_go()
 
-    async def commit(self, receipt: Receipt) -> Locator:
+    async def commit(self, receipt: Receipt, *, is_derived: bool = False) -> Locator:
         """See `BlobWriter`."""
         self._gathered += [
             trailer(receipt, self._checksums),
             foot(self._checksums.length),
         ]
-        await self._threads.run(self._make_durable)
+        await self._threads.run(lambda: self._make_durable(is_derived=is_derived))
         self._handed_out = True
         return self._name
 
@@ -105,8 +107,11 @@ class FileWriter:
         gathered, self._gathered, self._gathered_bytes = self._gathered, [], 0
         self._end = write_all(self._fd, gathered, self._end)
 
-    def _make_durable(self) -> None:
+    def _make_durable(self, *, is_derived: bool) -> None:
         self._flush()
+        if is_derived:
+            written, self._name = self._name, self._name + SUFFIX
+            os.rename(self._names.unsettled(written), self._names.unsettled(self._name))
         final = self._names.committed(self._name)
         os.link(self._names.unsettled(self._name), final)
         os.fsync(self._fd)
@@ -116,14 +121,20 @@ class FileWriter:
 class FileBlobWriter:
     """BlobWriter (see `server.ports.blobs`): a file and its checksums."""
 
-    def __init__(self, file: FileWriter, checksums: Checksums) -> None:
+    def __init__(self, file: FileWriter, checksums: Checksums, derived: DerivedBlobs) -> None:
         self._file = file
         self._checksums = checksums
+        self._derived = derived
 
     @property
     def crc32c(self) -> int:
         """See the port."""
         return self._checksums.whole
+
+    @property
+    def length(self) -> int:
+        """See `OwnWriter`."""
+        return self._checksums.length
 
     async def write(self, data: Buffer) -> None:
         """See the port."""
@@ -133,3 +144,11 @@ class FileBlobWriter:
     async def commit(self, receipt: Receipt) -> Locator:
         """See the port."""
         return await self._file.commit(receipt)
+
+    async def commit_before(self, tail: Tail, receipt: Receipt) -> Derived:
+        """See the port."""
+        return await self._derived.commit(self, tail, receipt)
+
+    async def commit_derived(self, receipt: Receipt) -> Locator:
+        """See `OwnWriter`."""
+        return await self._file.commit(receipt, is_derived=True)

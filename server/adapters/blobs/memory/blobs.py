@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 
-from server.adapters.blobs.checksums import Checksums
+from server.adapters.blobs.checksums import Checksums, joined, without_start
 from server.adapters.blobs.records import Trailer, damaged, missing, piece_of, read_verified
 from server.model.buffer import Buffer
 from server.model.instance import Locator
 from server.model.receipt import Receipt
-from server.ports.blobs import MAX_PIECE_BYTES, Relocation, most_piece_bytes
+from server.ports.blobs import MAX_PIECE_BYTES, Derived, Relocation, Tail, most_piece_bytes
 
 
 class MemoryBlobs:
@@ -153,3 +153,14 @@ class _Writer:
         checksums = self._checksums
         self._trailers[locator] = Trailer(checksums.length, checksums.whole, checksums.all_blocks, receipt)
         return locator
+
+    async def commit_before(self, tail: Tail, receipt: Receipt) -> Derived:
+        """See the port. Memory is copied."""
+        if tail.locator not in self._blobs:
+            raise missing()
+        left = tail.size_bytes - tail.offset
+        expected = joined(self.crc32c, without_start(tail.crc32c, tail.before_crc32c, left), left)
+        await self.write(self._blobs[tail.locator][tail.offset :])
+        if self.crc32c != expected:
+            raise damaged()
+        return Derived(await self.commit(receipt), self._checksums.length, expected)

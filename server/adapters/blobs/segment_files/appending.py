@@ -25,7 +25,7 @@ _TAIL = -1  # represents bytes after the last record that may or may not be dura
 
 _log = logging.getLogger("dicomstore.blobs")
 
-_Waiting = tuple[list[Buffer], "asyncio.Future[Locator]"]
+_Waiting = tuple[list[Buffer], bool, "asyncio.Future[Locator]"]
 
 
 class Appender:
@@ -61,10 +61,10 @@ class Appender:
         nothing_left = not any(self._unsettled.values())
         await self._threads.run(lambda: self.process.leave(nothing_left=nothing_left))
 
-    def append(self, pieces: list[Buffer]) -> Awaitable[Locator]:
+    def append(self, pieces: list[Buffer], *, is_derived: bool = False) -> Awaitable[Locator]:
         """Make a blob, given in pieces with its trailer, durable, and return its locator. It is unsettled then."""
         future: asyncio.Future[Locator] = asyncio.get_running_loop().create_future()
-        self._waiting.append((pieces, future))
+        self._waiting.append((pieces, is_derived, future))
         self.backlog_bytes += sum(map(len, pieces))
         if self._work is None or self._work.done():
             self._work = asyncio.create_task(self._append_all())
@@ -85,16 +85,16 @@ class Appender:
         while self._waiting:
             batch = self._take_batch()
             try:
-                records = await self._append([pieces for pieces, _ in batch])
+                records = await self._append([(pieces, is_derived) for pieces, is_derived, _ in batch])
             except Exception as error:  # noqa: BLE001 - raised to each waiting caller
-                for _, future in batch:
+                for _, _, future in batch:
                     if not future.done():
                         future.set_exception(error)
                 continue
             finally:
-                self.backlog_bytes -= sum(len(piece) for pieces, _ in batch for piece in pieces)
+                self.backlog_bytes -= sum(len(piece) for pieces, _, _ in batch for piece in pieces)
             unclaimed: list[Locator] = []  # their writers were cancelled
-            for (_, future), record in zip(batch, records, strict=True):
+            for (_, _, future), record in zip(batch, records, strict=True):
                 if future.done():
                     unclaimed.append(record.locator)
                 else:
@@ -116,7 +116,7 @@ class Appender:
         batch, self._waiting = self._waiting[:count], self._waiting[count:]
         return batch
 
-    async def _append(self, blobs: list[list[Buffer]]) -> list[Record]:
+    async def _append(self, blobs: list[tuple[list[Buffer], bool]]) -> list[Record]:
         run = self._appending.run
         if self._segment is not None and self._segment.end >= SEGMENT_BYTES:
             await self._leave(self._segment)

@@ -6,12 +6,12 @@ is the authority: after a crash a copy is either referenced by it, or yielded by
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 
 from server.model.errors import DataLoss
 from server.model.instance import Locator
-from server.ports.blobs import BlobStore, Relocation
+from server.ports.blobs import Relocation
 
 _BATCHES_A_TURN = 64
 
@@ -22,12 +22,19 @@ class Compaction:
     """Any number of processes may run it; a lock lets one of them work.
 
     Args:
-        store: to copy within.
+        copy: copies a blob and returns the locator of the copy.
+        delete: deletes blobs.
         sparse: yields the blobs to move; nothing while another process reads it.
     """
 
-    def __init__(self, store: BlobStore, sparse: Callable[[], AsyncGenerator[Sequence[Locator]]]) -> None:
-        self._store = store
+    def __init__(
+        self,
+        copy: Callable[[Locator], Awaitable[Locator]],
+        delete: Callable[[Sequence[Locator]], Awaitable[None]],
+        sparse: Callable[[], AsyncGenerator[Sequence[Locator]]],
+    ) -> None:
+        self._copy_of = copy
+        self._delete = delete
         self._sparse = sparse
         self._unused: list[Locator] = []  # copies of a failed run
 
@@ -65,15 +72,11 @@ class Compaction:
     async def _copy(self, locator: Locator, copies: dict[Locator, Locator]) -> None:
         """Copy a blob and add it to `copies`, unless it is damaged or has been deleted."""
         try:
-            receipt, _ = await self._store.receipt(locator)
-            async with self._store.open_write() as writer:
-                async for piece in self._store.read(locator):
-                    await writer.write(piece)
-                copies[locator] = await writer.commit(receipt)
+            copies[locator] = await self._copy_of(locator)
         except DataLoss as loss:
             _log.warning("a blob can't be moved locator=%s reason=%s", locator, loss.reason)
 
     async def _delete_unused(self) -> None:
         if unused := list(self._unused):
-            await self._store.delete(unused)
+            await self._delete(unused)
             del self._unused[: len(unused)]

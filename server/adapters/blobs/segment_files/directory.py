@@ -45,7 +45,7 @@ class SegmentDirectory:
         if file is None:
             return
         with file:
-            found = (Record(segment, offset, length) for offset, length in live_records(file.fileno()))
+            found = live_records(file.fileno(), segment)
             while records := await self._threads.run(lambda: _some(found, most_bytes)):
                 yield records
 

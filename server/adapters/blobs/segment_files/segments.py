@@ -2,9 +2,9 @@
 
     <directory>/<segment>.seg    records: a header of 12 bytes, the blob, its trailer (see `records`)
 
-A header is the mark (live or erased), the length of the blob, and the CRC-32C of these two. Bytes are only appended,
-and later only erased. Damage to one record never affects another: nothing after a damaged header is cut or removed,
-and records are read by their locators without their headers.
+A header is the mark (live, live and derived, or erased), the length of the blob, and the CRC-32C of these two. Bytes
+are only appended, and later only erased. Damage to one record never affects another: nothing after a damaged header is
+cut or removed, and records are read by their locators without their headers.
 """
 
 import ctypes
@@ -18,6 +18,7 @@ from pathlib import Path
 
 from crc32c import crc32c as crc32c_of
 
+from server.adapters.blobs.derived import SUFFIX as DERIVED_SUFFIX
 from server.adapters.blobs.disk.threads import sync_directory, write_all
 from server.adapters.blobs.records import (
     Read,
@@ -36,8 +37,9 @@ from server.model.instance import Locator
 HEADER_BYTES = 12
 SUFFIX = ".seg"
 _FACTS = struct.Struct("<4sI")
-LIVE, _ERASED = b"DSr2", b"DSx2"
-_LOCATOR = re.compile(r"([0-9a-f]{32})-([0-9a-f]{1,8})-([0-9a-f]{1,8})")
+LIVE, _DERIVED, _ERASED = b"DSr2", b"DSd2", b"DSx2"
+_LIVE_MARKS = (LIVE, _DERIVED)
+_LOCATOR = re.compile(rf"([0-9a-f]{{32}})-([0-9a-f]{{1,8}})-([0-9a-f]{{1,8}})({DERIVED_SUFFIX})?")
 _PUNCH_HOLE_KEEP_SIZE = 3
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -45,11 +47,15 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The position of a blob: the offset is that of its header."""
+    """The position of a blob: the offset is that of its header.
+
+    is_derived: see `server.adapters.blobs.derived`.
+    """
 
     segment: str
     offset: int
     length: int
+    is_derived: bool = False
 
     @property
     def end(self) -> int:
@@ -59,13 +65,18 @@ class Record:
     @property
     def locator(self) -> Locator:
         """The locator of the record."""
-        return f"{self.segment}-{self.offset:x}-{self.length:x}"
+        return f"{self.segment}-{self.offset:x}-{self.length:x}{DERIVED_SUFFIX if self.is_derived else ''}"
+
+    @property
+    def header(self) -> bytes:
+        """The header of the live record."""
+        return header(_DERIVED if self.is_derived else LIVE, self.length)
 
 
 def record_of(locator: Locator) -> Record | None:
     """Return the record of a locator; None if it is not in a segment."""
     match = _LOCATOR.fullmatch(locator)
-    return Record(match[1], int(match[2], 16), int(match[3], 16)) if match else None
+    return Record(match[1], int(match[2], 16), int(match[3], 16), bool(match[4])) if match else None
 
 
 def record_bytes(length: int) -> int:
@@ -88,8 +99,11 @@ class Segment:
         self._fd = os.open(path_of(directory, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
         sync_directory(directory)
 
-    def append(self, blobs: Sequence[Sequence[Buffer]]) -> list[Record]:
-        """Append blobs, each given in pieces with its trailer as the last one, and make them durable together.
+    def append(self, blobs: Sequence[tuple[Sequence[Buffer], bool]]) -> list[Record]:
+        """Append blobs and make them durable together.
+
+        Args:
+            blobs: each in pieces with its trailer as the last one, and whether it is derived.
 
         Raises:
             OSError: none of them is in the segment. If it `is_broken` then, it must not be used any more.
@@ -97,10 +111,10 @@ class Segment:
         records: list[Record] = []
         buffers: list[Buffer] = []
         end = self.end
-        for pieces in blobs:
-            record = Record(self.name, end, sum(map(len, pieces[:-1])))
+        for pieces, is_derived in blobs:
+            record = Record(self.name, end, sum(map(len, pieces[:-1])), is_derived)
             records.append(record)
-            buffers.append(header(LIVE, record.length))
+            buffers.append(record.header)
             buffers += pieces
             end = record.end
         try:
@@ -129,12 +143,12 @@ def header(mark: bytes, length: int) -> bytes:
     return facts + check.to_bytes(4, "little")
 
 
-def live_records(fd: int) -> Iterator[tuple[int, int]]:
-    """Yield (offset, length) of the live records of a segment, up to its end or an invalid header."""
+def live_records(fd: int, segment: str) -> Iterator[Record]:
+    """Yield the live records of a segment, up to its end or an invalid header."""
     size = os.fstat(fd).st_size
     for offset, mark, length in _headers(fd):
-        if mark == LIVE and offset + record_bytes(length) <= size:
-            yield offset, length
+        if mark in _LIVE_MARKS and offset + record_bytes(length) <= size:
+            yield Record(segment, offset, length, mark == _DERIVED)
 
 
 def erased_until(fd: int, start: int = 0) -> int:
@@ -144,7 +158,7 @@ def erased_until(fd: int, start: int = 0) -> int:
     """
     end = start
     for offset, mark, length in _headers(fd, start):
-        if mark == LIVE:
+        if mark in _LIVE_MARKS:
             return offset
         end = offset + record_bytes(length)
     return end
@@ -155,7 +169,7 @@ def live_bytes(fd: int) -> int | None:
     size, end = 0, 0
     for offset, mark, length in _headers(fd):
         end = offset + record_bytes(length)
-        if mark == LIVE:
+        if mark in _LIVE_MARKS:
             size += end - offset
     return size if end == os.fstat(fd).st_size else None
 
@@ -240,7 +254,7 @@ def _lost(read: Read, record: Record) -> None:
     if found is None or end is None:
         return
     is_record = parse_trailer(end.tobytes(), record.length) is not None
-    if found == header(LIVE, record.length) or (is_record and found != header(_ERASED, record.length)):
+    if found == record.header or (is_record and found != header(_ERASED, record.length)):
         raise damaged()
     raise missing()
 
@@ -255,7 +269,7 @@ def read_trailer(fd: int, record: Record) -> Trailer:
     parsed = parse_trailer(end, record.length)
     if parsed is not None:
         return parsed
-    if os.pread(fd, HEADER_BYTES, record.offset) == header(LIVE, record.length):
+    if os.pread(fd, HEADER_BYTES, record.offset) == record.header:
         raise unknown_receipt()
     raise missing()
 
@@ -277,8 +291,8 @@ def erase(fd: int, records: Sequence[Record]) -> None:
 def _is_erasable(fd: int, record: Record) -> bool:
     """Return whether a record exists, by its header, or by its trailer if the header is damaged."""
     found = os.pread(fd, HEADER_BYTES, record.offset)
-    if found in (header(LIVE, record.length), header(_ERASED, record.length)):
-        return found[:4] == LIVE
+    if found in (record.header, header(_ERASED, record.length)):
+        return found[:4] != _ERASED
     return parse_trailer(os.pread(fd, trailer_bytes(record.length), _trailer_at(record)), record.length) is not None
 
 

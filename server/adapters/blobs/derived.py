@@ -1,0 +1,234 @@
+"""Derived blobs: their first bytes are their own, the others are the last ones of another blob, the base.
+
+The own bytes are stored like a blob, followed by a description of the rest:
+
+    facts      number of own bytes, offset in the base, size of the base, size of the derived blob (64-bit little-endian
+               integers), CRC-32C of the base, CRC-32C of the derived blob, locator of the base
+    foot       mark `DSt1`, size of the facts (u16), CRC-32C of facts, mark and size
+
+The locator ends with `-t`. A base is never a derived blob itself: bytes that a new derived blob would share with the
+own ones of another are copied. A base must not be deleted before the blobs derived from it; the index, which deletes
+all versions of an instance together, guarantees that.
+"""
+
+import struct
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Protocol
+
+from cachetools import LRUCache
+
+from server.adapters.blobs.checksums import crc32c_of, joined, without_start
+from server.model.buffer import Buffer
+from server.model.errors import DataLoss, Reason
+from server.model.instance import Locator
+from server.model.receipt import Receipt
+from server.ports.blobs import MAX_PIECE_BYTES, Derived, Tail, most_piece_bytes
+
+SUFFIX = "-t"
+_MARK = b"DSt1"
+_FACTS = struct.Struct("<QQQQII")
+_FOOT = struct.Struct("<4sHI")
+_MAX_DESCRIPTION_BYTES = 256
+_MAX_KEPT = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """The parts of a derived blob.
+
+    own_bytes: number of its own bytes, which come first.
+    base, base_offset, base_size, base_crc32c: the blob with the others, where they start, and its size and CRC-32C.
+    size, crc32c: of the derived blob.
+    """
+
+    own_bytes: int
+    base: Locator
+    base_offset: int
+    base_size: int
+    base_crc32c: int
+    size: int
+    crc32c: int
+
+    def encoded(self) -> bytes:
+        """Return facts and foot."""
+        numbers = (self.own_bytes, self.base_offset, self.base_size, self.size, self.base_crc32c, self.crc32c)
+        facts = _FACTS.pack(*numbers) + self.base.encode("ascii")
+        return facts + _FOOT.pack(_MARK, len(facts), crc32c_of(_FOOT.pack(_MARK, len(facts), 0), crc32c_of(facts)))
+
+
+def _parsed(data: bytes, stored_bytes: int) -> Description:
+    """Return the description at the end of `data`, the last of `stored_bytes` bytes. Raises DataLoss."""
+    if len(data) >= _FOOT.size:
+        mark, length, check = _FOOT.unpack(data[-_FOOT.size :])
+        facts = data[-_FOOT.size - length : -_FOOT.size]
+        is_valid = mark == _MARK and check == crc32c_of(_FOOT.pack(mark, length, 0), crc32c_of(facts))
+        if is_valid and _FACTS.size <= len(facts) == length:
+            own, offset, base_size, size, base_crc32c, crc32c = _FACTS.unpack_from(facts)
+            if own + length + _FOOT.size == stored_bytes:
+                base = facts[_FACTS.size :].decode("ascii")
+                return Description(own, base, offset, base_size, base_crc32c, size, crc32c)
+    raise DataLoss(Reason.BLOB_DAMAGED, "The record of the parts of the stored bytes has changed.")
+
+
+class Parts(Protocol):
+    """Access to blobs as they are stored: of derived ones, to the own bytes with the description."""
+
+    async def read_own(self, locator: Locator, offset: int, length: int) -> Buffer:
+        """Return a verified range of at most `MAX_PIECE_BYTES`."""
+        ...
+
+    async def own_size(self, locator: Locator) -> int:
+        """Return the number of stored bytes."""
+        ...
+
+    async def own_receipt(self, locator: Locator) -> tuple[Receipt, int]:
+        """Return the receipt, and the CRC-32C of the stored bytes."""
+        ...
+
+    def read_own_unverified(self, locator: Locator) -> AsyncGenerator[bytes]:
+        """As `BlobStore.read_unverified`."""
+        ...
+
+    async def read_piece(self, locator: Locator, offset: int, length: int, crc32c: int) -> Buffer:
+        """As `BlobStore.read_piece`."""
+        ...
+
+
+class OwnWriter(Protocol):
+    """A `BlobWriter` of the own bytes."""
+
+    @property
+    def crc32c(self) -> int:
+        """CRC-32C of the bytes written so far."""
+        ...
+
+    @property
+    def length(self) -> int:
+        """Number of bytes written so far."""
+        ...
+
+    async def write(self, data: Buffer) -> None:
+        """As `BlobWriter.write`."""
+        ...
+
+    async def commit_derived(self, receipt: Receipt) -> Locator:
+        """As `BlobWriter.commit`; the locator is that of a derived blob."""
+        ...
+
+
+def is_derived(locator: Locator) -> bool:
+    """Return whether a locator is that of a derived blob."""
+    return locator.endswith(SUFFIX)
+
+
+class DerivedBlobs:
+    """Reads and writes derived blobs; the descriptions of the last ones read are kept in memory."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._kept: LRUCache[Locator, Description] = LRUCache(_MAX_KEPT)
+
+    async def commit(self, writer: OwnWriter, tail: Tail, receipt: Receipt) -> Derived:
+        """See `BlobWriter.commit_before`."""
+        base, offset, size, crc32c = tail.locator, tail.offset, tail.size_bytes, tail.crc32c
+        left = size - offset
+        rest = without_start(crc32c, tail.before_crc32c, left)
+        whole = joined(writer.crc32c, rest, left)
+        whole_size = writer.length + left
+        if is_derived(base):
+            found = await self._description(base)
+            while offset < found.own_bytes:
+                piece = await self._parts.read_own(base, offset, min(MAX_PIECE_BYTES, found.own_bytes - offset))
+                await writer.write(piece)
+                offset += len(piece)
+            offset += found.base_offset - found.own_bytes
+            base, size, crc32c = found.base, found.base_size, found.base_crc32c
+        await self._parts.own_size(base)  # it exists
+        description = Description(writer.length, base, offset, size, crc32c, whole_size, whole)
+        await writer.write(description.encoded())
+        locator = await writer.commit_derived(receipt)
+        return Derived(locator, whole_size, whole)
+
+    async def read(
+        self,
+        locator: Locator,
+        offset: int = 0,
+        length: int | None = None,
+        piece_bytes: Callable[[], int] = most_piece_bytes,
+        crc32c: int | None = None,
+    ) -> AsyncGenerator[Buffer]:
+        """See `BlobStore.read`."""
+        found = await self._of(locator, crc32c)
+        left = found.size - offset if length is None else length
+        if offset + left > found.size:
+            raise _damaged()
+        while left > 0:
+            size = min(left, piece_bytes())
+            yield await self._piece(locator, found, offset, size)
+            offset += size
+            left -= size
+
+    async def read_piece(self, locator: Locator, offset: int, length: int, crc32c: int) -> Buffer:
+        """See `BlobStore.read_piece`."""
+        found = await self._of(locator, crc32c)
+        if offset + length > found.size:
+            raise _damaged()
+        return await self._piece(locator, found, offset, length)
+
+    async def _piece(self, locator: Locator, found: Description, offset: int, size: int) -> Buffer:
+        own = min(size, found.own_bytes - offset)
+        if own == size:
+            return await self._parts.read_own(locator, offset, size)
+        own = max(own, 0)
+        at = found.base_offset + offset + own - found.own_bytes
+        shared = await self._parts.read_piece(found.base, at, size - own, found.base_crc32c)
+        return b"".join((await self._parts.read_own(locator, offset, own), shared)) if own else shared
+
+    async def read_unverified(self, locator: Locator) -> AsyncGenerator[bytes]:
+        """See `BlobStore.read_unverified`."""
+        found = await self._description(locator)
+        base = self._parts.read_own_unverified(found.base)
+        for pieces, start, stop in (
+            (self._parts.read_own_unverified(locator), 0, found.own_bytes),
+            (base, found.base_offset, found.base_size),
+        ):
+            at = 0
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    if kept := piece[max(0, start - at) : max(0, stop - at)]:
+                        yield kept
+                    at += len(piece)
+                    if at >= stop:
+                        break
+
+    async def size(self, locator: Locator) -> int:
+        """See `BlobStore.size`."""
+        found = await self._description(locator)
+        await self._parts.own_size(found.base)
+        return found.size
+
+    async def receipt(self, locator: Locator) -> tuple[Receipt, int]:
+        """See `BlobStore.receipt`."""
+        receipt, _ = await self._parts.own_receipt(locator)
+        return receipt, (await self._description(locator)).crc32c
+
+    async def _of(self, locator: Locator, crc32c: int | None) -> Description:
+        found = await self._description(locator)
+        if crc32c is not None and crc32c != found.crc32c:
+            raise _damaged()
+        return found
+
+    async def _description(self, locator: Locator) -> Description:
+        found: Description | None = self._kept.get(locator)
+        if found is None:
+            stored_bytes = await self._parts.own_size(locator)
+            length = min(stored_bytes, _MAX_DESCRIPTION_BYTES)
+            found = _parsed(bytes(await self._parts.read_own(locator, stored_bytes - length, length)), stored_bytes)
+            self._kept[locator] = found
+        return found
+
+
+def _damaged() -> DataLoss:
+    return DataLoss(Reason.BLOB_DAMAGED, "The stored bytes of the instance are truncated or have changed.")
