@@ -146,9 +146,10 @@ class Settings(TlsSettings):
     )
     audit_syslog_key: str = Field("", description="PEM file with the private key of `audit_syslog_certificate`.")
     trusted_facades: str = Field(
-        "127.0.0.1,::1",
-        description="Addresses or networks of facades whose statements about their clients (address, URI) are "
-        "recorded in the audit trail, separated by commas. A facade in the same process is always trusted.",
+        "",
+        description="Addresses or networks of separate facades, separated by commas, e.g. `127.0.0.1`. What they state "
+        "about their clients (address, URI) is recorded in the audit trail; every program at such an address can state "
+        "it. A facade in the same process is always trusted.",
     )
     grpc_client_certificates: str = Field(
         "",

@@ -65,34 +65,35 @@ async def test_records_are_found_by_what_they_say(core: CoreClient) -> None:
     assert record["action"] == "audit"
 
 
-async def test_records_are_sent_in_the_requested_form(core: CoreClient) -> None:
-    of_http = (
-        ("x-dicomstore-client", "192.0.2.7"),
-        ("x-dicomstore-method", "POST"),
-        ("x-dicomstore-uri", "http://archive/v2/studies"),
-        ("x-ms-azuredicom-audit-reason", "tumour board"),
-    )
-    async for _ in core.store_stub.StoreInstances(store_requests([part10()]), metadata=of_http):
-        pass
-    await audited(core.data, kind="executed", subtype="store")
-    azure = [json.loads(event.data) for event in await found(core, pb.AUDIT_FORM_AZURE, action="store")]
-    entries = [(entry["ActionType"], entry.get("StatusCode")) for entry in azure]
-    assert entries == [("Executing", None), ("Executed", 200)]
-    assert azure[0]["Time"] < azure[1]["Time"]
-    assert {entry["CorrelationId"] for entry in azure} == {azure[0]["CorrelationId"]}
-    for entry in azure:
-        assert entry["RequestUri"] == "http://archive/v2/studies"
-        assert entry["CallerIpAddress"] == "192.0.2.7"
-        assert entry["CustomHeaders"] == {"X-MS-AZUREDICOM-AUDIT-REASON": "tumour board"}
-    events = [
-        code.get("originalText")
-        for event in await found(core, pb.AUDIT_FORM_DICOM, action="store")
-        for code in check(event.data).iterfind("EventIdentification/EventID")
-    ]
-    assert events[-1] == "DICOM Instances Transferred"  # if it took a second, after "Begin Transferring"
-    with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await found(core, 9)
-    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+async def test_records_are_sent_in_the_requested_form(tmp_path: Path) -> None:
+    async with a_core(tmp_path, trusted_facades="127.0.0.1") as core:
+        of_http = (
+            ("x-dicomstore-client", "192.0.2.7"),
+            ("x-dicomstore-method", "POST"),
+            ("x-dicomstore-uri", "http://archive/v2/studies"),
+            ("x-ms-azuredicom-audit-reason", "tumour board"),
+        )
+        async for _ in core.store_stub.StoreInstances(store_requests([part10()]), metadata=of_http):
+            pass
+        await audited(core.data, kind="executed", subtype="store")
+        azure = [json.loads(event.data) for event in await found(core, pb.AUDIT_FORM_AZURE, action="store")]
+        entries = [(entry["ActionType"], entry.get("StatusCode")) for entry in azure]
+        assert entries == [("Executing", None), ("Executed", 200)]
+        assert azure[0]["Time"] < azure[1]["Time"]
+        assert {entry["CorrelationId"] for entry in azure} == {azure[0]["CorrelationId"]}
+        for entry in azure:
+            assert entry["RequestUri"] == "http://archive/v2/studies"
+            assert entry["CallerIpAddress"] == "192.0.2.7"
+            assert entry["CustomHeaders"] == {"X-MS-AZUREDICOM-AUDIT-REASON": "tumour board"}
+        events = [
+            code.get("originalText")
+            for event in await found(core, pb.AUDIT_FORM_DICOM, action="store")
+            for code in check(event.data).iterfind("EventIdentification/EventID")
+        ]
+        assert events[-1] == "DICOM Instances Transferred"  # if it took a second, after "Begin Transferring"
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await found(core, 9)
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_a_watch_sends_new_records_of_all_processes(tmp_path: Path) -> None:

@@ -47,7 +47,8 @@ async def web_on_each_database(request: pytest.FixtureRequest, module_path: Path
 @pytest.fixture
 async def web(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     """A facade of a core without partitions."""
-    async with running(settings_for(tmp_path)) as core, serving(core.address, allowed_hosts=HOSTS) as client:
+    settings = settings_for(tmp_path, trusted_facades="127.0.0.1")
+    async with running(settings) as core, serving(core.address, allowed_hosts=HOSTS) as client:
         yield client
 
 

@@ -59,7 +59,7 @@ async def test_the_client_behind_a_trusted_proxy_is_recorded(web: httpx.AsyncCli
 
 async def test_a_proxy_that_is_not_trusted_cannot_state_another_client(tmp_path: Path) -> None:
     async with (
-        running(settings_for(tmp_path)) as core,
+        running(settings_for(tmp_path, trusted_facades="127.0.0.1")) as core,
         serving(core.address, trusted_proxies="192.0.2.1") as web,
     ):
         await web.get("/v2/studies", headers={"X-Forwarded-For": "203.0.113.9", "X-Request-Id": "forged"})
