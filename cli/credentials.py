@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from cli.config import Settings
-from common.addresses import is_loopback
+from common.addresses import names_this_machine
 from common.settings import file_table, read_secret
 
 _OPERATOR_TOKEN = "operator.token"  # noqa: S105 - the name of a file
@@ -13,8 +13,8 @@ _OPERATOR_TOKEN = "operator.token"  # noqa: S105 - the name of a file
 def access_token(settings: Settings, core: str, token_file: Path | None) -> str:
     """Return the access token for calls of a core; empty if there is none.
 
-    It is that of option `--token-file`, or of setting `token`, or, for a core on this machine, of the file
-    `operator.token` in the data directory, if this user may read it.
+    It is that of option `--token-file`, or of setting `token`, or, for a core at a loopback address or
+    `localhost`, of the file `operator.token` in the data directory, if this user may read it.
 
     Raises:
         ValueError: the file of the option is not readable, or contains no token.
@@ -23,7 +23,7 @@ def access_token(settings: Settings, core: str, token_file: Path | None) -> str:
         return _checked(read_secret(str(token_file), "--token-file"), str(token_file))
     if token := settings.token.get_secret_value():
         return _checked(token, "setting token")
-    return _operator_token() if is_loopback(core) else ""
+    return _operator_token() if names_this_machine(core) else ""
 
 
 def _checked(token: str, source: str) -> str:

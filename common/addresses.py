@@ -46,6 +46,19 @@ def is_loopback(address: str) -> bool:
     return bool(found) and all(map(_is_loopback_ip, found))
 
 
+def names_this_machine(address: str) -> bool:
+    """Return whether HOST:PORT is on this machine whatever a name server answers: a Unix socket, a loopback address or
+    `localhost`.
+    """
+    host = address.rpartition(":")[0].strip("[]")
+    if address.startswith(_LOCAL_SCHEMES) or host == "localhost":
+        return True
+    try:
+        return _is_loopback_ip(host)
+    except ValueError:
+        return False
+
+
 def exposure(address: str) -> str:
     """Return the error message for a program that must not listen on an address, because its archive is open."""
     return (
