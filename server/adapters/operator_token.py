@@ -18,7 +18,7 @@ PREFIX = "dcmo_"
 FILE_NAME = "operator.token"
 
 _TOKEN = re.compile(rf"{PREFIX}[A-Za-z0-9_-]{{43}}\n?")
-_FOR_EVERYBODY = stat.S_IRWXO
+_FOR_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 _log = logging.getLogger("dicomstore.authentication")
 
@@ -26,21 +26,21 @@ _log = logging.getLogger("dicomstore.authentication")
 def operator_token(directory: Path) -> str | None:
     """Return the operator's token in a directory, and create it on the first call; blocking.
 
-    Returns None, with a warning in the log, if the file is not usable: on a full disk, if all users may access it, or
-    if it contains anything else.
+    Returns None, with a warning in the log, if the file is not usable: on a full disk, if its group or other
+    users may access it, or if it contains anything else.
     """
     path = directory / FILE_NAME
     try:
         if not path.exists():
             _create(path)
         with path.open() as file:
-            is_public = os.fstat(file.fileno()).st_mode & _FOR_EVERYBODY
+            is_shared = os.fstat(file.fileno()).st_mode & _FOR_OTHERS
             text = file.read(100)
     except (OSError, UnicodeDecodeError) as error:
         _log.warning("no operator's token file=%s cause=%s", path, type(error).__name__)
         return None
-    if is_public or not _TOKEN.fullmatch(text):
-        _log.warning("operator's token not accepted file=%s cause=%s", path, "mode" if is_public else "content")
+    if is_shared or not _TOKEN.fullmatch(text):
+        _log.warning("operator's token not accepted file=%s cause=%s", path, "mode" if is_shared else "content")
         return None
     return text.strip()
 

@@ -163,10 +163,11 @@ async def test_the_operator_token_is_private_and_remains(tmp_path: Path) -> None
         assert await search_studies(core.channel, bearer(token)) == "OK"
 
 
-async def test_an_operator_token_that_everybody_may_read_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", [0o640, 0o604])
+async def test_an_operator_token_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> None:
     async with a_core(tmp_path, auth_required=True) as core:
         token = operator_token(core.data)
-    (tmp_path / "operator.token").chmod(0o644)
+    (tmp_path / "operator.token").chmod(mode)
     async with a_core(tmp_path, auth_required=True) as core:
         assert await search_studies(core.channel, bearer(token)) == INVALID
 
