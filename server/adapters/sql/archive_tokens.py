@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, Select, bindparam, exists, func, insert, or_, select, update
 
 from server.adapters.sql.core.tables import archive_tokens
 from server.adapters.sql.core.times import to_datetime, to_microseconds
@@ -15,6 +15,7 @@ from server.model.security.archive_token import ArchiveToken
 
 _c = archive_tokens.c
 _BY_DIGEST = select(archive_tokens).where(_c.digest == bindparam("digest"))
+_BY_ID = select(archive_tokens).where(_c.id == bindparam("token_id"))
 _ANY = select(exists(select(_c.key)))
 _LAST_KEY = select(func.coalesce(func.max(_c.key), 0))
 _USED = (
@@ -52,12 +53,11 @@ class SqlArchiveTokens:
 
     async def find(self, digest: bytes) -> ArchiveToken | None:
         """See the port."""
+        return await self._transactions.read(lambda connection: _one(connection, _BY_DIGEST, digest=digest))
 
-        def work(connection: Connection) -> ArchiveToken | None:
-            row = connection.execute(_BY_DIGEST, {"digest": digest}).one_or_none()
-            return None if row is None else _token(row)
-
-        return await self._transactions.read(work)
+    async def get(self, token_id: str) -> ArchiveToken | None:
+        """See the port."""
+        return await self._transactions.read(lambda connection: _one(connection, _BY_ID, token_id=token_id))
 
     async def exist(self) -> bool:
         """See the port."""
@@ -82,8 +82,7 @@ class SqlArchiveTokens:
 
         def work(connection: Connection) -> ArchiveToken | None:
             connection.execute(unrevoked.values(revoked=to_microseconds(now)))
-            row = connection.execute(select(archive_tokens).where(_c.id == token_id)).one_or_none()
-            return None if row is None else _token(row)
+            return _one(connection, _BY_ID, token_id=token_id)
 
         return await self._transactions.write(work)
 
@@ -92,6 +91,11 @@ class SqlArchiveTokens:
         rows = [{"used_id": token_id, "time": to_microseconds(time)} for token_id, time in sorted(times.items())]
         if rows:
             await self._transactions.write(lambda connection: connection.execute(_USED, rows))
+
+
+def _one(connection: Connection, query: Select[Any], **parameters: Any) -> ArchiveToken | None:
+    row = connection.execute(query, parameters).one_or_none()
+    return None if row is None else _token(row)
 
 
 def _token(row: Any) -> ArchiveToken:

@@ -73,7 +73,8 @@ class Logins:
         """Return a new archive token for the code of a link, and the time until which it is valid.
 
         Raises:
-            NotFound: LOGIN_LINK_NOT_FOUND, the link has been used, has expired, or never existed.
+            NotFound: LOGIN_LINK_NOT_FOUND, the link has been used, has expired, or never existed, or the archive token
+                of its creator was revoked or has expired.
         """
         # Anybody can send a code: an invented one causes neither a write nor a durable record.
         if not _CODE.fullmatch(code) or not await self._links.exists(digest(code)):
@@ -82,7 +83,7 @@ class Logins:
         await call.audit.begun()
         link = await self._links.take(digest(code))
         now = self._now()
-        if link is None or now >= link.expires:
+        if link is None or now >= link.expires or not await self._is_valid(link.creator, now):
             raise _invalid()
         token = ArchiveToken(new_id(), SESSION_NAME, link.roles, (), now, link.creator, now + SESSION_LIFETIME)
         secret = new_secret()
@@ -90,13 +91,21 @@ class Logins:
         await self._tokens.add(token, digest(secret))
         return secret, token.expires
 
+    async def _is_valid(self, creator: str, now: datetime) -> bool:
+        """Return whether the archive token of a creator is valid; other credentials are not known afterwards."""
+        token_id = token_of(creator)
+        if token_id is None:
+            return True
+        token = await self._tokens.get(token_id)
+        return token is not None and token.is_valid(now)
+
     async def end(self, call: Call) -> None:
         """Revoke the token with which a call is authenticated, if a login link has created it.
 
         Raises:
             NotFound: LOGIN_LINK_NOT_FOUND, it is authenticated otherwise.
         """
-        token_id = token_of(call.principal)
+        token_id = token_of(call.principal.id)
         if token_id is None or call.principal.display_name != SESSION_NAME:
             raise NotFound(Reason.LOGIN_LINK_NOT_FOUND, "This is not a session of a login link.")
         call.audit.note(token=token_id)

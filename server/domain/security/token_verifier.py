@@ -102,9 +102,9 @@ class TokenVerifier:
         )
 
 
-def token_of(principal: Principal) -> str | None:
+def token_of(principal_id: str) -> str | None:
     """Return the id of the archive token with which a principal is authenticated; None if it is not."""
-    kind, prefix, token_id = principal.id.partition(_PRINCIPAL)
+    kind, prefix, token_id = principal_id.partition(_PRINCIPAL)
     return token_id if prefix and not kind else None
 
 

@@ -21,6 +21,10 @@ class ArchiveTokens(Protocol):
         """Return the token with this SHA-256; None if there is none."""
         ...
 
+    async def get(self, token_id: str) -> ArchiveToken | None:
+        """Return the token with this id; None if there is none."""
+        ...
+
     async def exist(self) -> bool:
         """Return whether a token has ever been created."""
         ...

@@ -18,11 +18,13 @@ def a_token(name: str = "gateway") -> ArchiveToken:
     return ArchiveToken(new_id(), name, ("globalReader", "writer"), partitions, NOON, "anonymous", NOON + HOUR)
 
 
-async def test_a_token_is_found_by_its_digest_only(database: Database) -> None:
+async def test_a_token_is_found_by_its_digest_or_id(database: Database) -> None:
     token, secret = a_token(), new_secret()
     await database.archive_tokens.add(token, digest(secret))
     assert await database.archive_tokens.find(digest(secret)) == token
     assert await database.archive_tokens.find(digest(new_secret())) is None
+    assert await database.archive_tokens.get(token.id) == token
+    assert await database.archive_tokens.get("0" * 16) is None
 
 
 async def test_a_revoked_token_remains_recorded(database: Database, other_database: Database) -> None:

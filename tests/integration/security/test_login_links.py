@@ -16,7 +16,7 @@ from tests.audit import audited
 from tests.core import CoreClient, reason_of
 from tests.integration.conftest import a_core
 from tests.integration.facade.serving import JSON, serving
-from tests.integration.security.callers import bearer, create_token, operator_token
+from tests.integration.security.callers import bearer, create_token, operator_token, revoke
 
 PAGE = {"Accept": "text/html,*/*;q=0.8"}
 SAME_ORIGIN = {"Sec-Fetch-Site": "same-origin"}
@@ -86,6 +86,17 @@ async def test_a_link_has_the_requested_roles_but_no_more_than_its_creator(tmp_p
         assert await reason(code_of(core, operator, "unknown")) == "INVALID_FIELD"
         reader = await create_token(core.channel, "globalReader", by=bearer(operator))
         assert await reason(code_of(core, reader.secret)) == "PERMISSION_DENIED"
+
+
+async def test_a_link_is_invalid_once_the_token_of_its_creator_is_revoked(tmp_path: Path) -> None:
+    async with an_archive(tmp_path, auth_required=True) as (core, web):
+        operator = bearer(operator_token(tmp_path))
+        admin = await create_token(core.channel, "globalAdmin", by=operator)
+        code = await code_of(core, admin.secret)
+        await revoke(core.channel, admin.token, operator)
+        refused = await web.post(f"/login/link/{code}", headers=SAME_ORIGIN)
+        assert refused.status_code == 404
+        assert NAME not in web.cookies
 
 
 async def test_only_sessions_of_login_links_can_be_ended(tmp_path: Path) -> None:
