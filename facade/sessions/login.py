@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
-import orjson
 from dicomstore.v1.login_service_pb2 import EndLoginRequest, RedeemLoginLinkRequest, RedeemLoginLinkResponse
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -33,6 +32,7 @@ from facade.sessions.session import Session, Sessions
 
 _NAME = "dicomstore-login-"
 _PURPOSE = "login"
+_VERSION = 1
 _LOGIN_S = 600
 _MAX_LOGINS = 4
 """Logins that a browser may have begun, for example in several tabs."""
@@ -79,7 +79,7 @@ async def begin(request: Request, return_to: str, *, otherwise: int = 401) -> Re
     except ProviderError as error:
         return _failed(503, "the identity provider cannot be used", error)
     is_https = root.startswith("https:")
-    sealed = logins.sealer.seal(_PURPOSE, orjson.dumps([state, nonce, verifier, return_to, int(time.time())]))
+    sealed = logins.sealer.seal(_PURPOSE, _VERSION, [state, nonce, verifier, return_to, int(time.time())])
     response = RedirectResponse(url, 303, _NEVER_STORED)
     begun = [name for name in cookies.cookies_of(request.scope) if name.removeprefix("__Host-").startswith(_NAME)]
     for name in begun if len(begun) >= _MAX_LOGINS else ():
@@ -206,13 +206,12 @@ def _saved(sealer: Sealer, present: Mapping[str, str], state: str, *, is_https: 
     """Return nonce, verifier and the path to return to of the login with this state; None if there is none."""
     if not _STATE.fullmatch(state):
         return None
-    plain = sealer.open(_PURPOSE, present.get(_cookie(state, is_https=is_https), ""))
-    if plain is None:
-        return None
-    known, nonce, verifier, return_to, begun = orjson.loads(plain)
-    if not hmac.compare_digest(known, state) or time.time() >= begun + _LOGIN_S:
-        return None
-    return nonce, verifier, return_to
+    match sealer.open(_PURPOSE, _VERSION, present.get(_cookie(state, is_https=is_https), "")):
+        case [str(known), str(nonce), str(verifier), str(return_to), int(begun)]:
+            is_valid = hmac.compare_digest(known, state) and time.time() < begun + _LOGIN_S
+            return (nonce, verifier, return_to) if is_valid else None
+        case _:
+            return None
 
 
 def _cookie(state: str, *, is_https: bool) -> str:

@@ -1,16 +1,18 @@
 """A browser session: the tokens of its user, and its times. It exists in its encrypted cookie only."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-
-import orjson
+from typing import Any
 
 from facade.sessions import cookies
 from facade.sessions.sealing import Sealer
 
 NAME = "dicomstore-session"
 _PURPOSE = "session"
+_VERSION = 1
+"""Increase it if the fields of a session change; sessions of other versions end."""
+
 _RENEW_S = 60
 """The time of the last use is stored in this precision, so that most responses set no cookie."""
 
@@ -46,10 +48,9 @@ class Sessions:
     def of(self, present: Mapping[str, str], *, is_https: bool) -> Session | None:
         """Return the session in the cookies of a request; None if there is none that is valid."""
         text = cookies.read(present, cookies.full_name(NAME, is_https=is_https))
-        plain = self.sealer.open(_PURPOSE, text) if text else None
-        if plain is None:
+        session = _session(self.sealer.open(_PURPOSE, _VERSION, text)) if text else None
+        if session is None:
             return None
-        session = Session(*orjson.loads(plain))
         now = time.time()
         return session if now < session.used + self.idle_s and now < session.started + self.max_s else None
 
@@ -67,9 +68,18 @@ class Sessions:
             session.started,
             session.used,
         )
-        text = self.sealer.seal(_PURPOSE, orjson.dumps(fields))
+        text = self.sealer.seal(_PURPOSE, _VERSION, fields)
         return cookies.setting(cookies.full_name(NAME, is_https=is_https), text, present, is_https=is_https)
 
     def ending(self, present: Iterable[str], *, is_https: bool) -> list[str]:
         """Return the Set-Cookie headers that delete the session of a request."""
         return cookies.setting(cookies.full_name(NAME, is_https=is_https), "", present, is_https=is_https)
+
+
+def _session(fields: Sequence[Any] | None) -> Session | None:
+    """Return the session with these fields; None if they are not those of a session."""
+    match fields:
+        case [str(access_token), str(refresh_token), int(access_until), int(started), int(used)]:
+            return Session(access_token, refresh_token, access_until, started, used)
+        case _:
+            return None

@@ -26,6 +26,7 @@ from tests.login_provider import AUDIENCE, Provider, identity_provider
 pytestmark = pytest.mark.filterwarnings("ignore:get_jwt_config:DeprecationWarning")  # of the identity provider
 
 KEY, OLD_KEY = "k" * 32, "o" * 32
+FUTURE = 4_102_444_800  # 2100-01-01
 PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 SAME_ORIGIN = {"Sec-Fetch-Site": "same-origin"}
 NAME = "dicomstore-session"
@@ -363,13 +364,32 @@ async def test_the_log_has_no_code_state_or_token(web: httpx.AsyncClient, caplog
 
 def test_a_sealed_value_is_bound_to_its_purpose_and_cannot_be_changed() -> None:
     sealer = Sealer([KEY])
-    text = sealer.seal("session", b"content")
-    assert sealer.open("session", text) == b"content"
-    assert sealer.open("login", text) is None
-    assert Sealer([OLD_KEY]).open("session", text) is None
+    text = sealer.seal("session", 1, ["content", 7])
+    assert sealer.open("session", 1, text) == ["content", 7]
+    assert sealer.open("session", 2, text) is None
+    assert sealer.open("login", 1, text) is None
+    assert Sealer([OLD_KEY]).open("session", 1, text) is None
     flipped = text[:20] + ("B" if text[20] == "A" else "A") + text[21:]
     for changed in (text[:-2], text + "AA", "", "A", "!" + text[1:], flipped):
-        assert sealer.open("session", changed) is None
+        assert sealer.open("session", 1, changed) is None
+
+
+@pytest.mark.parametrize(
+    ("version", "fields", "is_session"),
+    [
+        (1, ["t", "", FUTURE, FUTURE, FUTURE], True),
+        (2, ["t", "", FUTURE, FUTURE, FUTURE], False),
+        (1, ["t", "", FUTURE, FUTURE, str(FUTURE)], False),
+        (1, ["t", "", FUTURE, FUTURE], False),
+        (1, [], False),
+    ],
+)
+def test_a_cookie_of_another_version_or_content_is_no_session(
+    version: int, fields: list[Any], is_session: bool
+) -> None:
+    sealer = Sealer([KEY])
+    found = Sessions(sealer, idle_s=60, max_s=60).of({NAME: sealer.seal("session", version, fields)}, is_https=False)
+    assert found == (Session("t", "", FUTURE, FUTURE, FUTURE) if is_session else None)
 
 
 def test_long_tokens_are_split_over_cookies_and_too_long_ones_are_refused() -> None:
