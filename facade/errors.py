@@ -89,6 +89,7 @@ ANSWERS: Mapping[str, Answer] = MappingProxyType(
         "CONSUMER_NOT_FOUND": Answer(404, "The specified consumer does not exist."),
         "COMMITMENT_NOT_FOUND": Answer(404, "The specified storage commitment request does not exist."),
         "HOLD_NOT_FOUND": Answer(404, "The specified hold does not exist."),
+        "VERSION_NOT_FOUND": Answer(404, "The instance does not have the specified version."),
         "TAG_ALREADY_EXISTS": Answer(409),
         "COMMITMENT_ALREADY_EXISTS": Answer(409),
         "TAG_QUERY_DISABLED": Answer(400, "Query is disabled on specified attribute."),

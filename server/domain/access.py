@@ -13,8 +13,9 @@ from server.domain.partition_names import PartitionNames
 from server.domain.read_only import ReadOnlyState
 from server.model.access import READING, Action, Grant
 from server.model.call import Call
-from server.model.errors import Forbidden, NotFound, Reason
-from server.model.ids import ARCHIVE, Address, PartitionName
+from server.model.errors import Forbidden, InvalidRequest, NotFound, Reason
+from server.model.ids import ARCHIVE, Address, PartitionName, Version
+from server.model.security.share_link import link_of
 
 _log = logging.getLogger("dicomstore.access.decision")
 
@@ -35,6 +36,8 @@ class Access:
         partition_may_be_new: bool = False,
         narrow: bool = False,
         waits: bool = True,
+        by_share_link: bool = True,
+        version: Version | None = None,
     ) -> Address:
         """Return the address with its resolved partition if the principal may perform the action there.
 
@@ -47,15 +50,23 @@ class Access:
                 that part.
             waits: False if the operation, apart from creating the partition, only stores instances, and awaits
                 `call.audit.begun` before each.
+            by_share_link: False refuses principals of share links, who may only read current content and add to it.
+            version: the operation reads a version of an instance; refuses them as well.
 
         Raises:
-            Forbidden: PERMISSION_DENIED, the principal may perform the action nowhere.
+            InvalidRequest: INVALID_FIELD, a version without an instance, or below 1.
+            Forbidden: PERMISSION_DENIED, the principal may perform the action nowhere, or has a share link.
             NotFound: PARTITION_NOT_PERMITTED, it may not in this partition; STUDY_NOT_FOUND and so on, not on this
                 study, series or instance.
             Unavailable: ARCHIVE_READ_ONLY, and the action changes something.
             and the partition reasons of `PartitionNames`, and as `CallAudit.begun`.
         """
+        if version is not None and (address.instance is None or version < 1):
+            message = "A version is a number from 1, and requires an instance."
+            raise InvalidRequest(Reason.INVALID_FIELD, message, field="version")
         grants = self._grants(call, action, address)
+        if (version is not None or not by_share_link) and link_of(call.principal):
+            raise denied(action)
         partition = self._partitions.named(address.partition)
         if partition != address.partition:
             address = replace(address, partition=partition)

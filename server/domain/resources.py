@@ -1,7 +1,7 @@
 """The error for a resource that does not exist."""
 
 from server.model.errors import NotFound, Reason
-from server.model.ids import Address
+from server.model.ids import Address, InstanceId, Version
 from server.ports.index import InstanceIndex
 
 
@@ -12,6 +12,13 @@ async def not_found(index: InstanceIndex, address: Address) -> NotFound:
     if address.instance is None or await _missing(index, Address(address.partition, address.study, address.series)):
         return NotFound(Reason.SERIES_NOT_FOUND, "The specified series was not found.")
     return NotFound(Reason.INSTANCE_NOT_FOUND, "The specified instance was not found.")
+
+
+async def version_not_found(index: InstanceIndex, instance: InstanceId, version: Version | None) -> NotFound:
+    """Return the error for a missing instance or, if the instance exists, for a missing version of it."""
+    if version is None or await _missing(index, instance.address):
+        return await not_found(index, instance.address)
+    return NotFound(Reason.VERSION_NOT_FOUND, "The instance does not have the specified version.", version=str(version))
 
 
 async def _missing(index: InstanceIndex, address: Address) -> bool:

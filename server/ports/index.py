@@ -101,8 +101,11 @@ class InstanceIndex(Protocol):
         """
         ...
 
-    async def history(self, instance: InstanceId) -> Sequence[InstanceVersion]:
-        """Return the contents of an instance, oldest first; empty if there is no such instance."""
+    async def history(self, resource: Address, after: int = 0, limit: int = 500) -> Sequence[InstanceVersion]:
+        """Return the versions of a study, series or instance that are greater than `after`, ascending, at most `limit`.
+
+        Those of deleted instances are not part of it.
+        """
         ...
 
     async def find(self, resource: Address, after: int = 0, limit: int = 500) -> list[StoredInstance]:
@@ -129,22 +132,34 @@ class InstanceIndex(Protocol):
         """Return the metadata of a resource's instances with a version greater than `after`, ascending."""
         ...
 
-    async def frames(
-        self, instance: InstanceId, frames: Sequence[int]
-    ) -> tuple[StoredInstance, PixelLayout | None, dict[int, tuple[int, int]]] | None:
-        """Return the instance, its pixel layout with an empty table, and the table records of the requested frames.
+    async def find_version(self, instance: InstanceId, version: Version) -> StoredInstance | None:
+        """Return a version of an instance, current or not; None if there is no such instance or version."""
+        ...
 
-        Frames count from 1; those beyond the last are left out. The records are empty for native pixel data.
-        Reads only the requested records. None if there is no such instance.
+    async def dicom_json(self, instance: InstanceId, version: Version) -> bytes | None:
+        """Return the metadata of a version of an instance; None if there is no such instance or version."""
+        ...
+
+    async def frames(
+        self, instance: InstanceId, frames: Sequence[int], version: Version | None = None
+    ) -> tuple[StoredInstance, PixelLayout | None, dict[int, tuple[int, int]]] | None:
+        """Return a version of an instance, its pixel layout with an empty table, and the table records of the requested
+        frames.
+
+        Without `version`, it is the current one. Frames count from 1; those beyond the last are left out. The records
+        are empty for native pixel data. Reads only the requested records. None if there is no such instance or version.
         """
         ...
 
-    async def bulk(self, instance: InstanceId, path: str) -> tuple[StoredInstance, BulkElement | None] | None:
-        """Return the instance and the bulk element at `path`; None if there is no such instance."""
+    async def bulk(
+        self, instance: InstanceId, path: str, version: Version | None = None
+    ) -> tuple[StoredInstance, BulkElement | None] | None:
+        """Return a version of an instance, and its bulk element at `path`; None if there is no such instance or
+        version."""
         ...
 
-    async def bulk_elements(self, version: int, after: str, limit: int) -> list[BulkElement]:
-        """Return the bulk elements of the instance with that version whose path is greater than `after`, ascending.
+    async def bulk_elements(self, instance: InstanceId, version: Version, after: str, limit: int) -> list[BulkElement]:
+        """Return the bulk elements of a version whose path is greater than `after`, ascending.
 
         Paths are compared by their characters. Empty when the instance is gone.
         """

@@ -20,7 +20,7 @@ from server.domain.retrieve.transfer_syntax_choice import Acceptable
 from server.domain.store.receive import Failed, Stored, StoreResult
 from server.model.change import Change
 from server.model.errors import DicomStoreError, InvalidRequest, Reason
-from server.model.ids import Address, InstanceId, parse_address
+from server.model.ids import Address, InstanceId, Version, parse_address
 from server.model.instance import Finding, InstanceMetadata, ResourceState, StoredInstance, ValidationMode
 from server.model.partition import Partition
 from server.model.search.query import Level
@@ -61,6 +61,11 @@ def instance_id(value: InstanceId) -> resources.Address:
         series_instance_uid=value.series,
         sop_instance_uid=value.instance,
     )
+
+
+def version(value: int) -> Version | None:
+    """Return the version of a request; None for 0, which means the current one."""
+    return Version(value) if value else None
 
 
 def address(message: resources.Address) -> Address:
@@ -108,6 +113,7 @@ def _stored(result: Stored) -> store.StoredInstance:
         findings=findings(result.findings),
         indexed_first_value_only=result.first_value_only,
         identical=result.identical,
+        replaced_version=result.replaced or 0,
     )
 
 

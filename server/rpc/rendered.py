@@ -49,6 +49,7 @@ def rendered_request(request: pb.RetrieveRenderedRequest) -> RenderedRequest:
         thumbnail=request.thumbnail,
         offset=request.range.offset_bytes,
         length=request.range.length_bytes or None,
+        version=convert.version(request.version),
     )
 
 

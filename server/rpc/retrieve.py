@@ -48,6 +48,7 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
             acceptable=convert.acceptable(request),
             offset=0 if request.head_only else request.range.offset_bytes,
             length=None if request.head_only else request.range.length_bytes or None,
+            version=convert.version(request.version),
         )
         return in_pieces(opened, _instance_head, self._budget, context.call.audit, head_only=request.head_only)
 
@@ -61,6 +62,7 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
             offset=0 if request.head_only else request.range.offset_bytes,
             length=None if request.head_only else request.range.length_bytes or None,
             head_only=request.head_only,
+            version=convert.version(request.version),
         )
         return in_pieces(opened, _frame_head, self._budget, context.call.audit, head_only=request.head_only)
 
@@ -72,6 +74,7 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
             path=request.path,
             offset=request.range.offset_bytes,
             length=request.range.length_bytes or None,
+            version=convert.version(request.version),
         )
         head = pb.BulkDataHead(
             vr=opened.vr,
@@ -101,6 +104,7 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
             convert.address(request.resource),
             pixels_only=request.pixel_data_only,
             acceptable=convert.acceptable(request),
+            version=convert.version(request.version),
         )
         return in_pieces(opened, _bulk_data_head, self._budget, context.call.audit)
 
@@ -116,6 +120,7 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
             exclude_fields=request.exclude_fields,
             limit=request.limit,
             offset=request.offset,
+            version=convert.version(request.version),
         )
         with self._budget.responding():
             async for message in self._metadata_messages(opened):

@@ -220,7 +220,7 @@ async def test_a_database_of_every_revision_is_upgraded_under_write_load(
     found = {one.id: one.locator for one in await database.instances.find(Address(DEFAULT_PARTITION))}
     assert {one.id: one.locator for one in stored}.items() <= found.items()
     assert len(found) == len(stored) + 7
-    history = await database.instances.history(identity(1, 1, 1))
+    history = await database.instances.history(identity(1, 1, 1).address)
     assert [version.provenance.reason for version in history] == ["", "correction"]
     assert len(await database.instances.erasable(recorded_schemas.LATER, 99)) == 5
     await sequence(database.changes)

@@ -128,12 +128,12 @@ class SqlInstanceIndex:
             lambda connection: add_version(connection, self._partition_keys, instance, now, self._extract)
         )
 
-    async def history(self, instance: InstanceId) -> Sequence[InstanceVersion]:
+    async def history(self, resource: Address, after: int = 0, limit: int = 500) -> Sequence[InstanceVersion]:
         """See the port."""
         return await self._transactions.read(
             self._in_partition(
-                instance.partition,
-                lambda connection, key: history(connection, key, instance),
+                resource.partition,
+                lambda connection, key: history(connection, key, resource, after, limit),
                 missing=[],
             )
         )
@@ -190,32 +190,58 @@ class SqlInstanceIndex:
             )
         )
 
+    async def find_version(self, instance: InstanceId, version: Version) -> StoredInstance | None:
+        """See the port."""
+        return await self._transactions.read(
+            self._in_partition(
+                instance.partition,
+                lambda connection, key: reading.find_version(connection, key, instance, version),
+                missing=None,
+            )
+        )
+
+    async def dicom_json(self, instance: InstanceId, version: Version) -> bytes | None:
+        """See the port."""
+        return await self._transactions.read(
+            self._in_partition(
+                instance.partition,
+                lambda connection, key: reading.dicom_json_of(connection, key, instance, version),
+                missing=None,
+            )
+        )
+
     async def frames(
-        self, instance: InstanceId, frames: Sequence[int]
+        self, instance: InstanceId, frames: Sequence[int], version: Version | None = None
     ) -> tuple[StoredInstance, PixelLayout | None, dict[int, tuple[int, int]]] | None:
         """See the port."""
         return await self._transactions.read(
             self._in_partition(
                 instance.partition,
-                lambda connection, key: reading.frames_of(connection, key, instance, frames),
+                lambda connection, key: reading.frames_of(connection, key, instance, frames, version),
                 missing=None,
             )
         )
 
-    async def bulk(self, instance: InstanceId, path: str) -> tuple[StoredInstance, BulkElement | None] | None:
+    async def bulk(
+        self, instance: InstanceId, path: str, version: Version | None = None
+    ) -> tuple[StoredInstance, BulkElement | None] | None:
         """See the port."""
         return await self._transactions.read(
             self._in_partition(
                 instance.partition,
-                lambda connection, key: reading.bulk_of(connection, key, instance, path),
+                lambda connection, key: reading.bulk_of(connection, key, instance, path, version),
                 missing=None,
             )
         )
 
-    async def bulk_elements(self, version: int, after: str, limit: int) -> list[BulkElement]:
+    async def bulk_elements(self, instance: InstanceId, version: Version, after: str, limit: int) -> list[BulkElement]:
         """See the port."""
         return await self._transactions.read(
-            lambda connection: reading.bulk_elements_of(connection, version, after, limit)
+            self._in_partition(
+                instance.partition,
+                lambda connection, key: reading.bulk_elements_of(connection, key, instance, version, after, limit),
+                missing=[],
+            )
         )
 
     async def version_at(self, resource: Address, position: int) -> int | None:

@@ -13,9 +13,11 @@ from server.adapters.sql.core.tables import (
     metadata,
     series,
     studies,
+    versions,
 )
 from server.adapters.sql.rows import (
     ALIVE,
+    OF_VERSION,
     PIXELS,
     SERIES_KEY,
     STORED,
@@ -27,7 +29,7 @@ from server.adapters.sql.rows import (
     within,
 )
 from server.adapters.sql.writing.locators import slices
-from server.model.ids import Address, InstanceId
+from server.model.ids import Address, InstanceId, Version
 from server.model.instance import BulkElement, InstanceMetadata, PixelLayout, ResourceState, StoredInstance
 
 # Statements are compiled once: compiling takes as long as running. Those for an address exist for each depth.
@@ -61,21 +63,31 @@ _STATE = {
     2: Prepared(select(series.c.max_version, series.c.instance_count).where(series.c.key == SERIES_KEY)),
     3: Prepared(select(instances.c.version, literal_column("1", BigInteger)).where(*within(3))),
 }
-_WITH_PIXELS = Prepared(STORED.add_columns(*PIXELS).where(*within(3)))
-_WITH_BULK = Prepared(
-    STORED.add_columns(bulk_elements.c.vr, bulk_elements.c.offset, bulk_elements.c.length)
-    .outerjoin(
-        bulk_elements,
-        and_(bulk_elements.c.version == instances.c.version, bulk_elements.c.path == bindparam("path")),
+_IS_BULK = and_(bulk_elements.c.version == versions.c.version, bulk_elements.c.path == bindparam("path"))
+_VERSION = Prepared(OF_VERSION.where(*within(3)))
+# By whether a version is given; otherwise it is the current one.
+_WITH_PIXELS = [Prepared(of.add_columns(*PIXELS).where(*within(3))) for of in (STORED, OF_VERSION)]
+_WITH_BULK = [
+    Prepared(
+        of.add_columns(bulk_elements.c.vr, bulk_elements.c.offset, bulk_elements.c.length)
+        .outerjoin(bulk_elements, _IS_BULK)
+        .where(*within(3))
     )
-    .where(*within(3))
-)
+    for of in (STORED, OF_VERSION)
+]
 _BULK_PAGE = Prepared(
     select(bulk_elements.c.path, bulk_elements.c.vr, bulk_elements.c.offset, bulk_elements.c.length)
-    .join_from(bulk_elements, instances, instances.c.version == bulk_elements.c.version)
-    .where(bulk_elements.c.version == bindparam("version"), bulk_elements.c.path > bindparam("after"), ALIVE)
+    .join_from(bulk_elements, versions, versions.c.version == bulk_elements.c.version)
+    .join(instances, instances.c.key == versions.c.instance_key)
+    .where(*within(3), bulk_elements.c.version == bindparam("of_version"), bulk_elements.c.path > bindparam("after"))
     .order_by(bulk_elements.c.path)
     .limit(bindparam("limit"))
+)
+_JSON = Prepared(
+    select(metadata.c.dicom_json)
+    .join_from(metadata, versions, versions.c.version == metadata.c.version)
+    .join(instances, instances.c.key == versions.c.instance_key)
+    .where(*within(3), metadata.c.version == bindparam("of_version"))
 )
 _VERSION_AT = [
     Prepared(
@@ -97,6 +109,24 @@ _CHUNKS = Prepared(
 def find(connection: Connection, partition_key: int, resource: Address, after: int, limit: int) -> list[StoredInstance]:
     page = address(partition_key, resource) | {"after": after, "limit": limit}
     return [stored_instance(row) for row in _FIND[depth(resource)].rows(connection, page)]
+
+
+def find_version(
+    connection: Connection, partition_key: int, instance: InstanceId, version: Version
+) -> StoredInstance | None:
+    row = _VERSION.row(connection, _of_version(partition_key, instance, version))
+    return None if row is None else stored_instance(row)
+
+
+def dicom_json_of(connection: Connection, partition_key: int, instance: InstanceId, version: Version) -> bytes | None:
+    row = _JSON.row(connection, _of_version(partition_key, instance, version))
+    return None if row is None else row.dicom_json
+
+
+def _of_version(partition_key: int, instance: InstanceId, version: Version | None) -> dict[str, int | str | None]:
+    """Return parameters of a statement for an instance; `version` None is the current one."""
+    where = address(partition_key, instance.address)
+    return where if version is None else where | {"of_version": version}
 
 
 def damaged(
@@ -123,9 +153,9 @@ def metadata_of(
 
 
 def frames_of(
-    connection: Connection, partition_key: int, instance: InstanceId, frames: Sequence[int]
+    connection: Connection, partition_key: int, instance: InstanceId, frames: Sequence[int], version: Version | None
 ) -> tuple[StoredInstance, PixelLayout | None, dict[int, tuple[int, int]]] | None:
-    row = _WITH_PIXELS.row(connection, address(partition_key, instance.address))
+    row = _WITH_PIXELS[version is not None].row(connection, _of_version(partition_key, instance, version))
     if row is None:
         return None
     layout = pixel_layout(row)
@@ -154,9 +184,10 @@ def _records(connection: Connection, version: int, frames: Collection[int]) -> d
 
 
 def bulk_of(
-    connection: Connection, partition_key: int, instance: InstanceId, path: str
+    connection: Connection, partition_key: int, instance: InstanceId, path: str, version: Version | None
 ) -> tuple[StoredInstance, BulkElement | None] | None:
-    row = _WITH_BULK.row(connection, address(partition_key, instance.address) | {"path": path})
+    where = _of_version(partition_key, instance, version) | {"path": path}
+    row = _WITH_BULK[version is not None].row(connection, where)
     if row is None:
         return None
     if row.vr is None:
@@ -164,8 +195,10 @@ def bulk_of(
     return stored_instance(row), BulkElement(path=path, vr=row.vr, offset=row.offset, length=row.length)
 
 
-def bulk_elements_of(connection: Connection, version: int, after: str, limit: int) -> list[BulkElement]:
-    page = {"version": version, "after": after, "limit": limit}
+def bulk_elements_of(
+    connection: Connection, partition_key: int, instance: InstanceId, version: Version, after: str, limit: int
+) -> list[BulkElement]:
+    page = _of_version(partition_key, instance, version) | {"after": after, "limit": limit}
     return [BulkElement(*row) for row in _BULK_PAGE.tuples(connection, page)]
 
 

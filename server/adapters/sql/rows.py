@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, literal_column, select
+from sqlalchemy import ColumnElement, bindparam, case, func, literal_column, select
 
 from server.adapters.sql.core.tables import deletions, instances, partitions, series, studies, versions
 from server.model.damage import NO_DAMAGE, damage_of
@@ -33,6 +33,29 @@ STORED = (
     .join(partitions, partitions.c.key == instances.c.partition_key)
 )
 """Columns for `stored_instance`. Includes instances of a deleted series, see `ALIVE`."""
+
+OF_VERSION = (
+    select(
+        versions.c.version,
+        partitions.c.name.label("partition"),
+        studies.c.uid.label("study_uid"),
+        series.c.uid.label("series_uid"),
+        instances.c.uid,
+        func.coalesce(versions.c.sop_class_uid, instances.c.sop_class_uid).label("sop_class_uid"),
+        versions.c.transfer_syntax_uid,
+        versions.c.size_bytes,
+        versions.c.crc32c,
+        versions.c.locator,
+        versions.c.is_mislabelled,
+        case((versions.c.version == instances.c.version, instances.c.damage)).label("damage"),
+    )
+    .join_from(versions, instances, instances.c.key == versions.c.instance_key)
+    .join(series, series.c.key == instances.c.series_key)
+    .join(studies, studies.c.key == instances.c.study_key)
+    .join(partitions, partitions.c.key == instances.c.partition_key)
+    .where(versions.c.version == bindparam("of_version"))
+)
+"""As `STORED`, for one version of an instance, current or not."""
 
 ALIVE = select(literal_column("1")).where(series.c.key == instances.c.series_key).correlate(instances).exists()
 """The instance is not deleted. While a deletion of many is in progress (see `writing.deleting`), some of its instances

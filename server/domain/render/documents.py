@@ -107,8 +107,8 @@ class DocumentRenderer:
         return OpenRendered(stored, 0, media_type, len(page), once(page))
 
     async def _element(self, stored: StoredInstance) -> BulkElement | None:
-        found = await self._index.bulk(stored.id, ENCAPSULATED_DOCUMENT)
-        if found is None or found[0].version != stored.version:
+        found = await self._index.bulk(stored.id, ENCAPSULATED_DOCUMENT, stored.version)
+        if found is None:
             raise NotFound(Reason.INSTANCE_NOT_FOUND, "The specified instance was not found.")
         return found[1]
 

@@ -96,10 +96,10 @@ class ImageInfoReader:
         Raises:
             NotFound: INSTANCE_NOT_FOUND, it was deleted in between.
         """
-        found = await self._index.metadata(stored.id.address, stored.version - 1, 1)
-        if not found or found[0].version != stored.version:
+        found = await self._index.dicom_json(stored.id, stored.version)
+        if found is None:
             raise NotFound(Reason.INSTANCE_NOT_FOUND, "The specified instance was not found.")
-        return found[0].dicom_json
+        return found
 
     async def _find(self, stored: StoredInstance, layout: PixelLayout) -> ImageInfo:
         dicom_json = await self.metadata(stored)
@@ -124,8 +124,8 @@ class ImageInfoReader:
     async def _values(self, stored: StoredInstance, paths: "list[str] | tuple[str, ...]") -> dict[str, bytes]:
         values: dict[str, bytes] = {}
         for path in paths:
-            found = await self._index.bulk(stored.id, path)
-            element = found[1] if found and found[0].version == stored.version else None
+            found = await self._index.bulk(stored.id, path, stored.version)
+            element = found[1] if found else None
             if element is not None and element.length <= _MAX_VALUE_BYTES:
                 unit = swapped_bytes(stored, path, element.vr)
                 chunks = self._blob_reader.values(stored, element.offset, 0, element.length, unit)

@@ -22,7 +22,7 @@ from server.domain.render.request import (
     choose,
 )
 from server.domain.render.thumbnails import Thumbnails
-from server.domain.resources import not_found
+from server.domain.resources import not_found, version_not_found
 from server.domain.retrieve.blob_reader import BlobReader
 from server.domain.retrieve.omission import AHEAD_BYTES, FailedItem, Omission, announced
 from server.domain.retrieve.stored_frames import PixelReader, Pixels
@@ -78,16 +78,17 @@ class RetrieveRendered:
 
         Raises, all before the first item:
             InvalidRequest: INVALID_FRAME_NUMBER, INVALID_FIELD, and for the address.
-            NotFound: for the address; NO_PIXEL_DATA, FRAME_NOT_FOUND.
+            NotFound: for the address; VERSION_NOT_FOUND, NO_PIXEL_DATA, FRAME_NOT_FOUND.
+            Forbidden: PERMISSION_DENIED, see `Access.permit`.
             OutOfRange: RANGE_NOT_SATISFIABLE.
             and, if no item is available, the error of the first one.
         """
         address.require_study()
         request.check(is_instance=address.instance is not None)
-        address = await self._access.permit(call, Action.READ, address)
+        address = await self._access.permit(call, Action.READ, address, version=request.version)
         if request.thumbnail:
             frame = request.frames[0] if request.frames else None
-            yield await self._thumbnails.open(address, frame, request.media_types, request.style())
+            yield await self._thumbnails.open(address, frame, request.media_types, request.style(), request.version)
             return
         if address.instance and len(request.frames) < 2:
             yield await self._one(address, request)
@@ -109,9 +110,9 @@ class RetrieveRendered:
 
     async def _find(self, address: Address, request: RenderedRequest) -> tuple[StoredInstance, Pixels | None]:
         # The rendered image of a whole instance shows its first frame.
-        found = await self._pixels.find(address.instance_id(), request.frames or [1])
+        found = await self._pixels.find(address.instance_id(), request.frames or [1], request.version)
         if found is None:
-            raise await not_found(self._index, address)
+            raise await version_not_found(self._index, address.instance_id(), request.version)
         return found
 
     async def _image(self, stored: StoredInstance, pixels: Pixels | None, request: RenderedRequest) -> Pixels:
@@ -178,8 +179,8 @@ class RetrieveRendered:
             try:
                 if (lost := await self._blob_reader.recorded_loss(stored)) is not None:
                     raise lost
-                found = await self._pixels.find(stored.id, [1])
-                if found is not None and found[0].version == stored.version:
+                found = await self._pixels.find(stored.id, [1], stored.version)
+                if found is not None:
                     await self._check(*found, request)
             except NotFound as error:
                 if error.reason is not Reason.INSTANCE_NOT_FOUND:
@@ -220,8 +221,8 @@ class RetrieveRendered:
             page = await self._index.find(address, page[-1].version, _PAGE) if len(page) == _PAGE else []
 
     async def _instance(self, stored: StoredInstance, request: RenderedRequest) -> OpenRendered:
-        found = await self._pixels.find(stored.id, [1])
-        if found is None or found[0].version != stored.version:
+        found = await self._pixels.find(stored.id, [1], stored.version)
+        if found is None:
             raise NotFound(Reason.INSTANCE_NOT_FOUND, "The specified instance was not found.")
         return await self._whole(*found, request)
 

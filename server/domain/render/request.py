@@ -7,6 +7,7 @@ from math import isfinite
 
 from server.model.buffer import Buffer
 from server.model.errors import InvalidRequest, Reason, WrongState
+from server.model.ids import Version
 from server.model.instance import StoredInstance
 from server.model.rendering import IccProfile, ImageFormat, Viewport, WindowFunction
 
@@ -65,6 +66,7 @@ class RenderedRequest:
     thumbnail: bool = False
     offset: int = 0
     length: int | None = None
+    version: Version | None = None
 
     @property
     def has_range(self) -> bool:

@@ -14,10 +14,10 @@ from server.domain.flow.prefetch import once
 from server.domain.render.image_info import ImageInfoReader
 from server.domain.render.images import ImageRenderer, ImageRequest
 from server.domain.render.request import STILL_FORMATS, OpenRendered, Style, choose
-from server.domain.resources import not_found
+from server.domain.resources import not_found, version_not_found
 from server.domain.retrieve.stored_frames import PixelReader, Pixels
 from server.model.errors import DicomStoreError, NotFound, Reason, WrongState
-from server.model.ids import Address
+from server.model.ids import Address, Version
 from server.model.instance import StoredInstance
 from server.model.rendering import DrawIcon, IconKind, ImageFormat, Output
 from server.model.search.query import Level, Match, Query
@@ -78,16 +78,25 @@ class Thumbnails:
         self._workers = workers
         self._cache: ByteCache[Hashable, bytes] = ByteCache(cache_bytes, cost_of_bytes)
 
-    async def open(self, address: Address, frame: int | None, media_types: Sequence[str], style: Style) -> OpenRendered:
-        """Return the thumbnail of a resource, or of a frame of it.
+    async def open(
+        self,
+        address: Address,
+        frame: int | None,
+        media_types: Sequence[str],
+        style: Style,
+        version: Version | None = None,
+    ) -> OpenRendered:
+        """Return the thumbnail of a resource, of a version of an instance, or of a frame of it.
 
         Raises:
-            NotFound: for the address; with a frame NO_PIXEL_DATA and FRAME_NOT_FOUND.
+            NotFound: for the address; VERSION_NOT_FOUND; with a frame NO_PIXEL_DATA and FRAME_NOT_FOUND.
             WrongState: NOT_ACCEPTABLE_MEDIA_TYPE.
             Exhausted: BUSY.
             DataLoss, Unavailable: as `BlobStore.read`.
         """
-        chosen = await self._choose(address, frame)
+        chosen = await self._choose(address, frame, version)
+        if chosen is None and version is not None:
+            raise await version_not_found(self._index, address.instance_id(), version)
         if chosen is None:
             raise await not_found(self._index, address)
         image_format = ImageFormat(choose(media_types, STILL_FORMATS))
@@ -111,12 +120,12 @@ class Thumbnails:
         job = DrawIcon(IconKind(kind.value), Output(image_format, style.quality, style.viewport, is_thumbnail=True))
         return await self._cache.get(job, lambda: self._workers.perform(job))
 
-    async def _choose(self, address: Address, frame: int | None) -> _Chosen | None:
+    async def _choose(self, address: Address, frame: int | None, version: Version | None) -> _Chosen | None:
         if address.series is None:
             return await self._of_study(address)
         if address.instance is None:
             return await self._of_series(address)
-        found = await self._pixels.find(address.instance_id(), [frame] if frame else [])
+        found = await self._pixels.find(address.instance_id(), [frame] if frame else [], version)
         if found is None:
             return None
         chosen = await self._chosen(*found)
@@ -127,7 +136,7 @@ class Thumbnails:
                 return chosen
             await chosen.pixels.require([frame])
             return _Chosen(chosen.stored, chosen.pixels, chosen.kind, (frame,))
-        if _is_tiled(chosen):
+        if _is_tiled(chosen) and version is None:
             series = Address(address.partition, address.study, address.series)
             return await self._of_slide(series) or chosen
         return chosen
@@ -197,7 +206,7 @@ class Thumbnails:
         found = await self._index.find(address, version - 1, 1) if version else []
         if not found:
             return None
-        described = await self._pixels.find(found[0].id)
+        described = await self._pixels.find(found[0].id, (), found[0].version)
         return await self._chosen(*described) if described else None
 
     async def _chosen(self, stored: StoredInstance, pixels: Pixels | None) -> _Chosen:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from server.domain.access import Access
-from server.domain.resources import not_found
+from server.domain.resources import not_found, version_not_found
 from server.domain.retrieve.blob_reader import AS_STORED, PIXELS, BlobReader, not_acceptable
 from server.domain.retrieve.bulk_data import RetrieveBulkData
 from server.domain.retrieve.frames import OpenFrame, RetrieveFrames
@@ -16,7 +16,7 @@ from server.model.access import Action
 from server.model.buffer import Buffer
 from server.model.call import Call
 from server.model.errors import DicomStoreError, NotFound, Reason
-from server.model.ids import Address
+from server.model.ids import Address, Version
 from server.model.instance import BulkElement, PixelLayout, StoredInstance
 from server.ports.index import InstanceIndex
 
@@ -47,6 +47,7 @@ class _Request:
 
     pixels_only: bool
     acceptable: Acceptable
+    version: Version | None
 
 
 class RetrieveAllBulkData:
@@ -74,20 +75,24 @@ class RetrieveAllBulkData:
         *,
         pixels_only: bool,
         acceptable: Acceptable,
+        version: Version | None = None,
     ) -> AsyncGenerator[Omission | BulkItem]:
         """Yield all values ordered by version and path; the caller must read each before the next.
+
+        `version` selects a version of an instance.
 
         The first item lists the instances whose pixel data is left out, if there are any.
 
         Raises, all before the first item:
-            InvalidRequest, NotFound: for the address; BULK_DATA_NOT_FOUND, NO_PIXEL_DATA.
+            InvalidRequest, NotFound: for the address; VERSION_NOT_FOUND, BULK_DATA_NOT_FOUND, NO_PIXEL_DATA.
+            Forbidden: PERMISSION_DENIED, see `Access.permit`.
             and, if no value can be sent, the error of the first one.
         """
         address.require_study()
-        address = await self._access.permit(call, Action.READ, address)
-        if await self._index.state(address) is None:
+        address = await self._access.permit(call, Action.READ, address, version=version)
+        if version is None and await self._index.state(address) is None:
             raise await not_found(self._index, address)
-        request = _Request(pixels_only, acceptable)
+        request = _Request(pixels_only, acceptable, version)
         omission = await self._omission(address, request)
         are_any = False
         async with aclosing(announced(self._all(address, request, omission), omission)) as items:
@@ -105,7 +110,7 @@ class RetrieveAllBulkData:
         A single instance is always read, even if it is recorded as damaged.
         """
         omission = Omission()
-        async for stored in self._instances(address):
+        async for stored in self._instances(address, request.version):
             refusal: DicomStoreError | None = None
             if address.instance is None:
                 refusal = await self._blob_reader.recorded_loss(stored)
@@ -118,7 +123,7 @@ class RetrieveAllBulkData:
         return omission
 
     async def _all(self, address: Address, request: _Request, omission: Omission) -> AsyncGenerator[BulkItem]:
-        async for stored in self._instances(address):
+        async for stored in self._instances(address, request.version):
             is_left_out = stored in omission
             if is_left_out and stored.damage.is_of_bytes:
                 continue
@@ -129,7 +134,13 @@ class RetrieveAllBulkData:
                     async for item in items:
                         yield item
 
-    async def _instances(self, address: Address) -> AsyncIterator[StoredInstance]:
+    async def _instances(self, address: Address, version: Version | None) -> AsyncIterator[StoredInstance]:
+        if version is not None:
+            one = await self._index.find_version(address.instance_id(), version)
+            if one is None:
+                raise await version_not_found(self._index, address.instance_id(), version)
+            yield one
+            return
         after = 0
         while page := await self._index.find(address, after, _INSTANCES_PAGE):
             for stored in page:
@@ -141,12 +152,12 @@ class RetrieveAllBulkData:
     async def _elements(self, stored: StoredInstance, pixels_only: bool) -> AsyncIterator[BulkElement]:
         if pixels_only:
             for path in PIXELS:
-                found = await self._index.bulk(stored.id, path)
-                if found and found[1] and found[0].version == stored.version:
+                found = await self._index.bulk(stored.id, path, stored.version)
+                if found and found[1]:
                     yield found[1]
             return
         after = ""
-        while page := await self._index.bulk_elements(stored.version, after, _ELEMENTS_PAGE):
+        while page := await self._index.bulk_elements(stored.id, stored.version, after, _ELEMENTS_PAGE):
             for element in page:
                 yield element
             after = page[-1].path
@@ -167,7 +178,7 @@ class RetrieveAllBulkData:
 
     async def _layout_of_frames(self, stored: StoredInstance, element: BulkElement) -> PixelLayout | None:
         """Return the layout of pixel data whose frames can be separated; None for videos, for instance."""
-        found = await self._index.frames(stored.id, [1]) if element.path in PIXELS else None
+        found = await self._index.frames(stored.id, [1], stored.version) if element.path in PIXELS else None
         layout = found[1] if found else None
         if found is None or layout is None or layout.offset != element.offset:
             return None
@@ -183,7 +194,8 @@ class RetrieveAllBulkData:
             existing = await self._existing(stored, numbers) if layout.is_encapsulated else numbers
             if not existing:
                 continue
-            async with aclosing(self._frames.open_frames(stored.id, existing, request.acceptable)) as opened:
+            frames = self._frames.open_frames(stored.id, existing, request.acceptable, version=stored.version)
+            async with aclosing(frames) as opened:
                 async for frame in opened:
                     if not isinstance(frame, OpenFrame):
                         error = frame.error if isinstance(frame, FailedItem) else frame.errors[0][1]
@@ -193,7 +205,7 @@ class RetrieveAllBulkData:
 
     async def _existing(self, stored: StoredInstance, numbers: Sequence[int]) -> Sequence[int]:
         """Return the frames that encapsulated pixel data has; any may be missing."""
-        found = await self._index.frames(stored.id, numbers)
+        found = await self._index.frames(stored.id, numbers, stored.version)
         records = found[2] if found else {}
         return [number for number in numbers if number in records]
 

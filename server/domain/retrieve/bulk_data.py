@@ -13,7 +13,7 @@ from server.dicom.presentation.object_kinds import (
     video_media_type,
 )
 from server.domain.access import Access
-from server.domain.resources import not_found
+from server.domain.resources import version_not_found
 from server.domain.retrieve.blob_reader import (
     DEFLATED_LITTLE_ENDIAN,
     EXPLICIT_LITTLE_ENDIAN,
@@ -28,7 +28,7 @@ from server.model.access import Action
 from server.model.buffer import Buffer
 from server.model.call import Call
 from server.model.errors import NotFound, Reason
-from server.model.ids import Address
+from server.model.ids import Address, Version
 from server.model.instance import BulkElement, PixelLayout, StoredInstance
 from server.ports.index import InstanceIndex
 
@@ -85,18 +85,20 @@ class RetrieveBulkData:
         path: str,
         offset: int = 0,
         length: int | None = None,
+        version: Version | None = None,
     ) -> OpenBulkData:
-        """Open the value at `path`, or a range of it.
+        """Open the value at `path` of a version of an instance, or a range of it.
 
         Raises:
-            InvalidRequest, NotFound: for the address; BULK_DATA_NOT_FOUND.
+            InvalidRequest, NotFound: for the address; VERSION_NOT_FOUND; BULK_DATA_NOT_FOUND.
+            Forbidden: PERMISSION_DENIED, see `Access.permit`.
             OutOfRange: RANGE_NOT_SATISFIABLE.
             WrongState: PIXEL_DATA_UNREADABLE.
         """
-        address = await self._access.permit(call, Action.READ, address)
-        found = await self._index.bulk(address.instance_id(), path)
+        address = await self._access.permit(call, Action.READ, address, version=version)
+        found = await self._index.bulk(address.instance_id(), path, version)
         if found is None:
-            raise await not_found(self._index, address)
+            raise await version_not_found(self._index, address.instance_id(), version)
         stored, element = found
         if element is None:
             raise NotFound(Reason.BULK_DATA_NOT_FOUND, "The instance has no bulk data at this path.", path=path)
@@ -157,14 +159,14 @@ class RetrieveBulkData:
 
     async def _pixel_layout(self, stored: StoredInstance, element: BulkElement) -> PixelLayout | None:
         """Return the pixel data layout if the element is the pixel data."""
-        found = await self._index.frames(stored.id, []) if element.path in PIXELS else None
+        found = await self._index.frames(stored.id, [], stored.version) if element.path in PIXELS else None
         layout = found[1] if found else None
         return layout if layout and layout.offset == element.offset else None
 
     async def _document_type(self, stored: StoredInstance) -> str:
         """Return the media type of an encapsulated document; empty if unknown."""
-        found = await self._index.metadata(stored.id.address, 0, 1)
-        named = first_value(found[0].dicom_json, MIME_TYPE_OF_DOCUMENT) if found else ""
+        found = await self._index.dicom_json(stored.id, stored.version)
+        named = first_value(found, MIME_TYPE_OF_DOCUMENT) if found else ""
         media_type = document_media_type(stored.sop_class_uid, named)
         return "" if media_type == UNKNOWN_MEDIA_TYPE else media_type
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from server.dicom.elements.transfer_syntax import is_defined
 from server.domain.access import Access
-from server.domain.resources import not_found
+from server.domain.resources import version_not_found
 from server.domain.retrieve.blob_reader import (
     AS_STORED,
     EXPLICIT_LITTLE_ENDIAN,
@@ -24,7 +24,7 @@ from server.model.access import Action
 from server.model.buffer import Buffer
 from server.model.call import Call
 from server.model.errors import DataLoss, DicomStoreError, InvalidRequest, NotFound, Reason, WrongState
-from server.model.ids import Address, InstanceId
+from server.model.ids import Address, InstanceId, Version
 from server.model.instance import StoredInstance
 from server.ports.index import InstanceIndex
 
@@ -86,15 +86,17 @@ class RetrieveFrames:
         offset: int = 0,
         length: int | None = None,
         head_only: bool = False,
+        version: Version | None = None,
     ) -> AsyncGenerator[Omission | OpenFrame | FailedItem]:
-        """Yield frames of one instance in the requested order; the caller must read each before the next.
+        """Yield frames of a version of an instance in the requested order; the caller must read each before the next.
 
         The first item lists the frames left out, if any. A range requires a single frame. With `head_only`, stored
         frames have their sizes, even if computing one requires reading the frame.
 
         Raises, all before the first frame:
             InvalidRequest: INVALID_FRAME_NUMBER, INVALID_FIELD, and for the address.
-            NotFound: for the address; NO_PIXEL_DATA; FRAME_NOT_FOUND.
+            NotFound: for the address; VERSION_NOT_FOUND; NO_PIXEL_DATA; FRAME_NOT_FOUND.
+            Forbidden: PERMISSION_DENIED, see `Access.permit`.
             WrongState: NOT_ACCEPTABLE_TRANSFER_SYNTAX.
             OutOfRange: RANGE_NOT_SATISFIABLE.
             and, if no frame can be sent, the error of the first one.
@@ -104,8 +106,8 @@ class RetrieveFrames:
         part = Part(offset, length)
         if not part.is_whole and len(frames) > 1:
             raise InvalidRequest(Reason.INVALID_FIELD, "A byte range requires a single frame.", field="range")
-        address = await self._access.permit(call, Action.READ, address)
-        opened = self.open_frames(address.instance_id(), frames, acceptable, part, head_only=head_only)
+        address = await self._access.permit(call, Action.READ, address, version=version)
+        opened = self.open_frames(address.instance_id(), frames, acceptable, part, head_only=head_only, version=version)
         async with aclosing(opened):
             async for item in opened:
                 yield item
@@ -118,11 +120,12 @@ class RetrieveFrames:
         part: Part = WHOLE,
         *,
         head_only: bool = False,
+        version: Version | None = None,
     ) -> AsyncGenerator[Omission | OpenFrame | FailedItem]:
         """Yield frames as `open`, for an operation that has checked access already."""
-        found = await self._pixels.find(instance, frames)
+        found = await self._pixels.find(instance, frames, version)
         if found is None:
-            raise await not_found(self._index, instance.address)
+            raise await version_not_found(self._index, instance, version)
         pixels = found[1]
         if pixels is None:
             raise NotFound(Reason.NO_PIXEL_DATA, "The instance has no pixel data.")
@@ -142,8 +145,8 @@ class RetrieveFrames:
 
     async def missing(self, stored: StoredInstance) -> WrongState | None:
         """Return the error of an instance that lacks some of its frames; None for others."""
-        found = await self._pixels.find(stored.id, [1])
-        pixels = found[1] if found and found[0].version == stored.version else None
+        found = await self._pixels.find(stored.id, [1], stored.version)
+        pixels = found[1] if found else None
         if pixels is None or not await pixels.has_frames():
             return None
         try:
@@ -157,8 +160,8 @@ class RetrieveFrames:
 
         Also None for an instance without pixel data, and for one that was deleted in between.
         """
-        found = await self._pixels.find(stored.id)
-        pixels = found[1] if found and found[0].version == stored.version else None
+        found = await self._pixels.find(stored.id, (), stored.version)
+        pixels = found[1] if found else None
         if pixels is None:
             return None
         try:

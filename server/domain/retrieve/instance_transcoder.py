@@ -130,8 +130,8 @@ class InstanceTranscoder:
         return _Plan(pixels, target, before, syntaxes.described(before, pixels.syntax, target))
 
     async def _find(self, stored: StoredInstance) -> Pixels | None:
-        found = await self._pixels.find(stored.id)
-        if found is None or found[0].version != stored.version:
+        found = await self._pixels.find(stored.id, (), stored.version)
+        if found is None:
             raise NotFound(Reason.INSTANCE_NOT_FOUND, "The specified instance was not found.")
         return found[1]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from server.domain.access import Access
 from server.domain.flow.prefetch import closable
-from server.domain.resources import not_found
+from server.domain.resources import not_found, version_not_found
 from server.domain.retrieve.blob_reader import AS_STORED, BlobReader, not_acceptable, range_within
 from server.domain.retrieve.instance_transcoder import InstanceTranscoder
 from server.domain.retrieve.omission import FailedItem, Omission, announced
@@ -16,7 +16,7 @@ from server.model.buffer import Buffer
 from server.model.call import Call
 from server.model.damage import NO_DAMAGE
 from server.model.errors import DicomStoreError, InvalidRequest, NotFound, Reason, WrongState
-from server.model.ids import Address
+from server.model.ids import Address, Version
 from server.model.instance import StoredInstance
 from server.ports.index import InstanceIndex
 
@@ -52,22 +52,29 @@ class RetrieveInstances:
         acceptable: Acceptable,
         offset: int = 0,
         length: int | None = None,
+        version: Version | None = None,
     ) -> AsyncGenerator[Omission | OpenInstance | FailedItem]:
         """Yield the instances of a resource by version; the caller must read each before the next.
 
         The first item lists the instances left out, if any. A range requires a single instance as stored. The first
-        frame of a transcoded instance is ready before the instance is yielded.
+        frame of a transcoded instance is ready before the instance is yielded. `version` selects a version of an
+        instance.
 
         Raises, all before the first item:
-            InvalidRequest, NotFound: for the address.
+            InvalidRequest, NotFound: for the address; VERSION_NOT_FOUND.
+            Forbidden: PERMISSION_DENIED, see `Access.permit`.
             WrongState: NOT_ACCEPTABLE_TRANSFER_SYNTAX when no instance is available.
             OutOfRange: RANGE_NOT_SATISFIABLE.
             and, for a single instance, the error of transcoding its first frame.
         """
         address.require_study()
-        address = await self._access.permit(call, Action.READ, address)
-        page = await self._index.find(address, 0, _PAGE)
-        if not page:
+        address = await self._access.permit(call, Action.READ, address, version=version)
+        if version is not None:
+            one = await self._index.find_version(address.instance_id(), version)
+            if one is None:
+                raise await version_not_found(self._index, address.instance_id(), version)
+            page = [one]
+        elif not (page := await self._index.find(address, 0, _PAGE)):
             raise await not_found(self._index, address)
         if offset or length is not None:
             yield await self._part(address, page[0], acceptable, offset, length)

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 from server.dicom.elements.fields import Fields, fields
 from server.domain.access import Access
-from server.domain.resources import not_found
+from server.domain.resources import not_found, version_not_found
 from server.domain.retrieve.blob_reader import BlobReader
 from server.model.access import Action
 from server.model.call import Call
 from server.model.errors import InvalidRequest, Reason
-from server.model.ids import Address
+from server.model.ids import Address, InstanceId, Version
 from server.model.instance import InstanceMetadata, ResourceState
 from server.ports.index import InstanceIndex
 
@@ -45,6 +45,7 @@ class RetrieveMetadata:
         exclude_fields: Sequence[str] = (),
         limit: int = 0,
         offset: int = 0,
+        version: Version | None = None,
     ) -> OpenMetadata:
         """Open the metadata of a resource, without pages if its state equals `known`.
 
@@ -55,29 +56,43 @@ class RetrieveMetadata:
             include_fields, exclude_fields: see `server.dicom.elements.fields`.
             limit: maximum number of data sets; 0 means all.
             offset: number of data sets to skip.
+            version: of an instance.
 
         Raises:
-            InvalidRequest, NotFound: for the address; INVALID_FIELD, limit or offset is negative.
+            InvalidRequest, NotFound: for the address; INVALID_FIELD, limit or offset is negative; VERSION_NOT_FOUND.
+            Forbidden: PERMISSION_DENIED, see `Access.permit`.
         """
         for name, number in (("limit", limit), ("offset", offset)):
             if number < 0:
                 raise InvalidRequest(Reason.INVALID_FIELD, f"{name} must be 0 or greater.", field=name)
         address.require_study()
-        address = await self._access.permit(call, Action.READ, address)
-        state = await self._index.state(address)
-        if state is None:
-            raise await not_found(self._index, address)
+        address = await self._access.permit(call, Action.READ, address, version=version)
+        if version is None:
+            state = await self._index.state(address)
+            if state is None:
+                raise await not_found(self._index, address)
+        else:
+            state = ResourceState(version, 1)
+            if await self._index.find_version(address.instance_id(), version) is None:
+                raise await version_not_found(self._index, address.instance_id(), version)
         if state == known:  # the facade returns what it has cached
             call.audit.items = state.instance_count
             return OpenMetadata(state, _nothing())
-        after = await self._index.version_at(address, offset - 1) if offset else 0
-        if after is None:
+        if version is not None:
+            pages = self._of_version(address.instance_id(), version) if not offset else _nothing()
+        elif (after := await self._index.version_at(address, offset - 1) if offset else 0) is None:
             return OpenMetadata(state, _nothing())
-        pages = self._metadata(address, state, after)
+        else:
+            pages = self._metadata(address, state, after)
         if limit:
             pages = _at_most(limit, pages)
         wanted = fields(include_fields, exclude_fields)
         return OpenMetadata(state, _selected(wanted, pages) if wanted else pages)
+
+    async def _of_version(self, instance: InstanceId, version: Version) -> AsyncIterator[Sequence[InstanceMetadata]]:
+        dicom_json = await self._index.dicom_json(instance, version)
+        if dicom_json is not None:
+            yield [InstanceMetadata(instance, version, dicom_json)]
 
     async def _metadata(
         self, address: Address, state: ResourceState, after: int

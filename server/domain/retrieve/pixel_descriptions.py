@@ -54,10 +54,9 @@ class PixelDescriptionReader:
         return await self._cache.get(stored.version, lambda: self._find(stored))
 
     async def _find(self, stored: StoredInstance) -> Attributes:
-        found = await self._index.metadata(stored.id.address, stored.version - 1, 1)
-        if not found or found[0].version != stored.version:
+        metadata = await self._index.dicom_json(stored.id, stored.version)
+        if metadata is None:
             raise NotFound(Reason.INSTANCE_NOT_FOUND, "The specified instance was not found.")
-        metadata = found[0].dicom_json
         return await asyncio.to_thread(_selected, metadata) if len(metadata) > _LARGE_BYTES else _selected(metadata)
 
 

@@ -20,7 +20,7 @@ from server.domain.retrieve.blob_reader import (
 )
 from server.model.buffer import Buffer
 from server.model.errors import DataLoss, NotFound, Reason, WrongState
-from server.model.ids import InstanceId
+from server.model.ids import InstanceId, Version
 from server.model.instance import PixelLayout, StoredInstance
 from server.ports.index import InstanceIndex
 
@@ -53,13 +53,15 @@ class PixelReader:
         self._index = index
 
     async def find(
-        self, instance: InstanceId, numbers: Collection[int] = ()
+        self, instance: InstanceId, numbers: Collection[int] = (), version: Version | None = None
     ) -> tuple[StoredInstance, "Pixels | None"] | None:
-        """Return an instance with its pixel data (None if it has none), or None if there is no such instance.
+        """Return a version of an instance with its pixel data (None if it has none), or None if there is no such
+        version.
 
         numbers: frames that the caller is going to read.
+        version: None means the current one.
         """
-        found = await self._index.frames(instance, sorted(set(numbers)))
+        found = await self._index.frames(instance, sorted(set(numbers)), version)
         if found is None:
             return None
         stored, layout, records = found
@@ -67,7 +69,7 @@ class PixelReader:
 
 
 class Pixels:
-    """The pixel data of an instance, for one request."""
+    """The pixel data of a version of an instance, for one request."""
 
     def __init__(
         self,
@@ -122,7 +124,7 @@ class Pixels:
         last = self.layout.number_of_frames
         for first in range(1, last + 1, _RECORDS):
             numbers = range(first, min(first + _RECORDS, last + 1))
-            found = await self._index.frames(self.stored.id, numbers)
+            found = await self._index.frames(self.stored.id, numbers, self.stored.version)
             if found is None or len(found[2]) < len(numbers):
                 raise WrongState(Reason.PIXEL_DATA_UNREADABLE, "The pixel data does not have all frames.")
 
@@ -195,7 +197,8 @@ class Pixels:
 
     async def _record(self, number: int) -> tuple[int, int] | None:
         if number not in self._records:
-            found = await self._index.frames(self.stored.id, range(number, number + _RECORDS))
+            numbers = range(number, number + _RECORDS)
+            found = await self._index.frames(self.stored.id, numbers, self.stored.version)
             records = found[2] if found else {}
             self._records = records
             return records.get(number)
@@ -206,7 +209,7 @@ class Pixels:
         if not transfer_syntax(self.stored.transfer_syntax_uid).has_big_endian_pixels:
             return 1
         if self._unit is None:
-            found = await self._index.bulk(self.stored.id, PIXEL_DATA)
+            found = await self._index.bulk(self.stored.id, PIXEL_DATA, self.stored.version)
             vr = found[1].vr if found and found[1] else "OW"
             self._unit = swapped_bytes(self.stored, PIXEL_DATA, vr, self.layout.bits_allocated)
         return self._unit

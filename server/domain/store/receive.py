@@ -94,6 +94,8 @@ class Stored:
     first_value_only: bool
     identical: bool = False
     """The instance was stored before with the same bytes; nothing has changed."""
+    replaced: Version | None = None
+    """The version that was the current one before; None if the instance is new."""
 
 
 @dataclass(frozen=True, slots=True)

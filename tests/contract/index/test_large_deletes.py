@@ -64,7 +64,7 @@ async def test_instances_being_deleted_are_not_found(database: Database, resourc
         assert await index.metadata(resource, 0, 9) == []
         assert await index.version_at(resource, 0) is None
         assert await index.frames(first.id, [1]) is None
-        assert await index.bulk_elements(first.version, "", 9) == []
+        assert await index.bulk_elements(first.id, first.version, "", 9) == []
         assert await index.referenced([one.locator for one in everything]) == {
             one.locator for one in everything if one.id.address in kept
         }

@@ -139,11 +139,11 @@ async def test_bulk_elements_of_an_instance_are_returned_in_pages_by_path(index:
     elements = tuple(BulkElement(path, "OW", number, 5_000_000_000) for number, path in enumerate(paths))
     await index.add([sample(bulk=elements), sample(instance=2, bulk=(BulkElement("00282000", "OB", 1, 2),))], NOON)
     [stored] = await index.find(identity().address)
-    first = await index.bulk_elements(stored.version, "", 3)
-    rest = await index.bulk_elements(stored.version, first[-1].path, 3)
+    first = await index.bulk_elements(stored.id, stored.version, "", 3)
+    rest = await index.bulk_elements(stored.id, stored.version, first[-1].path, 3)
     assert first + rest == sorted(elements, key=lambda element: element.path)
     await index.delete(identity().address, NOON, NOON)
-    assert await index.bulk_elements(stored.version, "", 3) == []
+    assert await index.bulk_elements(stored.id, stored.version, "", 3) == []
 
 
 async def test_the_version_at_a_position_is_that_of_the_instance_there(index: InstanceIndex) -> None:

@@ -116,7 +116,7 @@ async def test_earlier_versions_are_restored_as_well(index: InstanceIndex) -> No
     await index.add_version(contents[1], NOON)
     await index.delete(study_ref(), LATER, MUCH_LATER)
     await index.undelete(study_ref(), LATER, LATER)
-    assert [version.locator for version in await index.history(identity())] == [one.locator for one in contents]
+    assert [version.locator for version in await index.history(identity().address)] == [one.locator for one in contents]
 
 
 async def test_a_restored_instance_can_be_deleted_and_erased_again(

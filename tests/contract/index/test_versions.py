@@ -5,9 +5,11 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from server.adapters.sql.engine import Database
 from server.model.change import ChangeAction, ChangeState, ChangeWindow
-from server.model.ids import Version
+from server.model.ids import Address, Version
 from server.model.instance import Added, AlreadyStored, BulkElement, NewInstance, PixelLayout, ResourceState
 from server.model.lifecycle.version import Provenance, VersionOrigin
 from server.model.search.query import Condition, Equals, Level, Query
@@ -26,7 +28,7 @@ async def test_a_new_version_becomes_current_and_the_earlier_one_remains(index: 
     [stored] = await index.find(EVERYTHING)
     assert (stored.version, stored.locator, stored.size_bytes) == (2, two.locator, two.size_bytes)
     assert [found.dicom_json for found in await index.metadata(identity().address, 0, 9)] == [b'{"2":{}}']
-    first, current = await index.history(identity())
+    first, current = await index.history(identity().address)
     assert (first.locator, first.version, first.replaced) == (one.locator, 1, LATER)
     assert (current.locator, current.version, current.replaced) == (two.locator, 2, None)
     assert (first.provenance, current.provenance) == (Provenance("gateway"), correction)
@@ -38,10 +40,10 @@ async def test_exactly_one_of_many_versions_is_current(index: InstanceIndex) -> 
     contents = [sample() for _ in range(5)]
     for content in contents:
         await index.add_version(content, LATER)
-    versions = await index.history(identity())
+    versions = await index.history(identity().address)
     assert [version.locator for version in versions][1:] == [content.locator for content in contents]
     assert [version.replaced is None for version in versions] == [False] * 5 + [True]
-    assert len(await index.history(identity(instance=2))) == 1
+    assert len(await index.history(identity(instance=2).address)) == 1
 
 
 async def test_a_new_version_changes_the_state_and_no_counts(index: InstanceIndex) -> None:
@@ -81,16 +83,59 @@ async def test_frames_and_bulk_data_are_those_of_the_current_version(index: Inst
     layout = PixelLayout(2, 100, 20, 8, 0, bytes(range(32)))
     await index.add([sample(pixels=layout, bulk=(BulkElement("7FE00010", "OB", 1, 2),))], NOON)
     await index.add_version(sample(), LATER)
-    assert await index.bulk_elements(1, "", 9) == []
+    assert await index.bulk_elements(identity(), Version(2), "", 9) == []
     found = await index.frames(identity(), [1])
     assert found is not None
     assert found[1:] == (None, {})
 
 
+async def test_earlier_versions_can_be_read_like_the_current_one(index: InstanceIndex) -> None:
+    layout = PixelLayout(2, 100, 20, 8, 0, bytes(range(32)))
+    element = BulkElement("7FE00010", "OB", 1, 2)
+    one = sample(pixels=layout, bulk=(element,), dicom_json=b'{"1":{}}', sop_class_uid="1.2.3")
+    two = sample(dicom_json=b'{"2":{}}')
+    await index.add([one], NOON)
+    await index.add([replace(two, may_replace=True)], LATER)
+    for number, new in ((Version(1), one), (Version(2), two)):
+        stored = await index.find_version(identity(), number)
+        assert stored is not None
+        assert (stored.version, stored.locator, stored.sop_class_uid) == (number, new.locator, new.sop_class_uid)
+        assert await index.dicom_json(identity(), number) == new.dicom_json
+        assert await index.frames(identity(), [1], number) == (
+            stored,
+            new.pixels and replace(new.pixels, table=b""),
+            {1: (0x0706050403020100, 0x0F0E0D0C0B0A0908)} if new.pixels else {},
+        )
+        assert await index.bulk(identity(), "7FE00010", number) == (stored, element if new.bulk else None)
+        assert await index.bulk_elements(identity(), number, "", 9) == list(new.bulk)
+
+
+@pytest.mark.parametrize(("instance", "version"), [(1, 3), (2, 1), (3, 1)])
+async def test_a_version_belongs_to_its_instance(index: InstanceIndex, instance: int, version: int) -> None:
+    await index.add([sample(instance=1), sample(instance=2)], NOON)
+    asked = identity(instance=instance), Version(version)
+    assert await index.find_version(*asked) is None
+    assert await index.dicom_json(*asked) is None
+    assert await index.frames(asked[0], [1], asked[1]) is None
+    assert await index.bulk(asked[0], "7FE00010", asked[1]) is None
+    assert await index.bulk_elements(*asked, "", 9) == []
+
+
+async def test_versions_of_a_deleted_instance_cannot_be_read(index: InstanceIndex) -> None:
+    await index.add([sample()], NOON)
+    await index.add([replacing()], LATER)
+    await index.delete(identity().address, LATER, MUCH_LATER)
+    assert await index.find_version(identity(), Version(1)) is None
+    assert await index.dicom_json(identity(), Version(2)) is None
+    await index.undelete(identity().address, LATER, LATER)
+    restored = await index.find_version(identity(), Version(1))
+    assert restored is not None
+
+
 async def test_an_unknown_instance_gets_no_new_version(index: InstanceIndex) -> None:
     await index.add([sample(instance=2)], NOON)
     assert await index.add_version(sample(), NOON) is None
-    assert await index.history(identity()) == []
+    assert await index.history(identity().address) == []
     assert len(await index.find(EVERYTHING)) == 1
 
 
@@ -116,7 +161,7 @@ async def test_a_new_version_waits_for_concurrent_changes_of_the_study(
     await database.instances.add([sample()], NOON)
     both = (database.instances, other_database.instances)
     await asyncio.gather(*(both[n % 2].add_version(sample(), LATER) for n in range(12)))
-    versions = await database.instances.history(identity())
+    versions = await database.instances.history(identity().address)
     assert len(versions) == 13
     assert [version.replaced is None for version in versions] == [False] * 12 + [True]
 
@@ -130,7 +175,7 @@ def replacing(*, differs_from: int | None = None, **attributes: Any) -> NewInsta
 async def test_an_instance_that_may_replace_another_becomes_its_next_version(index: InstanceIndex) -> None:
     assert await index.add([replacing()], NOON) == [Added(1)]
     assert await index.add([replacing(provenance=Provenance("editor"))], LATER) == [Added(2, replaced=1)]
-    assert [one.provenance for one in await index.history(identity())] == [
+    assert [one.provenance for one in await index.history(identity().address)] == [
         Provenance(),
         Provenance("editor", origin=VersionOrigin.REPLACED),
     ]
@@ -166,7 +211,7 @@ async def test_one_transaction_may_replace_an_instance_several_times(index: Inst
         (6, batch[4].locator),
         (7, batch[5].locator),
     ]
-    assert [(one.version, one.replaced) for one in await index.history(identity())] == [
+    assert [(one.version, one.replaced) for one in await index.history(identity().address)] == [
         (2, LATER),
         (3, LATER),
         (7, None),
@@ -180,3 +225,34 @@ async def test_one_transaction_may_replace_an_instance_several_times(index: Inst
     ]
     condition = Condition("InstanceNumber", (Equals(("7",)),))
     assert len(await index.search(Query(Level.INSTANCE, EVERYTHING, (condition,), limit=9))) == 1
+
+
+async def test_the_history_of_a_study_has_all_versions_in_order_of_creation(index: InstanceIndex) -> None:
+    await index.add([sample(1, 1, 1), sample(1, 1, 2), sample(1, 2, 1), sample(2, 1, 1)], NOON)
+    await index.add([replacing(series=2), replacing(instance=2), replacing(study=2), replacing(instance=2)], LATER)
+
+    async def numbers(resource: Address, **page: int) -> list[int]:
+        return [one.version for one in await index.history(resource, **page)]
+
+    assert await numbers(study_ref()) == [1, 2, 3, 5, 6, 8]
+    assert await numbers(series_ref()) == [1, 2, 6, 8]
+    assert await numbers(identity(1, 2, 1).address) == [3, 5]
+    assert await numbers(study_ref(), after=2, limit=3) == [3, 5, 6]
+    assert await numbers(study_ref(3)) == []
+    assert [one.id for one in await index.history(series_ref(1, 2))] == [identity(1, 2, 1)] * 2
+
+
+async def test_the_history_of_a_study_is_without_deleted_instances_until_they_are_restored(
+    index: InstanceIndex,
+) -> None:
+    await index.add([sample(instance=1), sample(instance=2)], NOON)
+    await index.add([replacing(instance=1), replacing(instance=2)], LATER)
+    for deleted in (identity().address, study_ref()):
+        await index.delete(deleted, LATER, MUCH_LATER)
+    assert await index.history(study_ref()) == []
+    await index.add([sample(instance=3)], LATER)  # a new study
+    assert await index.undelete(study_ref(), LATER, LATER) == 2
+    history = await index.history(study_ref())
+    assert [one.replaced is None for one in history] == [False, False, True, True, True]
+    assert {one.id for one in history} == {identity(instance=number) for number in (1, 2, 3)}
+    assert len(await index.history(series_ref())) == 5

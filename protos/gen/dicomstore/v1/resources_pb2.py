@@ -25,13 +25,15 @@ _sym_db = _symbol_database.Default()
 from dicomstore.v1 import errors_pb2 as dicomstore_dot_v1_dot_errors__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x64icomstore/v1/resources.proto\x12\rdicomstore.v1\x1a\x1a\x64icomstore/v1/errors.proto\"o\n\x07\x41\x64\x64ress\x12\x11\n\tpartition\x18\x01 \x01(\t\x12\x1a\n\x12study_instance_uid\x18\x02 \x01(\t\x12\x1b\n\x13series_instance_uid\x18\x03 \x01(\t\x12\x18\n\x10sop_instance_uid\x18\x04 \x01(\t\"7\n\tByteRange\x12\x14\n\x0coffset_bytes\x18\x01 \x01(\x03\x12\x14\n\x0clength_bytes\x18\x02 \x01(\x03\"[\n\x10\x41ttributeFinding\x12\x0b\n\x03tag\x18\x01 \x01(\t\x12\x0f\n\x07keyword\x18\x02 \x01(\t\x12\n\n\x02vr\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x0c\n\x04path\x18\x05 \x01(\t\"\xed\x01\n\tItemError\x12*\n\x06reason\x18\x01 \x01(\x0e\x32\x1a.dicomstore.v1.ErrorReason\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x1c\n\x14\x64icom_failure_reason\x18\x03 \x01(\r\x12(\n\x08instance\x18\x04 \x01(\x0b\x32\x16.dicomstore.v1.Address\x12\x15\n\rsop_class_uid\x18\x05 \x01(\t\x12\x31\n\x08\x66indings\x18\x06 \x03(\x0b\x32\x1f.dicomstore.v1.AttributeFinding\x12\x11\n\tidentical\x18\x07 \x01(\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x64icomstore/v1/resources.proto\x12\rdicomstore.v1\x1a\x1a\x64icomstore/v1/errors.proto\"o\n\x07\x41\x64\x64ress\x12\x11\n\tpartition\x18\x01 \x01(\t\x12\x1a\n\x12study_instance_uid\x18\x02 \x01(\t\x12\x1b\n\x13series_instance_uid\x18\x03 \x01(\t\x12\x18\n\x10sop_instance_uid\x18\x04 \x01(\t\"7\n\tByteRange\x12\x14\n\x0coffset_bytes\x18\x01 \x01(\x03\x12\x14\n\x0clength_bytes\x18\x02 \x01(\x03\"[\n\x10\x41ttributeFinding\x12\x0b\n\x03tag\x18\x01 \x01(\t\x12\x0f\n\x07keyword\x18\x02 \x01(\t\x12\n\n\x02vr\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x0c\n\x04path\x18\x05 \x01(\t\"\xed\x01\n\tItemError\x12*\n\x06reason\x18\x01 \x01(\x0e\x32\x1a.dicomstore.v1.ErrorReason\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x1c\n\x14\x64icom_failure_reason\x18\x03 \x01(\r\x12(\n\x08instance\x18\x04 \x01(\x0b\x32\x16.dicomstore.v1.Address\x12\x15\n\rsop_class_uid\x18\x05 \x01(\t\x12\x31\n\x08\x66indings\x18\x06 \x03(\x0b\x32\x1f.dicomstore.v1.AttributeFinding\x12\x11\n\tidentical\x18\x07 \x01(\x08*r\n\x0f\x44uplicatePolicy\x12 \n\x1c\x44UPLICATE_POLICY_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x44UPLICATE_POLICY_REJECT\x10\x01\x12 \n\x1c\x44UPLICATE_POLICY_NEW_VERSION\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dicomstore.v1.resources_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_DUPLICATEPOLICY']._serialized_start=579
+  _globals['_DUPLICATEPOLICY']._serialized_end=693
   _globals['_ADDRESS']._serialized_start=76
   _globals['_ADDRESS']._serialized_end=187
   _globals['_BYTERANGE']._serialized_start=189

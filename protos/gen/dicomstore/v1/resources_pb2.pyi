@@ -1,11 +1,21 @@
 from dicomstore.v1 import errors_pb2 as _errors_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class DuplicatePolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DUPLICATE_POLICY_UNSPECIFIED: _ClassVar[DuplicatePolicy]
+    DUPLICATE_POLICY_REJECT: _ClassVar[DuplicatePolicy]
+    DUPLICATE_POLICY_NEW_VERSION: _ClassVar[DuplicatePolicy]
+DUPLICATE_POLICY_UNSPECIFIED: DuplicatePolicy
+DUPLICATE_POLICY_REJECT: DuplicatePolicy
+DUPLICATE_POLICY_NEW_VERSION: DuplicatePolicy
 
 class Address(_message.Message):
     __slots__ = ("partition", "study_instance_uid", "series_instance_uid", "sop_instance_uid")

@@ -45,20 +45,22 @@ ICC_PROFILE_ADOBE_RGB: IccProfile
 ICC_PROFILE_ROMM_RGB: IccProfile
 
 class RetrieveInstancesRequest(_message.Message):
-    __slots__ = ("resource", "acceptable_transfer_syntax_uids", "range", "acceptable_qualities", "acceptable_stored_transfer_syntax_uids", "head_only")
+    __slots__ = ("resource", "acceptable_transfer_syntax_uids", "range", "acceptable_qualities", "acceptable_stored_transfer_syntax_uids", "head_only", "version")
     RESOURCE_FIELD_NUMBER: _ClassVar[int]
     ACCEPTABLE_TRANSFER_SYNTAX_UIDS_FIELD_NUMBER: _ClassVar[int]
     RANGE_FIELD_NUMBER: _ClassVar[int]
     ACCEPTABLE_QUALITIES_FIELD_NUMBER: _ClassVar[int]
     ACCEPTABLE_STORED_TRANSFER_SYNTAX_UIDS_FIELD_NUMBER: _ClassVar[int]
     HEAD_ONLY_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
     resource: _resources_pb2.Address
     acceptable_transfer_syntax_uids: _containers.RepeatedScalarFieldContainer[str]
     range: _resources_pb2.ByteRange
     acceptable_qualities: _containers.RepeatedScalarFieldContainer[float]
     acceptable_stored_transfer_syntax_uids: _containers.RepeatedScalarFieldContainer[str]
     head_only: bool
-    def __init__(self, resource: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., acceptable_transfer_syntax_uids: _Optional[_Iterable[str]] = ..., range: _Optional[_Union[_resources_pb2.ByteRange, _Mapping]] = ..., acceptable_qualities: _Optional[_Iterable[float]] = ..., acceptable_stored_transfer_syntax_uids: _Optional[_Iterable[str]] = ..., head_only: _Optional[bool] = ...) -> None: ...
+    version: int
+    def __init__(self, resource: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., acceptable_transfer_syntax_uids: _Optional[_Iterable[str]] = ..., range: _Optional[_Union[_resources_pb2.ByteRange, _Mapping]] = ..., acceptable_qualities: _Optional[_Iterable[float]] = ..., acceptable_stored_transfer_syntax_uids: _Optional[_Iterable[str]] = ..., head_only: _Optional[bool] = ..., version: _Optional[int] = ...) -> None: ...
 
 class Omission(_message.Message):
     __slots__ = ("count", "errors")
@@ -103,7 +105,7 @@ class RetrieveInstancesResponse(_message.Message):
     def __init__(self, pieces: _Optional[_Iterable[_Union[RetrievedPiece, _Mapping]]] = ..., omission: _Optional[_Union[Omission, _Mapping]] = ...) -> None: ...
 
 class RetrieveFramesRequest(_message.Message):
-    __slots__ = ("instance", "frames", "acceptable_transfer_syntax_uids", "acceptable_qualities", "range", "acceptable_stored_transfer_syntax_uids", "head_only")
+    __slots__ = ("instance", "frames", "acceptable_transfer_syntax_uids", "acceptable_qualities", "range", "acceptable_stored_transfer_syntax_uids", "head_only", "version")
     INSTANCE_FIELD_NUMBER: _ClassVar[int]
     FRAMES_FIELD_NUMBER: _ClassVar[int]
     ACCEPTABLE_TRANSFER_SYNTAX_UIDS_FIELD_NUMBER: _ClassVar[int]
@@ -111,6 +113,7 @@ class RetrieveFramesRequest(_message.Message):
     RANGE_FIELD_NUMBER: _ClassVar[int]
     ACCEPTABLE_STORED_TRANSFER_SYNTAX_UIDS_FIELD_NUMBER: _ClassVar[int]
     HEAD_ONLY_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
     instance: _resources_pb2.Address
     frames: _containers.RepeatedScalarFieldContainer[int]
     acceptable_transfer_syntax_uids: _containers.RepeatedScalarFieldContainer[str]
@@ -118,7 +121,8 @@ class RetrieveFramesRequest(_message.Message):
     range: _resources_pb2.ByteRange
     acceptable_stored_transfer_syntax_uids: _containers.RepeatedScalarFieldContainer[str]
     head_only: bool
-    def __init__(self, instance: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., frames: _Optional[_Iterable[int]] = ..., acceptable_transfer_syntax_uids: _Optional[_Iterable[str]] = ..., acceptable_qualities: _Optional[_Iterable[float]] = ..., range: _Optional[_Union[_resources_pb2.ByteRange, _Mapping]] = ..., acceptable_stored_transfer_syntax_uids: _Optional[_Iterable[str]] = ..., head_only: _Optional[bool] = ...) -> None: ...
+    version: int
+    def __init__(self, instance: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., frames: _Optional[_Iterable[int]] = ..., acceptable_transfer_syntax_uids: _Optional[_Iterable[str]] = ..., acceptable_qualities: _Optional[_Iterable[float]] = ..., range: _Optional[_Union[_resources_pb2.ByteRange, _Mapping]] = ..., acceptable_stored_transfer_syntax_uids: _Optional[_Iterable[str]] = ..., head_only: _Optional[bool] = ..., version: _Optional[int] = ...) -> None: ...
 
 class FrameHead(_message.Message):
     __slots__ = ("frame", "transfer_syntax_uid", "size_bytes", "version")
@@ -153,14 +157,16 @@ class RetrieveFramesResponse(_message.Message):
     def __init__(self, pieces: _Optional[_Iterable[_Union[FramePiece, _Mapping]]] = ..., omission: _Optional[_Union[Omission, _Mapping]] = ...) -> None: ...
 
 class RetrieveBulkDataRequest(_message.Message):
-    __slots__ = ("instance", "path", "range")
+    __slots__ = ("instance", "path", "range", "version")
     INSTANCE_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
     RANGE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
     instance: _resources_pb2.Address
     path: str
     range: _resources_pb2.ByteRange
-    def __init__(self, instance: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., path: _Optional[str] = ..., range: _Optional[_Union[_resources_pb2.ByteRange, _Mapping]] = ...) -> None: ...
+    version: int
+    def __init__(self, instance: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., path: _Optional[str] = ..., range: _Optional[_Union[_resources_pb2.ByteRange, _Mapping]] = ..., version: _Optional[int] = ...) -> None: ...
 
 class BulkDataHead(_message.Message):
     __slots__ = ("vr", "size_bytes", "range", "transfer_syntax_uid", "version", "media_type")
@@ -187,18 +193,20 @@ class RetrieveBulkDataResponse(_message.Message):
     def __init__(self, head: _Optional[_Union[BulkDataHead, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class RetrieveAllBulkDataRequest(_message.Message):
-    __slots__ = ("resource", "pixel_data_only", "acceptable_transfer_syntax_uids", "acceptable_qualities", "acceptable_stored_transfer_syntax_uids")
+    __slots__ = ("resource", "pixel_data_only", "acceptable_transfer_syntax_uids", "acceptable_qualities", "acceptable_stored_transfer_syntax_uids", "version")
     RESOURCE_FIELD_NUMBER: _ClassVar[int]
     PIXEL_DATA_ONLY_FIELD_NUMBER: _ClassVar[int]
     ACCEPTABLE_TRANSFER_SYNTAX_UIDS_FIELD_NUMBER: _ClassVar[int]
     ACCEPTABLE_QUALITIES_FIELD_NUMBER: _ClassVar[int]
     ACCEPTABLE_STORED_TRANSFER_SYNTAX_UIDS_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
     resource: _resources_pb2.Address
     pixel_data_only: bool
     acceptable_transfer_syntax_uids: _containers.RepeatedScalarFieldContainer[str]
     acceptable_qualities: _containers.RepeatedScalarFieldContainer[float]
     acceptable_stored_transfer_syntax_uids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, resource: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., pixel_data_only: _Optional[bool] = ..., acceptable_transfer_syntax_uids: _Optional[_Iterable[str]] = ..., acceptable_qualities: _Optional[_Iterable[float]] = ..., acceptable_stored_transfer_syntax_uids: _Optional[_Iterable[str]] = ...) -> None: ...
+    version: int
+    def __init__(self, resource: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., pixel_data_only: _Optional[bool] = ..., acceptable_transfer_syntax_uids: _Optional[_Iterable[str]] = ..., acceptable_qualities: _Optional[_Iterable[float]] = ..., acceptable_stored_transfer_syntax_uids: _Optional[_Iterable[str]] = ..., version: _Optional[int] = ...) -> None: ...
 
 class BulkDataItemHead(_message.Message):
     __slots__ = ("id", "path", "frame", "vr", "transfer_syntax_uid", "size_bytes", "version")
@@ -239,20 +247,22 @@ class RetrieveAllBulkDataResponse(_message.Message):
     def __init__(self, pieces: _Optional[_Iterable[_Union[BulkDataPiece, _Mapping]]] = ..., omission: _Optional[_Union[Omission, _Mapping]] = ...) -> None: ...
 
 class RetrieveMetadataRequest(_message.Message):
-    __slots__ = ("resource", "known_state", "include_fields", "exclude_fields", "limit", "offset")
+    __slots__ = ("resource", "known_state", "include_fields", "exclude_fields", "limit", "offset", "version")
     RESOURCE_FIELD_NUMBER: _ClassVar[int]
     KNOWN_STATE_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_FIELDS_FIELD_NUMBER: _ClassVar[int]
     EXCLUDE_FIELDS_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
     resource: _resources_pb2.Address
     known_state: ResourceState
     include_fields: _containers.RepeatedScalarFieldContainer[str]
     exclude_fields: _containers.RepeatedScalarFieldContainer[str]
     limit: int
     offset: int
-    def __init__(self, resource: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., known_state: _Optional[_Union[ResourceState, _Mapping]] = ..., include_fields: _Optional[_Iterable[str]] = ..., exclude_fields: _Optional[_Iterable[str]] = ..., limit: _Optional[int] = ..., offset: _Optional[int] = ...) -> None: ...
+    version: int
+    def __init__(self, resource: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., known_state: _Optional[_Union[ResourceState, _Mapping]] = ..., include_fields: _Optional[_Iterable[str]] = ..., exclude_fields: _Optional[_Iterable[str]] = ..., limit: _Optional[int] = ..., offset: _Optional[int] = ..., version: _Optional[int] = ...) -> None: ...
 
 class ResourceState(_message.Message):
     __slots__ = ("max_version", "instance_count")
@@ -307,7 +317,7 @@ class Viewport(_message.Message):
     def __init__(self, width: _Optional[int] = ..., height: _Optional[int] = ..., source_x: _Optional[float] = ..., source_y: _Optional[float] = ..., source_width: _Optional[float] = ..., source_height: _Optional[float] = ...) -> None: ...
 
 class RetrieveRenderedRequest(_message.Message):
-    __slots__ = ("resource", "frames", "acceptable_media_types", "window", "viewport", "quality", "annotations", "icc_profile", "thumbnail", "range")
+    __slots__ = ("resource", "frames", "acceptable_media_types", "window", "viewport", "quality", "annotations", "icc_profile", "thumbnail", "range", "version")
     RESOURCE_FIELD_NUMBER: _ClassVar[int]
     FRAMES_FIELD_NUMBER: _ClassVar[int]
     ACCEPTABLE_MEDIA_TYPES_FIELD_NUMBER: _ClassVar[int]
@@ -318,6 +328,7 @@ class RetrieveRenderedRequest(_message.Message):
     ICC_PROFILE_FIELD_NUMBER: _ClassVar[int]
     THUMBNAIL_FIELD_NUMBER: _ClassVar[int]
     RANGE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
     resource: _resources_pb2.Address
     frames: _containers.RepeatedScalarFieldContainer[int]
     acceptable_media_types: _containers.RepeatedScalarFieldContainer[str]
@@ -328,7 +339,8 @@ class RetrieveRenderedRequest(_message.Message):
     icc_profile: IccProfile
     thumbnail: bool
     range: _resources_pb2.ByteRange
-    def __init__(self, resource: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., frames: _Optional[_Iterable[int]] = ..., acceptable_media_types: _Optional[_Iterable[str]] = ..., window: _Optional[_Union[Window, _Mapping]] = ..., viewport: _Optional[_Union[Viewport, _Mapping]] = ..., quality: _Optional[int] = ..., annotations: _Optional[_Iterable[_Union[Annotation, str]]] = ..., icc_profile: _Optional[_Union[IccProfile, str]] = ..., thumbnail: _Optional[bool] = ..., range: _Optional[_Union[_resources_pb2.ByteRange, _Mapping]] = ...) -> None: ...
+    version: int
+    def __init__(self, resource: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., frames: _Optional[_Iterable[int]] = ..., acceptable_media_types: _Optional[_Iterable[str]] = ..., window: _Optional[_Union[Window, _Mapping]] = ..., viewport: _Optional[_Union[Viewport, _Mapping]] = ..., quality: _Optional[int] = ..., annotations: _Optional[_Iterable[_Union[Annotation, str]]] = ..., icc_profile: _Optional[_Union[IccProfile, str]] = ..., thumbnail: _Optional[bool] = ..., range: _Optional[_Union[_resources_pb2.ByteRange, _Mapping]] = ..., version: _Optional[int] = ...) -> None: ...
 
 class RenderedHead(_message.Message):
     __slots__ = ("id", "frame", "version", "media_type", "size_bytes", "range")

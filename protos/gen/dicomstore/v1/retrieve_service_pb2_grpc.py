@@ -49,6 +49,10 @@ class RetrieveServiceStub:
     With `head_only`, the choice and the errors of the call are the same. Items without recorded damage are not read, so
     unknown damage is not detected.
 
+    Versions, wherever a request has `version`: earlier versions of an instance are retrieved like the current one. Their
+    states and caches are those of their number, because a version never changes. Share links give no access to them
+    (PERMISSION_DENIED). Without `version`, a response never mixes the bytes of several versions of an instance.
+
     Items that are not sent, wherever a response has `omission`:
     * Items that are known to be unavailable before the first byte is sent (no acceptable transfer syntax or media
     type, or damage that was recorded earlier) are counted in the first message and otherwise skipped.
@@ -118,6 +122,10 @@ class RetrieveServiceServicer:
 
     With `head_only`, the choice and the errors of the call are the same. Items without recorded damage are not read, so
     unknown damage is not detected.
+
+    Versions, wherever a request has `version`: earlier versions of an instance are retrieved like the current one. Their
+    states and caches are those of their number, because a version never changes. Share links give no access to them
+    (PERMISSION_DENIED). Without `version`, a response never mixes the bytes of several versions of an instance.
 
     Items that are not sent, wherever a response has `omission`:
     * Items that are known to be unavailable before the first byte is sent (no acceptable transfer syntax or media
@@ -307,6 +315,10 @@ class RetrieveService:
 
     With `head_only`, the choice and the errors of the call are the same. Items without recorded damage are not read, so
     unknown damage is not detected.
+
+    Versions, wherever a request has `version`: earlier versions of an instance are retrieved like the current one. Their
+    states and caches are those of their number, because a version never changes. Share links give no access to them
+    (PERMISSION_DENIED). Without `version`, a response never mixes the bytes of several versions of an instance.
 
     Items that are not sent, wherever a response has `omission`:
     * Items that are known to be unavailable before the first byte is sent (no acceptable transfer syntax or media

@@ -21,14 +21,18 @@ VALIDATION_MODE_INDEXED_STRICT: ValidationMode
 VALIDATION_MODE_STRICT: ValidationMode
 
 class StoreHeader(_message.Message):
-    __slots__ = ("address", "create_partition", "validation")
+    __slots__ = ("address", "create_partition", "validation", "duplicates", "reason")
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     CREATE_PARTITION_FIELD_NUMBER: _ClassVar[int]
     VALIDATION_FIELD_NUMBER: _ClassVar[int]
+    DUPLICATES_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     address: _resources_pb2.Address
     create_partition: bool
     validation: ValidationMode
-    def __init__(self, address: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., create_partition: _Optional[bool] = ..., validation: _Optional[_Union[ValidationMode, str]] = ...) -> None: ...
+    duplicates: _resources_pb2.DuplicatePolicy
+    reason: str
+    def __init__(self, address: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., create_partition: _Optional[bool] = ..., validation: _Optional[_Union[ValidationMode, str]] = ..., duplicates: _Optional[_Union[_resources_pb2.DuplicatePolicy, str]] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class InstancePiece(_message.Message):
     __slots__ = ("item", "data", "last", "aborted", "declared_size_bytes", "crc32c")
@@ -55,7 +59,7 @@ class StoreInstancesRequest(_message.Message):
     def __init__(self, header: _Optional[_Union[StoreHeader, _Mapping]] = ..., pieces: _Optional[_Iterable[_Union[InstancePiece, _Mapping]]] = ...) -> None: ...
 
 class StoredInstance(_message.Message):
-    __slots__ = ("id", "sop_class_uid", "transfer_syntax_uid", "version", "size_bytes", "dicom_warning_reason", "findings", "indexed_first_value_only", "identical")
+    __slots__ = ("id", "sop_class_uid", "transfer_syntax_uid", "version", "size_bytes", "dicom_warning_reason", "findings", "indexed_first_value_only", "identical", "replaced_version")
     ID_FIELD_NUMBER: _ClassVar[int]
     SOP_CLASS_UID_FIELD_NUMBER: _ClassVar[int]
     TRANSFER_SYNTAX_UID_FIELD_NUMBER: _ClassVar[int]
@@ -65,6 +69,7 @@ class StoredInstance(_message.Message):
     FINDINGS_FIELD_NUMBER: _ClassVar[int]
     INDEXED_FIRST_VALUE_ONLY_FIELD_NUMBER: _ClassVar[int]
     IDENTICAL_FIELD_NUMBER: _ClassVar[int]
+    REPLACED_VERSION_FIELD_NUMBER: _ClassVar[int]
     id: _resources_pb2.Address
     sop_class_uid: str
     transfer_syntax_uid: str
@@ -74,7 +79,8 @@ class StoredInstance(_message.Message):
     findings: _containers.RepeatedCompositeFieldContainer[_resources_pb2.AttributeFinding]
     indexed_first_value_only: bool
     identical: bool
-    def __init__(self, id: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., sop_class_uid: _Optional[str] = ..., transfer_syntax_uid: _Optional[str] = ..., version: _Optional[int] = ..., size_bytes: _Optional[int] = ..., dicom_warning_reason: _Optional[int] = ..., findings: _Optional[_Iterable[_Union[_resources_pb2.AttributeFinding, _Mapping]]] = ..., indexed_first_value_only: _Optional[bool] = ..., identical: _Optional[bool] = ...) -> None: ...
+    replaced_version: int
+    def __init__(self, id: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., sop_class_uid: _Optional[str] = ..., transfer_syntax_uid: _Optional[str] = ..., version: _Optional[int] = ..., size_bytes: _Optional[int] = ..., dicom_warning_reason: _Optional[int] = ..., findings: _Optional[_Iterable[_Union[_resources_pb2.AttributeFinding, _Mapping]]] = ..., indexed_first_value_only: _Optional[bool] = ..., identical: _Optional[bool] = ..., replaced_version: _Optional[int] = ...) -> None: ...
 
 class StoreOutcome(_message.Message):
     __slots__ = ("item", "stored", "failed")

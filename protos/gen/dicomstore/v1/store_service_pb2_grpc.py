@@ -58,6 +58,9 @@ class StoreServiceServicer:
         outcome. Outcomes may arrive in another order than the items; `item` identifies them. The stream ends with OK when
         all outcomes are sent.
 
+        An instance whose UIDs are stored already, with other content, fails or becomes a new version: see
+        `StoreHeader.duplicates`. Of several such instances at the same time, each becomes a version, in some order.
+
         After a broken stream: send every unanswered item again. An instance that is already stored with identical bytes is
         answered with `stored` and its `identical` set, or, if the server's setting `identical_instances` is `reject`, with
         ERROR_REASON_INSTANCE_ALREADY_EXISTS and `identical` set. Items that did not end are discarded.

@@ -47,7 +47,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import ExecutableDDLElement
 
-REVISION = "0011"
+REVISION = "0012"
 """The migration that creates this schema."""
 
 MAX_TEXT_LENGTH = 512
@@ -378,8 +378,11 @@ versions = Table(
     Column("frame_bits", BigInteger),
     Column("is_mislabelled", SmallInteger, comment="1: the VR encoding is not that of the transfer syntax"),
     Column("origin", SmallInteger, comment="see model/lifecycle/version.py; NULL: stored"),
-    Column("study_key", BigInteger, comment="set when it is replaced, for the history of the study"),
-    Column("sop_class_uid", Label, comment="set when it is replaced; until then it is in instances"),
+    # Set when it is replaced; until then they are in instances.
+    Column("study_key", BigInteger),
+    Column("sop_class_uid", Label),
+    Column("series_key", BigInteger),
+    Column("uid", Label),
     UniqueConstraint("locator"),
     Index(
         "ix_versions_replaced",

@@ -288,7 +288,7 @@ class StudyChanges:
         origin = new.provenance.origin
         if origin is VersionOrigin.STORED:
             origin = VersionOrigin.REPLACED
-        self._replacing.replaced(existing, study.key, {"version": version, **_content_columns(new)})
+        self._replacing.replaced(existing, study.key, series_.key, {"version": version, **_content_columns(new)})
         self._add_version(new, version, study.row["shard"], ChangeAction.UPDATE, origin)
         self._by_tags.take(found, _owners(study, series_, version))
         return Added(Version(version), replaced=existing.version)

@@ -17,6 +17,9 @@ _UPDATES = {
 }
 
 
+_NOT_REPLACED: Row = dict.fromkeys(("replaced", "study_key", "series_key", "uid", "sop_class_uid"))
+
+
 class Replacing:
     """Collects the rows of one transaction. `time`: of the changes."""
 
@@ -34,15 +37,21 @@ class Replacing:
 
     def added(self, row: Row) -> None:
         """Add the row of a new version, which is the current one."""
-        self._versions[row["version"]] = {**row, "replaced": None, "study_key": None, "sop_class_uid": None}
+        self._versions[row["version"]] = _NOT_REPLACED | row
 
-    def replaced(self, existing: StoredInstance, study_key: int, columns: Row) -> None:
+    def replaced(self, existing: StoredInstance, study_key: int, series_key: int, columns: Row) -> None:
         """Make a version, which is added next, the current one of an instance.
 
         columns: of the instance, with the new version.
         """
         old, new = existing.version, columns["version"]
-        change = {"replaced": self._time, "study_key": study_key, "sop_class_uid": existing.sop_class_uid}
+        change = {
+            "replaced": self._time,
+            "study_key": study_key,
+            "series_key": series_key,
+            "uid": existing.id.instance,
+            "sop_class_uid": existing.sop_class_uid,
+        }
         if old in self._versions:
             self._versions[old] |= change
         else:

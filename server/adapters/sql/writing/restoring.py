@@ -86,7 +86,7 @@ def undelete(
         for old, new in zip(chosen, rows, strict=True):
             renumber = update(versions).where(versions.c.version == old.version).values(version=new["version"])
             connection.execute(renumber)
-        _move_history(connection, chosen, restored.study_key)
+        _move_history(connection, chosen, rows)
         connection.execute(
             delete(deleted_instances).where(deleted_instances.c.version.in_([row.version for row in chosen]))
         )
@@ -116,12 +116,13 @@ def _note(connection: Connection, resource: Address, chosen: Sequence[Any], uids
     progress.journal.restored({row.locator: by_version[row.version] for row in found})
 
 
-def _move_history(connection: Connection, chosen: Sequence[Any], study_key: int) -> None:
-    """Assign the replaced versions of restored instances to the study that exists meanwhile."""
-    moved = [row.key for row in chosen if row.study_key != study_key]
-    if moved:
-        is_replaced = versions.c.instance_key.in_(moved) & versions.c.replaced.is_not(None)
-        connection.execute(update(versions).where(is_replaced).values(study_key=study_key))
+def _move_history(connection: Connection, chosen: Sequence[Any], rows: Sequence[Row]) -> None:
+    """Assign the replaced versions of restored instances to the study and series that exist meanwhile."""
+    for old, new in zip(chosen, rows, strict=True):
+        keys = {name: new[name] for name in ("study_key", "series_key")}
+        if (old.study_key, old.series_key) != tuple(keys.values()):
+            is_replaced = (versions.c.instance_key == old.key) & versions.c.replaced.is_not(None)
+            connection.execute(update(versions).where(is_replaced).values(keys))
 
 
 def is_pending(connection: Connection, partition_key: int, study: str) -> bool:
@@ -209,12 +210,6 @@ class _Restored:
         self._series: dict[str, Any] = {}
         self._counts: dict[int, int] = {}
         self._version = 0
-
-    @property
-    def study_key(self) -> int:
-        """Key of the study."""
-        key: int = self._study.key
-        return key
 
     def row(self, deleted: Any, series_uid: str, version: int) -> Row:
         """Return the row of a restored instance, and count it."""
