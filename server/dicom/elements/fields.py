@@ -37,10 +37,12 @@ class Fields:
         """Return a data set with the selected attributes only."""
         excluded = {tag.encode() for tag in self.excluded - IDENTIFYING}
         if self.included is None:
-            kept = [dicom_json[start:end] for tag, start, end in _elements(dicom_json) if tag not in excluded]
+            kept = [dicom_json[start:end] for tag, start, end in top_level_elements(dicom_json) if tag not in excluded]
         else:
             wanted = {tag.encode() for tag in self.included | IDENTIFYING} - excluded
-            kept = [dicom_json[start:end] for tag, start, end in _elements(dicom_json, wanted) if tag in wanted]
+            kept = [
+                dicom_json[start:end] for tag, start, end in top_level_elements(dicom_json, wanted) if tag in wanted
+            ]
         return b"{%b}" % b",".join(kept)
 
 
@@ -58,14 +60,14 @@ def fields(included: Iterable[str], excluded: Iterable[str]) -> Fields | None:
 def first_value(dicom_json: bytes, tag: str) -> str:
     """Return the first value of a top-level attribute as text; empty if there is none."""
     wanted = tag.encode()
-    for found, start, end in _elements(dicom_json, {wanted}):
+    for found, start, end in top_level_elements(dicom_json, {wanted}):
         if found == wanted:
             values = orjson.loads(b"{%b}" % dicom_json[start:end])[tag].get("Value") or [""]
             return "" if values[0] is None else str(values[0])
     return ""
 
 
-def _elements(dicom_json: bytes, wanted: Iterable[bytes] | None = None) -> Iterator[tuple[bytes, int, int]]:
+def top_level_elements(dicom_json: bytes, wanted: Iterable[bytes] | None = None) -> Iterator[tuple[bytes, int, int]]:
     """Yield tag, start and end of the top-level elements in ascending order, up to the last one in `wanted`."""
     last = b"FFFFFFFF" if wanted is None else max(wanted, default=b"")
     position = 1

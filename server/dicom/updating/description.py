@@ -1,0 +1,130 @@
+"""The description of a changed file for the index, from that of the file before.
+
+Nothing is read again: only the changed attributes differ, and the places of pixel data and bulk data have moved.
+"""
+
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from sys import byteorder
+
+import orjson
+
+from server.dicom.elements.element_headers import SPECIFIC_CHARACTER_SET
+from server.dicom.elements.fields import top_level_elements
+from server.dicom.matching.attributes import attributes_of
+from server.dicom.updating.changes import UTF_8_ELEMENT, Changes
+from server.model.instance import BulkElement, Locator, NewInstance, PixelLayout, StoredInstance
+from server.model.lifecycle.version import Provenance
+from server.model.search.query import Level
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What the index has about a version of an instance.
+
+    pixels: with its table.
+    """
+
+    stored: StoredInstance
+    dicom_json: bytes
+    invalid_tags: frozenset[str]
+    pixels: PixelLayout | None
+    bulk: tuple[BulkElement, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedFile:
+    """A file with changed attributes.
+
+    shifts: see `Edits.shifts`.
+    has_utf_8: see `Edits`.
+    """
+
+    locator: Locator
+    size_bytes: int
+    crc32c: int
+    shifts: Sequence[tuple[int, int]]
+    has_utf_8: bool
+
+
+def changed_instance(before: Content, file: ChangedFile, changes: Changes, provenance: Provenance) -> NewInstance:
+    """Return the index entry of an instance with changed attributes."""
+    stored = before.stored
+    json = [(element[1:9], element) for element in changes.json]
+    if file.has_utf_8:
+        json.insert(0, (f"{SPECIFIC_CHARACTER_SET:08X}", UTF_8_ELEMENT))
+        json.sort()
+    changed = {tag for tag, _ in json}
+    dicom_json = replaced(before.dicom_json, [(tag.encode(), text.encode("utf-8", "replace")) for tag, text in json])
+    return NewInstance(
+        id=stored.id,
+        sop_class_uid=stored.sop_class_uid,
+        transfer_syntax_uid=stored.transfer_syntax_uid,
+        size_bytes=file.size_bytes,
+        crc32c=file.crc32c,
+        locator=file.locator,
+        dicom_json=dicom_json,
+        study=changes.attributes(Level.STUDY, with_utf_8=file.has_utf_8),
+        series=changes.attributes(Level.SERIES, with_utf_8=file.has_utf_8),
+        instance=attributes_of(Level.INSTANCE, orjson.loads(dicom_json)),
+        pixels=None if before.pixels is None else _moved_pixels(before.pixels, file.shifts),
+        bulk=tuple(
+            replace(element, offset=element.offset + _shift_at(file.shifts, element.offset))
+            for element in before.bulk
+            if element.path.partition("/")[0] not in changed
+        ),
+        invalid_tags=before.invalid_tags - changed,
+        is_mislabelled=stored.is_mislabelled,
+        provenance=provenance,
+    )
+
+
+def replaced(dicom_json: bytes, elements: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """Return canonical JSON with some elements replaced or inserted.
+
+    Args:
+        elements: tag and text of each, in ascending order of the tags.
+    """
+    parts: list[bytes] = []
+    copied, coming = 1, list(reversed(elements))
+    for tag, start, end in top_level_elements(dicom_json):
+        while coming and coming[-1][0] < tag:
+            parts += (dicom_json[copied:start], coming.pop()[1], b",")
+            copied = start
+        if coming and coming[-1][0] == tag:
+            parts += (dicom_json[copied:start], coming.pop()[1])
+            copied = end
+        if not coming:
+            break
+    rest = dicom_json[copied:-1]
+    head = b"".join(parts)
+    added = [text for _, text in reversed(coming)]
+    body = head + rest
+    return b"{%b}" % b",".join([body, *added] if body else added)
+
+
+def tags_in(dicom_json: bytes) -> frozenset[int]:
+    """Return the tags of the top-level elements."""
+    return frozenset(int(tag, 16) for tag, _, _ in top_level_elements(dicom_json))
+
+
+def _shift_at(shifts: Iterable[tuple[int, int]], offset: int) -> int:
+    """Return by how much the bytes at an offset are moved."""
+    moved = 0
+    for start, delta in shifts:
+        if start > offset:
+            break
+        moved = delta
+    return moved
+
+
+def _moved_pixels(pixels: PixelLayout, shifts: Sequence[tuple[int, int]]) -> PixelLayout:
+    delta = _shift_at(shifts, pixels.offset)
+    records = array("Q", pixels.table)
+    if byteorder == "big":
+        records.byteswap()
+    moved = array("Q", [position + delta if position else 0 for position in records])
+    if byteorder == "big":
+        moved.byteswap()
+    return replace(pixels, offset=pixels.offset + delta, table=moved.tobytes())
