@@ -273,7 +273,10 @@ class Settings(TlsSettings):
         "its [events](events.md) are created.",
     )
     max_watches: int = Field(
-        50, ge=0, description="Maximum number of concurrent change-feed watches; they do not count as calls."
+        50,
+        ge=0,
+        description="Maximum number of concurrent watches of the change feed and of study events; they do not count as "
+        "calls.",
     )
     retention_hours: float = Field(72, ge=0, description="Time between deleting an instance and erasing its bytes.")
     quarantine_hours: float = Field(

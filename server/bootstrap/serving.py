@@ -34,6 +34,7 @@ from server.opening import StartError, prepare_when_there
 from server.rpc.capabilities import CapabilitiesServicer
 from server.rpc.change_feed import ChangeFeedServicer
 from server.rpc.delete import DeleteServicer
+from server.rpc.events.study_events import StudyEventServicer
 from server.rpc.extended_query_tags import ExtendedQueryTagServicer
 from server.rpc.health import Health
 from server.rpc.interceptors.authentication import Authenticator
@@ -260,6 +261,7 @@ def _services(components: ArchiveComponents, watch: Health, authenticator: Authe
         delete=DeleteServicer(components.delete),
         lifecycle=LifecycleServicer(components.trash, components.holds),
         change_feed=ChangeFeedServicer(components.feed, components.consumers),
+        study_events=StudyEventServicer(components.study_events),
         tags=ExtendedQueryTagServicer(components.tags, OperationMessages(components.operation_types)),
         operations=OperationServicer(components.operations),
         partition=PartitionServicer(components.partitions),

@@ -30,6 +30,8 @@ from dicomstore.v1 import (
     share_service_pb2_grpc,
     store_service_pb2,
     store_service_pb2_grpc,
+    study_event_service_pb2,
+    study_event_service_pb2_grpc,
     token_service_pb2,
     token_service_pb2_grpc,
 )
@@ -38,6 +40,7 @@ from grpc_health.v1 import health_pb2_grpc
 from server.rpc.capabilities import CapabilitiesServicer
 from server.rpc.change_feed import ChangeFeedServicer
 from server.rpc.delete import DeleteServicer
+from server.rpc.events.study_events import StudyEventServicer
 from server.rpc.extended_query_tags import ExtendedQueryTagServicer
 from server.rpc.lifecycle.service import LifecycleServicer
 from server.rpc.operations import OperationServicer
@@ -61,6 +64,7 @@ SERVICES = tuple(
         (delete_service_pb2, "DeleteService"),
         (lifecycle_service_pb2, "LifecycleService"),
         (change_feed_service_pb2, "ChangeFeedService"),
+        (study_event_service_pb2, "StudyEventService"),
         (extended_query_tag_service_pb2, "ExtendedQueryTagService"),
         (operation_service_pb2, "OperationService"),
         (partition_service_pb2, "PartitionService"),
@@ -85,6 +89,7 @@ class Services:
     delete: DeleteServicer
     lifecycle: LifecycleServicer
     change_feed: ChangeFeedServicer
+    study_events: StudyEventServicer
     tags: ExtendedQueryTagServicer
     operations: OperationServicer
     partition: PartitionServicer
@@ -104,6 +109,7 @@ class Services:
         delete_service_pb2_grpc.add_DeleteServiceServicer_to_server(self.delete, server)
         lifecycle_service_pb2_grpc.add_LifecycleServiceServicer_to_server(self.lifecycle, server)
         change_feed_service_pb2_grpc.add_ChangeFeedServiceServicer_to_server(self.change_feed, server)
+        study_event_service_pb2_grpc.add_StudyEventServiceServicer_to_server(self.study_events, server)
         extended_query_tag_service_pb2_grpc.add_ExtendedQueryTagServiceServicer_to_server(self.tags, server)
         operation_service_pb2_grpc.add_OperationServiceServicer_to_server(self.operations, server)
         partition_service_pb2_grpc.add_PartitionServiceServicer_to_server(self.partition, server)

@@ -128,6 +128,8 @@ EXPECTED: Mapping[str, tuple[str, Message | None]] = {
     "ChangeFeedService.ListChanges": (OF_ARCHIVE, None),
     "ChangeFeedService.GetLatestChange": (OF_ARCHIVE, None),
     "ChangeFeedService.WatchChanges": (OF_ARCHIVE, None),
+    "StudyEventService.ListStudyEvents": (OF_ARCHIVE, None),
+    "StudyEventService.WatchStudyEvents": (OF_ARCHIVE, None),
     "ChangeFeedService.GetConsumer": (OF_ARCHIVE, None),
     "ChangeFeedService.ListConsumers": (OF_ARCHIVE, None),
     "ChangeFeedService.SetConsumerPosition": (OF_ARCHIVE, None),

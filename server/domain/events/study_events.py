@@ -14,6 +14,11 @@ from server.model.errors import InvalidRequest, Reason, Unavailable
 from server.model.events.study_event import StudyEvent
 from server.ports.events.study_events import StudyEvents as Record
 
+_LATENESS = timedelta(seconds=2)
+"""Longest expected time between the time of an entry, which its transaction takes at its start, and its commit.
+
+Should one take longer, its study has events twice: from before and after the entry."""
+
 _MOST = 1000
 _PAGE = 100
 _POLL_SECONDS = 1.0
@@ -56,16 +61,16 @@ class StudyEventSource:
 
     async def process(self) -> bool:
         """Process some entries, and studies that are quiet; return whether there may be more."""
-        now = self._now()
-        found = await self._record.unprocessed(_MOST, now - self._quiet)
-        if any(state.time is not None and state.time + self._quiet <= now for state in found.states):
+        until = self._now() - _LATENESS
+        found = await self._record.unprocessed(_MOST, until - self._quiet)
+        if any(state.time is not None and state.time + self._quiet <= until for state in found.states):
             # Entries that are committed already may be numbered only now.
             await self._sequencer.catch_up()
-            found = await self._record.unprocessed(_MOST, now - self._quiet)
+            found = await self._record.unprocessed(_MOST, until - self._quiet)
         states = StudyStates(found, self._quiet)
         states.process(found.entries)
         if found.is_complete:
-            states.settle(now)
+            states.settle(until)
         if not states.changed:
             return False
         await self._record.processed(found.progress, states.progress, states.changed, states.events)

@@ -14,7 +14,10 @@ from server.rpc.interceptors.surround import Surround
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+@-]{1,128}")
 """A valid request id; spaces and "=" could forge fields of a log line."""
 
-WATCHES = frozenset({"/dicomstore.v1.ChangeFeedService/WatchChanges", "/dicomstore.v1.AuditService/WatchAuditEvents"})
+WATCHES = frozenset(
+    f"/dicomstore.v1.{rpc}"
+    for rpc in ("ChangeFeedService/WatchChanges", "StudyEventService/WatchStudyEvents", "AuditService/WatchAuditEvents")
+)
 """Rpcs whose calls may last for days; they have limits of their own."""
 
 
