@@ -40,7 +40,7 @@ def create(
     upload: Annotated[bool, typer.Option("--upload", help="A link for storing instances into the partition.")] = False,
     expires: Annotated[
         str | None,
-        typer.Option("--expires", metavar="WHEN", help="A period (12h, 30d) or a date (2027-12-31). \\[7d]"),
+        typer.Option("--expires", metavar="WHEN", help="A period (30m, 12h, 30d) or a date (2027-12-31). \\[7d]"),
     ] = None,
     label: Annotated[str, typer.Option("--label", metavar="TEXT", help="Recipient or reason, for the list.")] = "",
     url: UrlOption = None,

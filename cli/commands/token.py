@@ -17,8 +17,14 @@ from cli.errors import run
 from cli.output import data, print_rows, problems
 
 _PAGE_SIZE = 200
-_PERIOD = re.compile(r"([0-9]{1,5})([hdwy])")
-_UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1), "y": timedelta(days=365)}
+_PERIOD = re.compile(r"([0-9]{1,5})([mhdwy])")
+_UNITS = {
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+    "w": timedelta(weeks=1),
+    "y": timedelta(days=365),
+}
 _HEADINGS = ("ID", "Name", "Roles", "Partitions", "Created (UTC)", "By", "Expires (UTC)", "Last use (UTC)", "State")
 
 token = typer.Typer(
@@ -26,7 +32,7 @@ token = typer.Typer(
 )
 
 ExpiresOption = Annotated[
-    str, typer.Option("--expires", metavar="WHEN", help="A period (12h, 30d, 8w, 1y) or a date (2027-12-31).")
+    str, typer.Option("--expires", metavar="WHEN", help="A period (30m, 12h, 30d, 8w, 1y) or a date (2027-12-31).")
 ]
 
 

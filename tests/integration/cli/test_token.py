@@ -72,6 +72,7 @@ NOW = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("text", "time"),
     [
+        ("30m", datetime(2026, 3, 1, 13, 0, tzinfo=UTC)),
         ("12h", datetime(2026, 3, 2, 0, 30, tzinfo=UTC)),
         ("30d", datetime(2026, 3, 31, 12, 30, tzinfo=UTC)),
         ("2w", datetime(2026, 3, 15, 12, 30, tzinfo=UTC)),
@@ -83,7 +84,7 @@ def test_expiry_is_a_period_or_the_end_of_a_day(text: str, time: datetime) -> No
     assert time_of(text, NOW) == time
 
 
-@pytest.mark.parametrize("text", ["", "30", "d", "-1d", "1m", "99999y", "2026-02-30", "tomorrow"])
+@pytest.mark.parametrize("text", ["", "30", "d", "-1d", "1s", "99999y", "2026-02-30", "tomorrow"])
 def test_other_forms_of_expiry_are_refused(text: str) -> None:
     with pytest.raises(typer.BadParameter):
         time_of(text, NOW)
