@@ -63,7 +63,8 @@ def search(
     request: Annotated[str, typer.Option(metavar="ID", help="With this request id.")] = "",
     client: Annotated[str, typer.Option(metavar="ADDRESS", help="From this address.")] = "",
     limit: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help=f"Maximum number. [{_LIMIT} in a table; otherwise no limit]")
+        int | None,
+        typer.Option(min=1, metavar="N", help=f"Maximum number of records. [{_LIMIT} in a table; otherwise no limit]"),
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new records until Ctrl-C.")] = False,
     form: Annotated[Form, typer.Option(help="json, azure and dicom print one record per line.")] = Form.table,
@@ -181,15 +182,19 @@ async def _search(chosen: Target, wanted: pb.AuditFilter, form: Form, limit: int
 
 async def _follow(chosen: Target, wanted: pb.AuditFilter, form: Form, limit: int | None) -> int:
     request = pb.WatchAuditEventsRequest(filter=wanted, form=_FORMS.get(form, pb.AUDIT_FORM_UNSPECIFIED))
-    count = 0
+    count, last = 0, None
     async with chosen.channel() as channel:
         stub = audit_service_pb2_grpc.AuditServiceStub(channel)
-        async for event in _events(stub.WatchAuditEvents(request, metadata=chosen.metadata()), chosen):
-            text = event.data.decode()
-            typer.echo("  ".join(_row(json.loads(text))) if form is Form.table else text)
-            count += 1
+        async for response in messages_of(stub.WatchAuditEvents(request, metadata=chosen.metadata()), _SILENT_S):
+            for event in response.events:
+                if (event.writer, event.number) != last:  # a record may have several events, all in one message
+                    if count == limit:
+                        return 0
+                    count, last = count + 1, (event.writer, event.number)
+                text = event.data.decode()
+                typer.echo("  ".join(_row(json.loads(text))) if form is Form.table else text)
             if count == limit:
-                break
+                return 0
     return 0
 
 

@@ -77,6 +77,8 @@ async def test_records_are_sent_in_the_requested_form(tmp_path: Path) -> None:
             pass
         await audited(core.data, kind="executed", subtype="store")
         azure = [json.loads(event.data) for event in await found(core, pb.AUDIT_FORM_AZURE, action="store")]
+        assert len(await found(core, pb.AUDIT_FORM_AZURE, limit=1, action="store")) == 2  # those of one record
+        assert len(await found(core, pb.AUDIT_FORM_DICOM, limit=1, action="store")) == 1
         entries = [(entry["ActionType"], entry.get("StatusCode")) for entry in azure]
         assert entries == [("Executing", None), ("Executed", 200)]
         assert azure[0]["Time"] < azure[1]["Time"]

@@ -76,7 +76,7 @@ class AuditSearch:
         """Yield the records that match, oldest first.
 
         Args:
-            limit: maximum number of records; 0 is no limit.
+            limit: maximum number of records that have this form, each with all its events; 0 is no limit.
 
         Raises:
             Forbidden: PERMISSION_DENIED.
@@ -147,8 +147,9 @@ class AuditSearch:
             values = matcher.matches(record.data)
             if values is None:
                 continue
-            count += 1
-            events += (AuditEvent(record, text) for text in self._forms.of(form, values, record.data))
+            found = [AuditEvent(record, text) for text in self._forms.of(form, values, record.data)]
+            count += bool(found)
+            events += found
             if count == limit or len(events) >= _SENT:
                 break
         return events, count, True

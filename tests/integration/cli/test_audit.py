@@ -1,5 +1,6 @@
 """`dicomstore audit`."""
 
+import asyncio
 import json
 from datetime import UTC, datetime
 
@@ -26,6 +27,11 @@ async def test_the_audit_trail_can_be_searched_and_verified(archive: Archive, di
     assert "<AuditMessage>" in (await dicomstore("audit", "--action", "query", "--form", "dicom")).stdout
     entries = (await dicomstore("audit", "--action", "query", "--form", "azure")).stdout.splitlines()
     assert [json.loads(line)["ActionType"] for line in entries] == ["Executing", "Executed"]
+    limited = await dicomstore("audit", "--action", "query", "--form", "azure", "--limit", "1")
+    assert limited.stdout.splitlines() == entries
+    followed = await dicomstore("audit", "--follow", "--since", "1h")
+    assert followed.exit_code == 2
+    assert "--since" in followed.stderr
 
     verified = await dicomstore("audit", "verify", "--json")
     found = json.loads(verified.stdout)
@@ -38,6 +44,20 @@ async def test_the_audit_trail_can_be_searched_and_verified(archive: Archive, di
     missing = await dicomstore("audit", "verify", "--checkpoint", "1:00")
     assert missing.exit_code == 1
     assert "checkpoints missing" in missing.stdout
+
+
+async def test_a_limit_of_new_records_includes_both_entries_of_a_record(
+    archive: Archive, dicomstore: CommandLine
+) -> None:
+    following = asyncio.create_task(
+        dicomstore("audit", "--follow", "--form", "azure", "--limit", "1", "--action", "query")
+    )
+    async with asyncio.timeout(60):
+        while not following.done():
+            await dicomstore("search", "PatientID=12345")
+    ran = await following
+    assert ran.exit_code == 0
+    assert [json.loads(line)["ActionType"] for line in ran.stdout.splitlines()] == ["Executing", "Executed"]
 
 
 def test_only_tables_have_a_limit_by_default() -> None:
