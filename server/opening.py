@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.file_modes import restrict
 from server.adapters.blobs.disk.reserve import Reserve
 from server.adapters.blobs.factory import storage_at
 from server.adapters.sql import engine
@@ -59,6 +60,7 @@ def prepare(settings: Settings, *, only_index: bool = False) -> Prepared:
         for reserve in reserves:
             reserve.draw()
         binding, lost = _compared(settings, storage, only_index=only_index)
+        _restrict_index(settings)
         if lost:
             _require_schema(settings, f"it can't be migrated: {lost}.")
         else:
@@ -191,6 +193,18 @@ def _identities(settings: Settings, storage: Storage) -> tuple[BlobsIdentity, In
         return blobs, engine.identity_of(settings.database_url, blobs.mark)
     except ValueError as error:
         raise StartError(str(error)) from error
+
+
+def _restrict_index(settings: Settings) -> None:
+    """Protect files that were created with other permissions: the index contains patient data."""
+    for url in (settings.database_url, settings.operations_url):
+        for path in engine.files_of(url):
+            try:
+                restrict(path)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                _log.warning("all users may access the index file=%s cause=%s", path, type(error).__name__)
 
 
 def _prepare_schema(settings: Settings) -> None:

@@ -4,7 +4,9 @@ import asyncio
 import json
 import shutil
 import sqlite3
+import stat
 from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,17 @@ async def refusal(data: Path, **settings: str) -> str:
 def contents(root: Path) -> dict[str, bytes]:
     paths = [*root.glob("segments/*.seg"), *root.glob("blobs/*/*"), *root.glob("quarantine/*")]
     return {str(path): path.read_bytes() for path in paths}
+
+
+async def test_an_index_that_all_users_may_read_is_restricted_at_the_start(data: Path) -> None:
+    index = data / "index.db"
+    index.chmod(0o644)
+    with closing(sqlite3.connect(index)) as reader:
+        reader.execute("SELECT * FROM studies").fetchall()
+        files = [index, data / "index.db-wal", data / "index.db-shm"]
+        assert [stat.S_IMODE(path.stat().st_mode) for path in files] == [0o644] * 3
+        async with a_core(data):
+            assert [stat.S_IMODE(path.stat().st_mode) for path in files] == [0o600] * 3
 
 
 def remove_index(data: Path) -> None:

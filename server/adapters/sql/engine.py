@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
@@ -309,6 +310,14 @@ def _alembic(connection: Connection) -> "Config":
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", spec.submodule_search_locations[0].replace("%", "%%"))
     return config
+
+
+def files_of(url: str) -> Sequence[Path]:
+    """Return the files of an SQLite database, with its write-ahead log, or none of another one. Raises: ValueError."""
+    parsed = _parsed(url)
+    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+        return ()
+    return [Path(f"{parsed.database}{suffix}") for suffix in ("", "-wal", "-shm")]
 
 
 def _make_directory(url: URL) -> None:
