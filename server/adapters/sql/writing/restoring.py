@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Table, delete, insert, select, union_all, update
+from sqlalchemy import Connection, Table, delete, insert, select, text, union_all, update
 
 from server.adapters.sql.core import counters
 from server.adapters.sql.core.prepared import Prepared
@@ -37,7 +37,10 @@ from server.model.change import ChangeAction
 from server.model.ids import Address, InstanceId, Uid
 from server.ports.tags import Extract
 
-_AT_ONCE = 100
+_AT_ONCE = 500
+_RENUMBER = Prepared(
+    text("UPDATE versions SET version = :new WHERE version = :old")  # other tables follow by their foreign keys
+)
 _INSERT = {table: Prepared(insert(table)) for table in (instances, studies, series)}
 
 Row = dict[str, Any]
@@ -83,9 +86,8 @@ def undelete(
         _note(connection, resource, chosen, uids)
         rows = [restored.row(row, uids[row.series_key], last.next_version()) for row in chosen]
         _INSERT[instances].run(connection, rows)
-        for old, new in zip(chosen, rows, strict=True):
-            renumber = update(versions).where(versions.c.version == old.version).values(version=new["version"])
-            connection.execute(renumber)
+        numbers = [{"old": old.version, "new": new["version"]} for old, new in zip(chosen, rows, strict=True)]
+        _RENUMBER.send(connection, numbers)
         _move_history(connection, chosen, rows)
         connection.execute(
             delete(deleted_instances).where(deleted_instances.c.version.in_([row.version for row in chosen]))
