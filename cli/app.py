@@ -12,6 +12,7 @@ from cli.commands.config import config
 from cli.commands.delete import delete
 from cli.commands.doctor import doctor
 from cli.commands.get import get
+from cli.commands.hold import hold
 from cli.commands.login import login
 from cli.commands.operations import operations
 from cli.commands.programs import accept_clock, facade, migrate, recover, server
@@ -80,6 +81,7 @@ for _panel, _commands in (
     for _command in _commands:
         app.command(rich_help_panel=_panel)(_command)
 
+app.add_typer(hold, name="hold", rich_help_panel="Administer the archive")
 app.add_typer(token, name="token", rich_help_panel="Administer the archive")
 app.add_typer(share, name="share", rich_help_panel="Administer the archive")
 app.add_typer(audit, name="audit", rich_help_panel="Administer the archive")

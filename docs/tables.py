@@ -35,7 +35,7 @@ from facade.endpoints import (
     wado_uri,
 )
 from facade.endpoints.changes import consumers, stream
-from facade.lifecycle import trash
+from facade.lifecycle import holds, trash
 from facade.request.accept import ANY, STORED, Offer, negotiate, parse_accept
 from facade.request.catalogue import CATALOGUE, Product, Resource, Shape
 from facade.routes import BARE, DICOM, SERVICE, Row
@@ -106,6 +106,10 @@ _DESCRIPTIONS: Mapping[Any, str] = {
     partitions.partitions: "[list partitions](#partitions)",
     trash.undelete: "[restore](#deleted-instances)",
     trash.deleted: "[list deletions](#deleted-instances)",
+    holds.set_hold: "[set a hold](#holds)",
+    holds.release: "[release a hold](#holds)",
+    holds.holds_of_resource: "[list holds](#holds)",
+    holds.holds: "[list holds](#holds)",
     links.share: "[share](#share-links)",
     links.share_for_upload: "[share for uploads](#share-links)",
     links.links: "[list share links](#share-links)",

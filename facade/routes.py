@@ -30,7 +30,7 @@ from facade.endpoints import (
 )
 from facade.endpoints.changes import consumers, stream
 from facade.errors import Refusal
-from facade.lifecycle import trash
+from facade.lifecycle import holds, trash
 from facade.sessions import login
 from facade.sharing import links, redeem
 from facade.versions import VersionConvertor
@@ -67,6 +67,7 @@ DICOM = (
     Row(_INSTANCE + "/pixeldata", {"GET": bulk_data.pixel_data}),
     Row(_INSTANCE + "/bulkdata/{path:path}", {"GET": bulk_data.bulk_data}),
     Row(_INSTANCE + "/$undelete", {"POST": trash.undelete}),
+    Row(_INSTANCE + "/hold", {"GET": holds.holds_of_resource, "PUT": holds.set_hold, "DELETE": holds.release}),
     Row(_INSTANCE + "/$share", {"POST": links.share}),
     Row(_INSTANCE, {"GET": wado.instances, "DELETE": delete.delete}),
     Row(_SERIES + "/rendered", {"GET": rendered.rendered}),
@@ -76,6 +77,7 @@ DICOM = (
     Row(_SERIES + "/pixeldata", {"GET": bulk_data.pixel_data}),
     Row(_SERIES + "/instances", {"GET": qido.instances_of_series}),
     Row(_SERIES + "/$undelete", {"POST": trash.undelete}),
+    Row(_SERIES + "/hold", {"GET": holds.holds_of_resource, "PUT": holds.set_hold, "DELETE": holds.release}),
     Row(_SERIES + "/$share", {"POST": links.share}),
     Row(_SERIES, {"GET": wado.instances, "DELETE": delete.delete}),
     Row(_STUDY + "/rendered", {"GET": rendered.rendered}),
@@ -86,9 +88,11 @@ DICOM = (
     Row(_STUDY + "/series", {"GET": qido.series_of_study}),
     Row(_STUDY + "/instances", {"GET": qido.instances_of_study}),
     Row(_STUDY + "/$undelete", {"POST": trash.undelete}),
+    Row(_STUDY + "/hold", {"GET": holds.holds_of_resource, "PUT": holds.set_hold, "DELETE": holds.release}),
     Row(_STUDY + "/$share", {"POST": links.share}),
     Row(_STUDY, {"GET": wado.instances, "POST": stow.store, "DELETE": delete.delete}),
     Row("/deleted", {"GET": trash.deleted}),
+    Row("/holds", {"GET": holds.holds}),
     Row("/$share-upload", {"POST": links.share_for_upload}),
     Row("/wado", {"GET": wado_uri.retrieve}),
 )

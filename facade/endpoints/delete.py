@@ -9,6 +9,7 @@ from facade.channel import Core
 from facade.errors import CoreFailure
 from facade.request.addresses import resource_of
 from facade.request.query import first, invalid, parameters_of
+from facade.request.reason import reason_of
 from facade.serving.observe import call_metadata
 
 
@@ -19,10 +20,8 @@ async def delete(request: Request) -> Response:
     erase = first(parameters, "erase")
     if erase not in (None, "now"):
         raise invalid("erase", "The only value is 'now'.")
-    reason = first(parameters, "reason")
-    wanted = DeleteInstancesRequest(
-        resource=resource, reason=_reason(request) if reason is None else reason, erase_now=erase is not None
-    )
+    reason = reason_of(request, parameters)
+    wanted = DeleteInstancesRequest(resource=resource, reason=reason, erase_now=erase is not None)
     core: Core = request.app.state.core
     answer: DeleteInstancesResponse = await core.call(core.delete.DeleteInstances, wanted, call_metadata(request))
     if answer.deleted_instances or answer.erased_instances:
@@ -34,12 +33,3 @@ def not_found(resource: Address, message: str) -> CoreFailure:
     """Return the error for a study, series or instance that does not exist."""
     kind = "INSTANCE" if resource.sop_instance_uid else "SERIES" if resource.series_instance_uid else "STUDY"
     return CoreFailure(f"{kind}_NOT_FOUND", "", message)
-
-
-def _reason(request: Request) -> str:
-    """Return the header with the reason, which is UTF-8 or else Latin-1; "" without it."""
-    raw = request.headers.get("x-dicomstore-reason", "").encode("latin-1")
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")
