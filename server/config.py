@@ -20,6 +20,7 @@ from server.model.ids import PartitionName, parse_partition_name
 from server.model.security.roles import BUILT_IN, Role, Roles
 
 IdenticalInstances = Literal["accept", "reject"]
+Duplicates = Literal["reject", "new-version"]
 
 
 ALL_ACTIONS = "*"
@@ -210,7 +211,13 @@ class Settings(TlsSettings):
     identical_instances: IdenticalInstances = Field(
         "accept",
         description="Outcome of storing a byte-for-byte identical instance again: `accept` reports success and changes "
-        "nothing, `reject` fails as a duplicate. Different bytes with the same UIDs always fail.",
+        "nothing, `reject` fails as a duplicate.",
+    )
+    duplicates: Duplicates = Field(
+        "reject",
+        description="Treatment of an instance whose UIDs are stored already with different bytes: `reject` fails, "
+        "`new-version` makes it the current version and keeps the previous one. Partitions and requests may choose "
+        "otherwise.",
     )
     max_ingest_bytes: int = Field(
         32 * 2**20,

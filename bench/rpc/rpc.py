@@ -21,7 +21,9 @@ from grpc_health.v1 import health_pb2  # noqa: F401 - as above
 HEALTH = "grpc.health.v1.Health/Check"
 
 
-RARE = frozenset({"GetConsumer", "ListConsumers", "DeleteConsumer", "SetHold", "ReleaseHold", "ListHolds"})
+RARE = frozenset(
+    {"UpdatePartition", "GetConsumer", "ListConsumers", "DeleteConsumer", "SetHold", "ReleaseHold", "ListHolds"}
+)
 """Rpcs that programs call about once, each for a row or two."""
 
 

@@ -160,6 +160,7 @@ class ArchiveComponents(IndexComponents):
             max_header_bytes=self.settings.max_header_bytes,
             damage=self.damage,
             quotas=Quotas(self.database.partitions, self.settings.partition_quotas),
+            policies=self.duplicate_policies,
             accepts_identical=self.settings.identical_instances == "accept",
         )
 

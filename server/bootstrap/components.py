@@ -28,7 +28,7 @@ from server.domain.operations.types import OperationType, OperationTypes
 from server.domain.operations.watch import OperationWatch
 from server.domain.operations.work import Work
 from server.domain.partition_names import PartitionNames
-from server.domain.partitions import Partitions
+from server.domain.partitions import DuplicatePolicies, Partitions
 from server.domain.query_tags import ExtendedQueryTags
 from server.domain.read_only import ReadOnlyState
 from server.domain.search.search import Search
@@ -40,6 +40,7 @@ from server.domain.security.token_verifier import TokenVerifier
 from server.domain.security.tokens import Tokens
 from server.domain.sequencer import Sequencer
 from server.domain.upkeep.steady_clock import SteadyClock
+from server.model.partition import DuplicatePolicy
 from server.model.security.roles import Roles
 
 SHARE_KEY_FILE = "share.key"
@@ -189,7 +190,19 @@ class IndexComponents:
     @cached_property
     def partitions(self) -> Partitions:
         """The list of partitions."""
-        return Partitions(access=self.access, names=self.partition_names, partitions=self.database.partitions, now=now)
+        return Partitions(
+            access=self.access,
+            names=self.partition_names,
+            partitions=self.database.partitions,
+            policies=self.duplicate_policies,
+            now=now,
+        )
+
+    @cached_property
+    def duplicate_policies(self) -> DuplicatePolicies:
+        """The duplicates policies of the partitions."""
+        default = DuplicatePolicy[self.settings.duplicates.upper().replace("-", "_")]
+        return DuplicatePolicies(self.database.partitions, default)
 
     @cached_property
     def logins(self) -> Logins:

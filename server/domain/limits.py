@@ -1,4 +1,4 @@
-"""Limits of requests, which `CapabilitiesService` reports."""
+"""Limits of requests."""
 
 from server.model.errors import InvalidRequest, Reason
 
@@ -7,6 +7,8 @@ MAX_PAGE_SIZE = 200
 DEFAULT_PAGE_SIZE = 100
 MAX_TAGS = 128
 """Limit of extended query tags (docs/conformance.md)."""
+
+MAX_REASON_LENGTH = 500
 
 
 def page_size(requested: int) -> int:
@@ -20,3 +22,16 @@ def page_size(requested: int) -> int:
             Reason.INVALID_FIELD, f"page_size must be between 1 and {MAX_PAGE_SIZE}.", field="page_size"
         )
     return requested or DEFAULT_PAGE_SIZE
+
+
+def check_reason(reason: str, *, required: bool = False) -> None:
+    """Check the reason that a client gives for a change, which is for people.
+
+    Raises:
+        InvalidRequest: INVALID_FIELD, it is longer than `MAX_REASON_LENGTH`, not printable, or required and missing.
+    """
+    if len(reason) > MAX_REASON_LENGTH or not reason.isprintable():
+        message = f"A reason has at most {MAX_REASON_LENGTH} printable characters."
+        raise InvalidRequest(Reason.INVALID_FIELD, message, field="reason")
+    if required and not reason.strip():
+        raise InvalidRequest(Reason.INVALID_FIELD, "A reason is required.", field="reason")

@@ -22,7 +22,7 @@ from server.model.instance import (
     StoredInstance,
 )
 from server.model.lifecycle.deletion import Deletion, DeletionQuery
-from server.model.partition import Partition
+from server.model.partition import DuplicatePolicy, Partition
 from server.model.search.query import Match, Query
 from server.ports.outbox import RecordsOf
 
@@ -291,4 +291,8 @@ class Partitions(Protocol):
 
     async def create(self, name: PartitionName, now: datetime) -> Partition | None:
         """Create one and return it; None if it already exists."""
+        ...
+
+    async def update(self, name: PartitionName, duplicates: DuplicatePolicy | None) -> Partition | None:
+        """Set the policy of one and return it; None if it does not exist."""
         ...

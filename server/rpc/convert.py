@@ -22,7 +22,7 @@ from server.model.change import Change
 from server.model.errors import DicomStoreError, InvalidRequest, Reason
 from server.model.ids import Address, InstanceId, Version, parse_address
 from server.model.instance import Finding, InstanceMetadata, ResourceState, StoredInstance, ValidationMode
-from server.model.partition import Partition
+from server.model.partition import DuplicatePolicy, Partition
 from server.model.search.query import Level
 from server.model.search.query_tag import QueryStatus, Tag, TagError
 
@@ -46,6 +46,16 @@ def validation_mode(value: store.ValidationMode) -> ValidationMode:
     except KeyError:
         message = f"Unknown validation mode {value}."
         raise InvalidRequest(Reason.INVALID_FIELD, message, field="header.validation") from None
+
+
+def duplicate_policy(value: resources.DuplicatePolicy, field: str) -> DuplicatePolicy | None:
+    """Return the policy; None if it is not given. Raises InvalidRequest (INVALID_FIELD) for an unknown one."""
+    if value == resources.DUPLICATE_POLICY_UNSPECIFIED:
+        return None
+    try:
+        return DuplicatePolicy(value)
+    except ValueError:
+        raise InvalidRequest(Reason.INVALID_FIELD, f"Unknown duplicates policy {value}.", field=field) from None
 
 
 def reason(value: Reason) -> errors.ErrorReason:
@@ -197,7 +207,12 @@ def change_entry(value: Change) -> change_feed.ChangeEntry:
 
 def partition(value: Partition) -> partitions.Partition:
     """Return a partition."""
-    return partitions.Partition(name=value.name, key=value.key, create_time=timestamp(value.created))
+    return partitions.Partition(
+        name=value.name,
+        key=value.key,
+        create_time=timestamp(value.created),
+        duplicates=cast(resources.DuplicatePolicy, int(value.duplicates or 0)),
+    )
 
 
 def timestamp(value: datetime) -> Timestamp:

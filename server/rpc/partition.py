@@ -4,7 +4,7 @@ from dicomstore.v1 import partition_service_pb2 as pb
 from dicomstore.v1 import partition_service_pb2_grpc
 
 from server.domain.partitions import Partitions
-from server.model.ids import Address, parse_partition_name
+from server.model.ids import NO_PARTITION, Address, parse_partition_name
 from server.rpc import convert
 from server.rpc.interceptors.call_context import Context
 
@@ -28,6 +28,13 @@ class PartitionServicer(partition_service_pb2_grpc.PartitionServiceServicer):
         """See the contract."""
         partition = await self._partitions.create(context.call, _address(request.name))
         return pb.CreatePartitionResponse(partition=convert.partition(partition))
+
+    async def UpdatePartition(self, request: pb.UpdatePartitionRequest, context: Context) -> pb.UpdatePartitionResponse:
+        """See the contract."""
+        address = _address(request.name) if request.name else Address(NO_PARTITION)
+        policy = convert.duplicate_policy(request.duplicates, "duplicates")
+        partition = await self._partitions.update(context.call, address, policy)
+        return pb.UpdatePartitionResponse(partition=convert.partition(partition))
 
 
 def _address(name: str) -> Address:

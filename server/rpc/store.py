@@ -49,7 +49,11 @@ def _message(request: pb.StoreInstancesRequest) -> UploadMessage:
 
 def _header(header: pb.StoreHeader) -> UploadHeader:
     return UploadHeader(
-        convert.address(header.address), header.create_partition, convert.validation_mode(header.validation)
+        convert.address(header.address),
+        header.create_partition,
+        convert.validation_mode(header.validation),
+        convert.duplicate_policy(header.duplicates, "header.duplicates"),
+        header.reason,
     )
 
 

@@ -24,6 +24,7 @@ from server.bootstrap import components, maintenance
 from server.domain.access import Access
 from server.domain.damage import DamageRecord
 from server.domain.partition_names import PartitionNames
+from server.domain.partitions import DuplicatePolicies
 from server.domain.store.commit import Committer
 from server.domain.store.quota import Quotas
 from server.domain.store.receive import Store, Stored
@@ -35,6 +36,7 @@ from server.model.call import EVERYBODY, Call
 from server.model.errors import DicomStoreError
 from server.model.ids import DEFAULT_PARTITION, NO_PARTITION, Address, InstanceId
 from server.model.instance import ValidationMode
+from server.model.partition import DuplicatePolicy
 from server.model.receipt import Receipt
 from server.opening import StartError, prepare
 from tests.core import settings_for
@@ -165,6 +167,7 @@ class _Worker:
                 max_header_bytes=self._settings.max_header_bytes,
                 damage=DamageRecord(index),
                 quotas=Quotas(database.partitions, {}),
+                policies=DuplicatePolicies(database.partitions, DuplicatePolicy.REJECT),
             )
             await self._housekeeping.recover()
             if prepared.read_only.cause:

@@ -173,6 +173,7 @@ EXPECTED: Mapping[str, tuple[str, Message | None]] = {
     "TokenService.CreateToken": (OF_ARCHIVE, None),
     "TokenService.ListTokens": (OF_ARCHIVE, None),
     "TokenService.RevokeToken": (OF_ARCHIVE, None),
+    "PartitionService.UpdatePartition": (OF_PARTITION, partitions.UpdatePartitionRequest(name=WARD)),
     "PartitionService.CreatePartition": (OF_PARTITION, partitions.CreatePartitionRequest(name=WARD)),
     "ShareService.CreateShareLink": (
         OF_STUDY,

@@ -96,7 +96,7 @@ def _call(recorder: AuditRecorder, rpc: str, action: str) -> tuple[Call, Any]:
 
 
 async def _messages(run: int) -> AsyncIterator[UploadMessage]:
-    yield UploadMessage(UploadHeader(Address(NO_PARTITION), False, ValidationMode.LENIENT), ())
+    yield UploadMessage(UploadHeader(Address(NO_PARTITION), False, ValidationMode.LENIENT, None, ""), ())
     for item in range(INSTANCES):
         # The first one becomes a blob in a segment, the second one in a file.
         pixels = bytes(1_200_000 if item else 100)

@@ -11,6 +11,7 @@ from server.adapters.sql.engine import migrate, open_database
 from server.domain.access import Access
 from server.domain.damage import DamageRecord
 from server.domain.partition_names import PartitionNames
+from server.domain.partitions import DuplicatePolicies
 from server.domain.read_only import ReadOnlyState
 from server.domain.store.commit import Committer
 from server.domain.store.commit_order import CommitOrder
@@ -20,6 +21,7 @@ from server.domain.store.writability import Writing
 from server.model.call import EVERYBODY, Call
 from server.model.ids import NO_PARTITION, Address
 from server.model.instance import ValidationMode
+from server.model.partition import DuplicatePolicy
 from server.model.receipt import Receipt
 from tests.data import part10
 
@@ -45,6 +47,7 @@ async def test_an_instance_cancelled_while_it_waits_to_commit_leaves_no_blob(tmp
         max_header_bytes=1 << 20,
         damage=DamageRecord(database.instances),
         quotas=Quotas(database.partitions, {}),
+        policies=DuplicatePolicies(database.partitions, DuplicatePolicy.REJECT),
     )
     target = await store.target(
         Call("r1", EVERYBODY), Address(NO_PARTITION), create_partition=False, mode=ValidationMode.LENIENT

@@ -20,7 +20,8 @@ from dicomstore.v1 import (
     token_service_pb2_grpc,
 )
 from dicomstore.v1 import share_service_pb2 as pb
-from dicomstore.v1.resources_pb2 import Address
+from dicomstore.v1.errors_pb2 import ERROR_REASON_INSTANCE_ALREADY_EXISTS
+from dicomstore.v1.resources_pb2 import DUPLICATE_POLICY_NEW_VERSION, Address
 from google.protobuf.duration_pb2 import Duration
 
 from tests.core import CoreClient, reason_of, store_requests, stream_reason
@@ -221,6 +222,35 @@ async def test_an_upload_link_stores_into_its_partition_only(links: Links) -> No
     [answer] = [answer async for answer in storing(WARD, part10(StudyInstanceUID="1.9"))]
     assert answer.outcomes[0].WhichOneof("outcome") == "stored"
     assert await stream_reason(storing("other")) == "PARTITION_NOT_PERMITTED"
+
+
+async def test_an_upload_link_replaces_nothing(links: Links) -> None:
+    token = (await links.create(Address(partition=WARD), UPLOAD)).token
+    update = partition_service_pb2.UpdatePartitionRequest(name=WARD, duplicates=DUPLICATE_POLICY_NEW_VERSION)
+    await links.core.partition_stub.UpdatePartition(update)
+    other = part10(
+        StudyInstanceUID=INSTANCE.study_instance_uid,
+        SeriesInstanceUID=INSTANCE.series_instance_uid,
+        SOPInstanceUID=INSTANCE.sop_instance_uid,
+    )
+
+    def storing(*files: bytes, **header: Any) -> Any:
+        requests = store_requests(files, address=Address(partition=WARD), **header)
+        return links.core.store_stub.StoreInstances(requests, metadata=bearer(token))
+
+    assert await stream_reason(storing(duplicates=DUPLICATE_POLICY_NEW_VERSION)) == "PERMISSION_DENIED"
+    [answer] = [answer async for answer in storing(other)]
+    assert answer.outcomes[0].failed.reason == ERROR_REASON_INSTANCE_ALREADY_EXISTS
+    [stored] = await links.core.stored(other, address=Address(partition=WARD))
+    assert stored.replaced_version
+
+
+async def test_a_link_gives_no_access_to_versions(links: Links) -> None:
+    token = (await links.create(INSTANCE)).token
+    [(head, _)] = await links.core.retrieve(INSTANCE)
+    request = retrieve_service_pb2.RetrieveInstancesRequest(resource=INSTANCE, version=head.version)
+    call = links.core.retrieve_stub.RetrieveInstances(request, metadata=bearer(token))
+    assert await stream_reason(call) == "PERMISSION_DENIED"
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,15 @@
 
 from collections.abc import Collection
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, func, insert, select, update
 
 from server.adapters.sql.core.tables import partition_usage, partitions
 from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.core.transactions import Transactions
 from server.model.ids import PartitionName
-from server.model.partition import Partition
+from server.model.partition import DuplicatePolicy, Partition
 
 
 class PartitionKeys:
@@ -59,16 +60,31 @@ class SqlPartitions:
         """See the port."""
         return await self._transactions.write(lambda connection: _create(connection, name, now), alone=True)
 
+    async def update(self, name: PartitionName, duplicates: DuplicatePolicy | None) -> Partition | None:
+        """See the port."""
+        return await self._transactions.write(lambda connection: _update(connection, name, duplicates), alone=True)
+
+
+def _partition(row: Any) -> Partition:
+    policy = None if row.duplicates is None else DuplicatePolicy(row.duplicates)
+    return Partition(row.key, PartitionName(row.name), to_datetime(row.created), policy)
+
+
+def _update(connection: Connection, name: PartitionName, policy: DuplicatePolicy | None) -> Partition | None:
+    changed = update(partitions).where(partitions.c.name == name)
+    connection.execute(changed.values(duplicates=None if policy is None else int(policy)))
+    return _get(connection, name)
+
 
 def _list(connection: Connection, names: Collection[PartitionName] | None) -> list[Partition]:
     query = select(partitions).order_by(partitions.c.key)
     rows = connection.execute(query if names is None else query.where(partitions.c.name.in_(names)))
-    return [Partition(row.key, PartitionName(row.name), to_datetime(row.created)) for row in rows]
+    return [_partition(row) for row in rows]
 
 
 def _get(connection: Connection, name: PartitionName) -> Partition | None:
     row = connection.execute(select(partitions).where(partitions.c.name == name)).one_or_none()
-    return None if row is None else Partition(row.key, name, to_datetime(row.created))
+    return None if row is None else _partition(row)
 
 
 def _create(connection: Connection, name: PartitionName, now: datetime) -> Partition | None:

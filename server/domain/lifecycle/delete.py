@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from server.domain.access import Access
-from server.domain.lifecycle.reasons import check_reason
+from server.domain.limits import check_reason
 from server.model.access import Action
 from server.model.call import Call
 from server.model.ids import Address

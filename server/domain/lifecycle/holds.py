@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from server.domain.access import Access
-from server.domain.lifecycle.reasons import check_reason
+from server.domain.limits import check_reason
 from server.domain.limits import page_size as checked_page_size
 from server.domain.resources import not_found
 from server.domain.search import page_token

@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 from server.dicom.ingest.reader import Description, InstanceReader
 from server.domain.access import Access
 from server.domain.damage import DamageRecord, of_bytes
+from server.domain.limits import check_reason
 from server.domain.partition_names import PartitionNames
+from server.domain.partitions import DuplicatePolicies
 from server.domain.store.commit import Committer
 from server.domain.store.commit_order import CommitOrder
 from server.domain.store.quota import Quota, Quotas
@@ -33,6 +35,7 @@ from server.model.errors import (
 )
 from server.model.ids import Address, InstanceId, PartitionName, Uid, Version
 from server.model.instance import (
+    AddOutcome,
     AlreadyStored,
     Faulty,
     Finding,
@@ -43,8 +46,10 @@ from server.model.instance import (
     ValidationMode,
 )
 from server.model.lifecycle.version import NO_PROVENANCE, Provenance
+from server.model.partition import DuplicatePolicy
 from server.model.receipt import Receipt
 from server.model.search.query_tag import NewTag, TagFault
+from server.model.security.share_link import link_of
 from server.ports.blobs import BlobStore, BlobWriter
 
 # Failure Reason (0008,1197) and Warning Reason (0008,1196) values: PS3.18 Annex I, docs/conformance.md.
@@ -69,6 +74,7 @@ class StoreTarget:
 
     audit: has to be begun before an instance becomes visible.
     provenance: of the instances.
+    duplicates: treatment of instances whose UIDs are stored already with other content.
     quota: limit of the stored bytes of the partition; None if there is none.
     """
 
@@ -77,6 +83,7 @@ class StoreTarget:
     mode: ValidationMode
     audit: CallAudit
     provenance: Provenance
+    duplicates: DuplicatePolicy
     quota: Quota | None = None
 
 
@@ -135,9 +142,11 @@ class Store:
         max_header_bytes: int,
         damage: DamageRecord,
         quotas: Quotas,
+        policies: DuplicatePolicies,
         accepts_identical: bool = True,
     ) -> None:
         self._quotas = quotas
+        self._policies = policies
         self._blobs = blobs
         self._damage = damage
         self._committer = committer
@@ -150,30 +159,52 @@ class Store:
         self._accepts_identical = accepts_identical
 
     async def target(
-        self, call: Call, address: Address, *, create_partition: bool, mode: ValidationMode
+        self,
+        call: Call,
+        address: Address,
+        *,
+        create_partition: bool,
+        mode: ValidationMode,
+        duplicates: DuplicatePolicy | None = None,
+        reason: str = "",
     ) -> StoreTarget:
         """Check the target of a call.
 
         Args:
             address: a partition or study. With a study, instances of other studies fail.
+            duplicates: None means the policy of the partition; for share links, which may only add instances, REJECT.
+            reason: for the history of the instances.
 
         Raises:
-            InvalidRequest: INVALID_FIELD, the address is a series or an instance.
+            InvalidRequest: INVALID_FIELD, the address is a series or an instance, or the reason is invalid.
+            Forbidden: PERMISSION_DENIED, a share link with NEW_VERSION.
             Exhausted: QUOTA_EXCEEDED.
             and as `Access.permit`.
         """
         if address.series is not None:
             message = "Instances are stored in a partition or a study."
             raise InvalidRequest(Reason.INVALID_FIELD, message, field="series_instance_uid")
+        check_reason(reason)
+        if reason:
+            call.audit.note(reason=reason)
         address = await self._access.permit(
-            call, Action.WRITE, address, partition_may_be_new=create_partition, waits=False
+            call,
+            Action.WRITE,
+            address,
+            partition_may_be_new=create_partition,
+            waits=False,
+            by_share_link=duplicates is not DuplicatePolicy.NEW_VERSION,
         )
         quota = self._quotas.of(address.partition)
         if quota is not None:
             await quota.require_room()
         if create_partition:
             await self._partitions.create_missing(address.partition)
-        return StoreTarget(address.partition, address.study, mode, call.audit, Provenance(call.principal.id), quota)
+        if duplicates is None:
+            is_link = link_of(call.principal) is not None
+            duplicates = DuplicatePolicy.REJECT if is_link else await self._policies.of(address.partition)
+        provenance = Provenance(call.principal.id, reason)
+        return StoreTarget(address.partition, address.study, mode, call.audit, provenance, duplicates, quota)
 
     def receive(self, target: StoreTarget, declared_size_bytes: int | None = None) -> "Receiver":
         """Return the receiver of one instance, which the caller must `close` in any case."""
@@ -335,6 +366,7 @@ class Receiver:
             locator=await self._writer.commit(self._receipt(self._target.partition)),
             must_be_indexed=self._target.mode is not ValidationMode.LENIENT,
             provenance=self._target.provenance,
+            may_replace=self._target.duplicates is DuplicatePolicy.NEW_VERSION,
         )
         try:
             await self._target.audit.begun()  # usually durable already: it was written beside the blob
@@ -344,7 +376,10 @@ class Receiver:
             raise
         added = self._committer.add(instance, self._target.audit)
         order.release()
-        outcome = await added
+        return await self._result(await added, instance, description)
+
+    async def _result(self, outcome: AddOutcome, instance: NewInstance, description: Description) -> StoreResult:
+        """Return the result of adding an instance, and erase its blob if it was not added."""
         if isinstance(outcome, Faulty):
             await self._committer.discard([instance.locator])
             found = tuple(_finding(tag, fault) for tag, fault in outcome.faults)
@@ -354,14 +389,21 @@ class Receiver:
             return _failed(outcome.error, description)
         if isinstance(outcome, AlreadyStored):
             try:
-                return await self._stored_before(outcome.existing, instance, description)
+                result = await self._stored_before(outcome.existing, instance, description)
             except asyncio.CancelledError:
                 self._committer.abandon(instance.locator)
                 raise
-        return self._stored(description, instance.id, outcome.version)
+            if result is not None:
+                return result
+            different = replace(instance, differs_from=outcome.existing.version)
+            return await self._result(await self._committer.add(different, self._target.audit), different, description)
+        return self._stored(description, instance.id, outcome.version, replaced=outcome.replaced)
 
-    async def _stored_before(self, existing: StoredInstance, new: NewInstance, description: Description) -> StoreResult:
-        """Return the result for an identity that is stored already, and erase the new blob.
+    async def _stored_before(
+        self, existing: StoredInstance, new: NewInstance, description: Description
+    ) -> StoreResult | None:
+        """Return the result for an identity that is stored already, and erase the new blob; None if it may replace the
+        stored one, which is different or damaged.
 
         If the stored bytes are missing or damaged, the result is a failure: "stored" would not be true.
         """
@@ -370,11 +412,15 @@ class Receiver:
             identical = await self._is_identical(existing, new)
         except DataLoss as loss:
             await self._damage.found(existing, of_bytes(loss))
+            if new.may_replace:
+                return None
             result = _failed(_STORED_DAMAGED, description)
         except Unavailable as error:  # the comparison was not possible
             result = _failed(error, description)
         else:
-            if identical and self._accepts_identical:
+            if new.may_replace and not identical:
+                return None
+            if identical and (self._accepts_identical or new.may_replace):
                 result = self._stored(description, existing.id, existing.version, identical=True)
             else:
                 result = _failed(_SAME_BYTES if identical else _OTHER_BYTES, description, identical=identical)
@@ -382,7 +428,13 @@ class Receiver:
         return result
 
     def _stored(
-        self, description: Description, instance_id: InstanceId, version: Version, *, identical: bool = False
+        self,
+        description: Description,
+        instance_id: InstanceId,
+        version: Version,
+        *,
+        identical: bool = False,
+        replaced: Version | None = None,
     ) -> Stored:
         return Stored(
             id=instance_id,
@@ -394,6 +446,7 @@ class Receiver:
             findings=description.findings,
             first_value_only=description.has_multiple_values,
             identical=identical,
+            replaced=replaced,
         )
 
     async def _is_identical(self, existing: StoredInstance, new: NewInstance) -> bool:
@@ -438,6 +491,7 @@ def new_instance(
     locator: Locator,
     must_be_indexed: bool,
     provenance: Provenance = NO_PROVENANCE,
+    may_replace: bool = False,
 ) -> NewInstance:
     """Return the index entry of an instance whose blob is at `locator`."""
     return NewInstance(
@@ -459,6 +513,7 @@ def new_instance(
         invalid_tags=description.invalid_tags,
         is_mislabelled=description.is_mislabelled,
         provenance=provenance,
+        may_replace=may_replace,
     )
 
 

@@ -22,6 +22,7 @@ from server.model.call import Call
 from server.model.errors import DicomStoreError, InvalidRequest, Reason
 from server.model.ids import Address
 from server.model.instance import ValidationMode
+from server.model.partition import DuplicatePolicy
 
 _MAX_FINISHING = 100
 _MAX_UNREAD = 4096
@@ -44,6 +45,8 @@ class UploadHeader(NamedTuple):
     address: Address
     create_partition: bool
     mode: ValidationMode
+    duplicates: DuplicatePolicy | None
+    reason: str
 
 
 class UploadPiece(NamedTuple):
@@ -181,7 +184,12 @@ class Upload:
             raise _malformed("The first message must have the header.")
         header = first.header
         target = await self._store.target(
-            self._call, header.address, create_partition=header.create_partition, mode=header.mode
+            self._call,
+            header.address,
+            create_partition=header.create_partition,
+            mode=header.mode,
+            duplicates=header.duplicates,
+            reason=header.reason,
         )
         await self._process(first, target)
         return target

@@ -5,7 +5,7 @@ from datetime import timedelta
 from server.model.change import ChangeState, ChangeWindow
 from server.model.ids import DEFAULT_PARTITION, Address, PartitionName
 from server.model.instance import Added, ResourceState
-from server.model.partition import Partition
+from server.model.partition import DuplicatePolicy, Partition
 from server.model.search.query import Condition, Equals, Level, Query
 from server.ports.index import ChangeLog, InstanceIndex, Partitions
 from tests.contract.index.samples import NOON, identity, sample, series_ref, study_ref
@@ -37,6 +37,18 @@ async def test_creating_a_partition_again_changes_nothing(partitions: Partitions
     assert first is not None
     assert another is not None
     assert another.key == first.key + 1
+
+
+async def test_a_partition_has_a_duplicates_policy(partitions: Partitions) -> None:
+    created = await partitions.create(WARD, NOON)
+    assert created is not None
+    assert created.duplicates is None
+    for policy in (DuplicatePolicy.NEW_VERSION, None):
+        changed = await partitions.update(WARD, policy)
+        assert changed is not None
+        assert changed.duplicates is policy
+        assert changed in await partitions.list()
+    assert await partitions.update(PartitionName("nowhere"), None) is None
 
 
 async def test_an_unknown_partition_is_returned_as_none(partitions: Partitions) -> None:

@@ -1,6 +1,7 @@
 import datetime
 
 from dicomstore.v1 import access_options_pb2 as _access_options_pb2
+from dicomstore.v1 import resources_pb2 as _resources_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
@@ -11,14 +12,16 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Partition(_message.Message):
-    __slots__ = ("name", "key", "create_time")
+    __slots__ = ("name", "key", "create_time", "duplicates")
     NAME_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    DUPLICATES_FIELD_NUMBER: _ClassVar[int]
     name: str
     key: int
     create_time: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., key: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    duplicates: _resources_pb2.DuplicatePolicy
+    def __init__(self, name: _Optional[str] = ..., key: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., duplicates: _Optional[_Union[_resources_pb2.DuplicatePolicy, str]] = ...) -> None: ...
 
 class ListPartitionsRequest(_message.Message):
     __slots__ = ()
@@ -49,6 +52,20 @@ class CreatePartitionRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class CreatePartitionResponse(_message.Message):
+    __slots__ = ("partition",)
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    partition: Partition
+    def __init__(self, partition: _Optional[_Union[Partition, _Mapping]] = ...) -> None: ...
+
+class UpdatePartitionRequest(_message.Message):
+    __slots__ = ("name", "duplicates")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DUPLICATES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    duplicates: _resources_pb2.DuplicatePolicy
+    def __init__(self, name: _Optional[str] = ..., duplicates: _Optional[_Union[_resources_pb2.DuplicatePolicy, str]] = ...) -> None: ...
+
+class UpdatePartitionResponse(_message.Message):
     __slots__ = ("partition",)
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     partition: Partition

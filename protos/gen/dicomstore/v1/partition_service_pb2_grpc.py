@@ -53,6 +53,11 @@ class PartitionServiceStub:
                 request_serializer=dicomstore_dot_v1_dot_partition__service__pb2.CreatePartitionRequest.SerializeToString,
                 response_deserializer=dicomstore_dot_v1_dot_partition__service__pb2.CreatePartitionResponse.FromString,
                 _registered_method=True)
+        self.UpdatePartition = channel.unary_unary(
+                '/dicomstore.v1.PartitionService/UpdatePartition',
+                request_serializer=dicomstore_dot_v1_dot_partition__service__pb2.UpdatePartitionRequest.SerializeToString,
+                response_deserializer=dicomstore_dot_v1_dot_partition__service__pb2.UpdatePartitionResponse.FromString,
+                _registered_method=True)
 
 
 class PartitionServiceServicer:
@@ -87,6 +92,16 @@ class PartitionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdatePartition(self, request, context):
+        """Changes the properties of a partition, also of the default one while data partitions are disabled. Applies to
+        uploads that begin later, within ten seconds in all processes.
+
+        Errors: INVALID_PARTITION_NAME, INVALID_FIELD, PARTITION_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PartitionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -104,6 +119,11 @@ def add_PartitionServiceServicer_to_server(servicer, server):
                     servicer.CreatePartition,
                     request_deserializer=dicomstore_dot_v1_dot_partition__service__pb2.CreatePartitionRequest.FromString,
                     response_serializer=dicomstore_dot_v1_dot_partition__service__pb2.CreatePartitionResponse.SerializeToString,
+            ),
+            'UpdatePartition': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdatePartition,
+                    request_deserializer=dicomstore_dot_v1_dot_partition__service__pb2.UpdatePartitionRequest.FromString,
+                    response_serializer=dicomstore_dot_v1_dot_partition__service__pb2.UpdatePartitionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -191,6 +211,33 @@ class PartitionService:
             '/dicomstore.v1.PartitionService/CreatePartition',
             dicomstore_dot_v1_dot_partition__service__pb2.CreatePartitionRequest.SerializeToString,
             dicomstore_dot_v1_dot_partition__service__pb2.CreatePartitionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdatePartition(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dicomstore.v1.PartitionService/UpdatePartition',
+            dicomstore_dot_v1_dot_partition__service__pb2.UpdatePartitionRequest.SerializeToString,
+            dicomstore_dot_v1_dot_partition__service__pb2.UpdatePartitionResponse.FromString,
             options,
             channel_credentials,
             insecure,
