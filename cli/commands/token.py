@@ -46,6 +46,9 @@ def create(
         list[str] | None,
         typer.Option("--partition", metavar="NAME", help="Limit it to this data partition; may be repeated."),
     ] = None,
+    create_partition: Annotated[
+        bool, typer.Option("--create-partition", help="Create those partitions that do not exist.")
+    ] = False,
     as_json: JsonOption = False,
     core: CoreOption = None,
     quiet: QuietOption = False,
@@ -55,7 +58,11 @@ def create(
     With the first token, authentication of every call becomes required, and remains so.
     """
     request = pb.CreateTokenRequest(
-        name=name, roles=role, partitions=partition or [], expire_time=_timestamp(time_of(expires))
+        name=name,
+        roles=role,
+        partitions=partition or [],
+        create_partitions=create_partition,
+        expire_time=_timestamp(time_of(expires)),
     )
     chosen = target(ctx, core, None, quiet)
     run(_create(chosen, request, as_json), core=chosen.core)

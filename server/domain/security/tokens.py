@@ -12,7 +12,7 @@ from server.domain.security.token_verifier import TokenVerifier
 from server.model.access import Action, Grant
 from server.model.call import Call, Principal
 from server.model.errors import InvalidRequest, NotFound, Reason
-from server.model.ids import parse_partition_name
+from server.model.ids import Address, PartitionName, parse_partition_name
 from server.model.security.archive_token import ArchiveToken, digest, new_id, new_secret
 from server.model.security.roles import Roles
 from server.ports.security.archive_tokens import ArchiveTokens
@@ -44,13 +44,26 @@ class Tokens:
         self._now = now
 
     async def create(
-        self, call: Call, *, name: str, roles: Sequence[str], partitions: Sequence[str], expires: datetime
+        self,
+        call: Call,
+        *,
+        name: str,
+        roles: Sequence[str],
+        partitions: Sequence[str],
+        create_partitions: bool = False,
+        expires: datetime,
     ) -> tuple[ArchiveToken, str]:
         """Create a token; return its record and its text, which is not stored.
 
+        Args:
+            partitions: to which its permissions are limited; empty means all.
+            create_partitions: create those that do not exist.
+
         Raises:
-            Forbidden: PERMISSION_DENIED, the token would have permissions that its creator does not have.
+            Forbidden: PERMISSION_DENIED, the token would have permissions that its creator does not have, or the
+                creator may not create a partition.
             InvalidRequest: INVALID_FIELD, INVALID_PARTITION_NAME.
+            NotFound: PARTITION_NOT_FOUND.
             WrongState: PARTITIONS_DISABLED.
         """
         call.audit.note(token_name=name, token_roles=list(roles), token_partitions=list(partitions))
@@ -70,6 +83,7 @@ class Tokens:
         if names:
             self._partitions.require_enabled()
         require_own_permissions(call.principal, self._roles.grants(roles, names))
+        await self._prepare_partitions(call, names, create=create_partitions)
         token = ArchiveToken(
             id=new_id(),
             name=name,
@@ -84,6 +98,19 @@ class Tokens:
         await self._record.add(token, digest(secret))
         await self._state.token_created()
         return token, secret
+
+    async def _prepare_partitions(self, call: Call, names: Sequence[PartitionName], *, create: bool) -> None:
+        if not create:
+            for name in names:
+                await self._partitions.require(name)
+            return
+        missing = [name for name in names if not await self._partitions.exists(name)]
+        for name in missing:
+            if not any(grant.covers(Address(name)) for grant in call.principal.grants_of(Action.WRITE)):
+                raise denied(Action.WRITE)
+        call.audit.note(created_partitions=missing)
+        for name in missing:
+            await self._partitions.create_missing(name)
 
     async def list(
         self, call: Call, *, size: int, token: str, include_invalid: bool

@@ -22,6 +22,7 @@ class TokenServicer(token_service_pb2_grpc.TokenServiceServicer):
             name=request.name,
             roles=request.roles,
             partitions=request.partitions,
+            create_partitions=request.create_partitions,
             expires=convert.moment(request.expire_time, "expire_time"),
         )
         return pb.CreateTokenResponse(token=_token(token), secret=secret)

@@ -37,9 +37,13 @@ def in_future(**period: float) -> Timestamp:
 async def create_token(
     channel: grpc.aio.Channel, *roles: str, partitions: Sequence[str] = (), by: Metadata = (), **period: float
 ) -> pb.CreateTokenResponse:
-    """Create a token that is valid for a day, or a period."""
+    """Create a token that is valid for a day, or a period, and its partitions."""
     request = pb.CreateTokenRequest(
-        name="test", roles=roles, partitions=partitions, expire_time=in_future(**(period or {"days": 1}))
+        name="test",
+        roles=roles,
+        partitions=partitions,
+        create_partitions=True,
+        expire_time=in_future(**(period or {"days": 1})),
     )
     created: pb.CreateTokenResponse = await token_service_pb2_grpc.TokenServiceStub(channel).CreateToken(
         request, metadata=by

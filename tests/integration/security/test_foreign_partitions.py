@@ -122,9 +122,13 @@ async def test_what_exists_in_a_foreign_partition_changes_neither_a_response_nor
 
 
 async def test_a_principal_may_create_its_partition_by_storing_into_it_and_no_other(tmp_path: Path) -> None:
-    async with a_core(tmp_path, partitions=True, auth_required=True) as core, serving(core.address) as web:
+    roles = {"gateway": {"actions": ["write"], "partitions": [MINE]}}
+    async with (
+        a_core(tmp_path, partitions=True, auth_required=True, roles=roles) as core,
+        serving(core.address) as web,
+    ):
         admin = bearer(operator_token(tmp_path))
-        created = await create_token(core.channel, "writer", partitions=[MINE], by=admin)
+        created = await create_token(core.channel, "gateway", by=admin)
         headers = {"Content-Type": "application/dicom", "Accept": "application/dicom+json"} | dict(
             bearer(created.secret)
         )

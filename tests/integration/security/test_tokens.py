@@ -28,7 +28,9 @@ from tests.integration.security.callers import (
     bearer,
     create_token,
     error_info,
+    in_future,
     operator_token,
+    outcome,
     revoke,
     search_studies,
     upload,
@@ -127,6 +129,25 @@ async def test_a_token_may_be_limited_to_partitions(partitioned_core: CoreClient
     credentials = bearer((await create_token(channel, "writer", partitions=["Microsoft.Default", "ward"])).secret)
     assert await search_studies(channel, credentials, "Microsoft.Default") == "OK"
     assert await search_studies(channel, credentials, "other") == "NOT_FOUND"
+
+
+async def test_the_partitions_of_a_token_must_exist_unless_they_are_to_be_created(tmp_path: Path) -> None:
+    roles = {"clerk": {"actions": ["administer", "read"]}}
+    async with a_core(tmp_path, partitions=True, roles=roles) as core:
+        clerk = bearer((await create_token(core.channel, "clerk")).secret)
+        operator = bearer(operator_token(tmp_path))
+
+        async def created(by: Metadata, **fields: Any) -> str:
+            valid = {"name": "n", "roles": ["globalReader"], "expire_time": in_future(days=1), "partitions": ["ward"]}
+            request = pb.CreateTokenRequest(**valid, **fields)
+            return await outcome(
+                token_service_pb2_grpc.TokenServiceStub(core.channel).CreateToken(request, metadata=by)
+            )
+
+        assert await created(operator) == "NOT_FOUND"
+        assert await created(clerk, create_partitions=True) == "PERMISSION_DENIED"
+        assert await created(operator, create_partitions=True) == "OK"
+        assert await created(clerk) == "OK"
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from dicomstore.v1 import access_options_pb2 as dicomstore_dot_v1_dot_access__op
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!dicomstore/v1/token_service.proto\x12\rdicomstore.v1\x1a\"dicomstore/v1/access_options.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9b\x02\n\x05Token\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05roles\x18\x03 \x03(\t\x12\x12\n\npartitions\x18\x04 \x03(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63reator\x18\x06 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_use_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"v\n\x12\x43reateTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05roles\x18\x02 \x03(\t\x12\x12\n\npartitions\x18\x03 \x03(\t\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"J\n\x13\x43reateTokenResponse\x12#\n\x05token\x18\x01 \x01(\x0b\x32\x14.dicomstore.v1.Token\x12\x0e\n\x06secret\x18\x02 \x01(\t\"S\n\x11ListTokensRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x17\n\x0finclude_invalid\x18\x03 \x01(\x08\"S\n\x12ListTokensResponse\x12$\n\x06tokens\x18\x01 \x03(\x0b\x32\x14.dicomstore.v1.Token\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\" \n\x12RevokeTokenRequest\x12\n\n\x02id\x18\x01 \x01(\t\":\n\x13RevokeTokenResponse\x12#\n\x05token\x18\x01 \x01(\x0b\x32\x14.dicomstore.v1.Token2\x9f\x02\n\x0cTokenService\x12Z\n\x0b\x43reateToken\x12!.dicomstore.v1.CreateTokenRequest\x1a\".dicomstore.v1.CreateTokenResponse\"\x04\x88\xb2\x19\n\x12W\n\nListTokens\x12 .dicomstore.v1.ListTokensRequest\x1a!.dicomstore.v1.ListTokensResponse\"\x04\x88\xb2\x19\n\x12Z\n\x0bRevokeToken\x12!.dicomstore.v1.RevokeTokenRequest\x1a\".dicomstore.v1.RevokeTokenResponse\"\x04\x88\xb2\x19\nb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!dicomstore/v1/token_service.proto\x12\rdicomstore.v1\x1a\"dicomstore/v1/access_options.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9b\x02\n\x05Token\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05roles\x18\x03 \x03(\t\x12\x12\n\npartitions\x18\x04 \x03(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63reator\x18\x06 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_use_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x91\x01\n\x12\x43reateTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05roles\x18\x02 \x03(\t\x12\x12\n\npartitions\x18\x03 \x03(\t\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11\x63reate_partitions\x18\x05 \x01(\x08\"J\n\x13\x43reateTokenResponse\x12#\n\x05token\x18\x01 \x01(\x0b\x32\x14.dicomstore.v1.Token\x12\x0e\n\x06secret\x18\x02 \x01(\t\"S\n\x11ListTokensRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x17\n\x0finclude_invalid\x18\x03 \x01(\x08\"S\n\x12ListTokensResponse\x12$\n\x06tokens\x18\x01 \x03(\x0b\x32\x14.dicomstore.v1.Token\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\" \n\x12RevokeTokenRequest\x12\n\n\x02id\x18\x01 \x01(\t\":\n\x13RevokeTokenResponse\x12#\n\x05token\x18\x01 \x01(\x0b\x32\x14.dicomstore.v1.Token2\x9f\x02\n\x0cTokenService\x12Z\n\x0b\x43reateToken\x12!.dicomstore.v1.CreateTokenRequest\x1a\".dicomstore.v1.CreateTokenResponse\"\x04\x88\xb2\x19\n\x12W\n\nListTokens\x12 .dicomstore.v1.ListTokensRequest\x1a!.dicomstore.v1.ListTokensResponse\"\x04\x88\xb2\x19\n\x12Z\n\x0bRevokeToken\x12!.dicomstore.v1.RevokeTokenRequest\x1a\".dicomstore.v1.RevokeTokenResponse\"\x04\x88\xb2\x19\nb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,18 +41,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOKENSERVICE'].methods_by_name['RevokeToken']._serialized_options = b'\210\262\031\n'
   _globals['_TOKEN']._serialized_start=122
   _globals['_TOKEN']._serialized_end=405
-  _globals['_CREATETOKENREQUEST']._serialized_start=407
-  _globals['_CREATETOKENREQUEST']._serialized_end=525
-  _globals['_CREATETOKENRESPONSE']._serialized_start=527
-  _globals['_CREATETOKENRESPONSE']._serialized_end=601
-  _globals['_LISTTOKENSREQUEST']._serialized_start=603
-  _globals['_LISTTOKENSREQUEST']._serialized_end=686
-  _globals['_LISTTOKENSRESPONSE']._serialized_start=688
-  _globals['_LISTTOKENSRESPONSE']._serialized_end=771
-  _globals['_REVOKETOKENREQUEST']._serialized_start=773
-  _globals['_REVOKETOKENREQUEST']._serialized_end=805
-  _globals['_REVOKETOKENRESPONSE']._serialized_start=807
-  _globals['_REVOKETOKENRESPONSE']._serialized_end=865
-  _globals['_TOKENSERVICE']._serialized_start=868
-  _globals['_TOKENSERVICE']._serialized_end=1155
+  _globals['_CREATETOKENREQUEST']._serialized_start=408
+  _globals['_CREATETOKENREQUEST']._serialized_end=553
+  _globals['_CREATETOKENRESPONSE']._serialized_start=555
+  _globals['_CREATETOKENRESPONSE']._serialized_end=629
+  _globals['_LISTTOKENSREQUEST']._serialized_start=631
+  _globals['_LISTTOKENSREQUEST']._serialized_end=714
+  _globals['_LISTTOKENSRESPONSE']._serialized_start=716
+  _globals['_LISTTOKENSRESPONSE']._serialized_end=799
+  _globals['_REVOKETOKENREQUEST']._serialized_start=801
+  _globals['_REVOKETOKENREQUEST']._serialized_end=833
+  _globals['_REVOKETOKENRESPONSE']._serialized_start=835
+  _globals['_REVOKETOKENRESPONSE']._serialized_end=893
+  _globals['_TOKENSERVICE']._serialized_start=896
+  _globals['_TOKENSERVICE']._serialized_end=1183
 # @@protoc_insertion_point(module_scope)
