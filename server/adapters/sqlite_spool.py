@@ -30,9 +30,11 @@ class SqliteSpool:
             "CREATE TABLE retired (old TEXT PRIMARY KEY, new TEXT, deletions INTEGER) WITHOUT ROWID",
             "CREATE TABLE restored (locator TEXT PRIMARY KEY, restorations INTEGER, partition TEXT, study TEXT, "
             "series TEXT, instance TEXT) WITHOUT ROWID",
+            "CREATE TABLE replacements (locator TEXT PRIMARY KEY, origin INTEGER) WITHOUT ROWID",
             "CREATE TABLE aside (locator TEXT PRIMARY KEY) WITHOUT ROWID",
             "CREATE TABLE blobs (time INTEGER, version INTEGER, locator TEXT, partition TEXT, "
             "PRIMARY KEY (time, version, locator)) WITHOUT ROWID",
+            "CREATE INDEX retired_new ON retired (new)",
             "BEGIN",
         ):
             self._connection.execute(statement)
@@ -58,6 +60,20 @@ class SqliteSpool:
             "ON CONFLICT (locator) DO UPDATE SET restorations = restorations + 1",
             ((locator, one.partition, one.study, one.series, one.instance) for locator, one in blobs),
         )
+
+    def add_replacements(self, blobs: Iterable[tuple[Locator, int]]) -> None:
+        """See the port."""
+        self._connection.executemany("INSERT OR REPLACE INTO replacements VALUES (?, ?)", blobs)
+
+    def origin_of(self, locator: Locator) -> int | None:
+        """See the port. A blob that was moved has the origin of the one that it is a copy of."""
+        row = self._connection.execute(
+            "WITH RECURSIVE old (locator) AS "
+            "(SELECT ? UNION SELECT retired.old FROM old JOIN retired ON retired.new = old.locator) "
+            "SELECT origin FROM old JOIN replacements USING (locator)",
+            (locator,),
+        ).fetchone()
+        return None if row is None else int(row[0])
 
     def restored(self, count: int) -> Iterator[list[tuple[Locator, InstanceId]]]:
         """See the port."""

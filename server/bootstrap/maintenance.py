@@ -158,6 +158,7 @@ async def recover(settings: Settings, *, with_quarantined: bool = False) -> Reco
             spool=spool,
             retired=storage.journal.entries(),
             restored=storage.journal.restorations(),
+            replacements=storage.journal.replacements(),
             deletions=deletions.values(),
             now=clock.now,
             retention=timedelta(hours=settings.retention_hours),

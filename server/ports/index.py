@@ -108,8 +108,23 @@ class InstanceIndex(Protocol):
         """
         ...
 
-    async def find(self, resource: Address, after: int = 0, limit: int = 500) -> list[StoredInstance]:
-        """Return the instances of a resource with a version greater than `after`, ascending, at most `limit`."""
+    async def find(
+        self, resource: Address, after: int = 0, limit: int = 500, *, as_of: int | None = None
+    ) -> list[StoredInstance]:
+        """Return the instances of a resource with a version greater than `after`, ascending, at most `limit`.
+
+        With `as_of`, those that were current when this was the highest version of the resource, except deleted ones:
+        pages read with the same value are parts of one state.
+        """
+        ...
+
+    async def find_originals(self, resource: Address, after: int = 0, limit: int = 500) -> list[StoredInstance]:
+        """As `find`, for the versions before the first update: the last ones that were stored, not updated or reverted
+        to. Updates do not change the result."""
+        ...
+
+    async def original_state(self, resource: Address) -> ResourceState | None:
+        """As `state`, for `find_originals`."""
         ...
 
     async def damaged(self, resource: Address, after: int, limit: int) -> list[StoredInstance]:
@@ -128,8 +143,11 @@ class InstanceIndex(Protocol):
         """Return the state of a study, series or instance; None if it does not exist."""
         ...
 
-    async def metadata(self, resource: Address, after: int, limit: int) -> list[InstanceMetadata]:
-        """Return the metadata of a resource's instances with a version greater than `after`, ascending."""
+    async def metadata(
+        self, resource: Address, after: int, limit: int, as_of: int | None = None
+    ) -> list[InstanceMetadata]:
+        """Return the metadata of a resource's instances with a version greater than `after`, ascending; `as_of` as for
+        `find`."""
         ...
 
     async def find_version(self, instance: InstanceId, version: Version) -> StoredInstance | None:

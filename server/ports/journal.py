@@ -62,6 +62,11 @@ class Journal(Protocol):
         """Record blobs of deleted instances that this transaction restores. Raises: as above."""
         ...
 
+    def replaced(self, blobs: Mapping[Locator, int]) -> None:
+        """Record blobs of new versions of existing instances, which this transaction adds, and the origin of each (see
+        `server.model.lifecycle.version`). Raises: as above."""
+        ...
+
     def deleted_all(self, deletion: int, scope: Address) -> None:
         """Record that this transaction deletes all instances of a study or series; their blobs follow, by `deleted` in
         later transactions.
@@ -141,6 +146,10 @@ class ArchiveJournal(Journal, Protocol):
 
     def label_changes(self) -> Iterator[LabelChange]:
         """Yield the changes of labels of transactions as in `entries`, in any order."""
+        ...
+
+    def replacements(self) -> Iterator[tuple[Locator, int]]:
+        """Yield the blobs of new versions that transactions as in `entries` have added, with their origins."""
         ...
 
     def open_deletions(self) -> Mapping[int, OpenDeletion]:

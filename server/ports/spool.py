@@ -19,6 +19,14 @@ class Spool(Protocol):
         """Add the restorations of deleted blobs. Blobs count as deleted that were deleted more often than restored."""
         ...
 
+    def add_replacements(self, blobs: Iterable[tuple[Locator, int]]) -> None:
+        """Add the blobs of new versions of instances, each with its origin."""
+        ...
+
+    def origin_of(self, locator: Locator) -> int | None:
+        """Return the origin of the blob of a new version; None for others."""
+        ...
+
     def restored(self, count: int) -> Iterator[Sequence[tuple[Locator, InstanceId]]]:
         """Yield the restored blobs whose instance was not deleted again, `count` at a time."""
         ...

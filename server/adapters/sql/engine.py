@@ -40,6 +40,7 @@ from server.adapters.sql.events.study_events import SqlStudyEvents
 from server.adapters.sql.instances import SqlInstanceIndex
 from server.adapters.sql.lifecycle.holds import SqlHolds
 from server.adapters.sql.lifecycle.labels import SqlLabels
+from server.adapters.sql.lifecycle.updates import SqlUpdates
 from server.adapters.sql.login_links import SqlLoginLinks
 from server.adapters.sql.operations import SqlOperations
 from server.adapters.sql.partitions import PartitionKeys, SqlPartitions
@@ -58,6 +59,7 @@ from server.ports.events.study_events import StudyEvents
 from server.ports.index import ChangeLog, InstanceIndex, Partitions
 from server.ports.lifecycle.holds import Holds
 from server.ports.lifecycle.labels import LabelRecord
+from server.ports.lifecycle.updates import Updates
 from server.ports.operations import Operations
 from server.ports.outbox import OutboxTable
 from server.ports.security.archive_tokens import ArchiveTokens
@@ -129,6 +131,7 @@ class Database:
         self.consumers: Consumers = SqlConsumers(transactions)
         self.outbox: OutboxTable = SqlOutboxTable(transactions)
         self.labels: LabelRecord = SqlLabels(transactions, keys)
+        self.updates: Updates = SqlUpdates(transactions, keys, extract)
         self.leases: Leases = SqlLeases(transactions)
         self.study_events: StudyEvents = SqlStudyEvents(transactions, keys)
         self._transactions = transactions

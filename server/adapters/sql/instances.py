@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from server.adapters.sql import reading
+from server.adapters.sql import earlier, reading
 from server.adapters.sql.core.counters import touch
 from server.adapters.sql.core.tables import REVISION
 from server.adapters.sql.core.transactions import Transactions, Work
@@ -138,13 +138,35 @@ class SqlInstanceIndex:
             )
         )
 
-    async def find(self, resource: Address, after: int = 0, limit: int = 500) -> list[StoredInstance]:
+    async def find(
+        self, resource: Address, after: int = 0, limit: int = 500, *, as_of: int | None = None
+    ) -> list[StoredInstance]:
         """See the port."""
         return await self._transactions.read(
             self._in_partition(
                 resource.partition,
-                lambda connection, key: reading.find(connection, key, resource, after, limit),
+                lambda connection, key: reading.find(connection, key, resource, after, limit, as_of),
                 missing=[],
+            )
+        )
+
+    async def find_originals(self, resource: Address, after: int = 0, limit: int = 500) -> list[StoredInstance]:
+        """See the port."""
+        return await self._transactions.read(
+            self._in_partition(
+                resource.partition,
+                lambda connection, key: earlier.originals(connection, key, resource, after, limit),
+                missing=[],
+            )
+        )
+
+    async def original_state(self, resource: Address) -> ResourceState | None:
+        """See the port."""
+        return await self._transactions.read(
+            self._in_partition(
+                resource.partition,
+                lambda connection, key: earlier.original_state(connection, key, resource),
+                missing=None,
             )
         )
 
@@ -180,12 +202,14 @@ class SqlInstanceIndex:
             )
         )
 
-    async def metadata(self, resource: Address, after: int, limit: int) -> list[InstanceMetadata]:
+    async def metadata(
+        self, resource: Address, after: int, limit: int, as_of: int | None = None
+    ) -> list[InstanceMetadata]:
         """See the port."""
         return await self._transactions.read(
             self._in_partition(
                 resource.partition,
-                lambda connection, key: reading.metadata_of(connection, key, resource, after, limit),
+                lambda connection, key: reading.metadata_of(connection, key, resource, after, limit, as_of),
                 missing=[],
             )
         )

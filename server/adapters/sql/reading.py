@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 
 from sqlalchemy import BigInteger, Connection, and_, bindparam, literal_column, select
 
+from server.adapters.sql import earlier
 from server.adapters.sql.core.prepared import Prepared
 from server.adapters.sql.core.tables import (
     FRAMES_PER_CHUNK,
@@ -106,9 +107,19 @@ _CHUNKS = Prepared(
 )
 
 
-def find(connection: Connection, partition_key: int, resource: Address, after: int, limit: int) -> list[StoredInstance]:
+def find(
+    connection: Connection, partition_key: int, resource: Address, after: int, limit: int, as_of: int | None
+) -> list[StoredInstance]:
     page = address(partition_key, resource) | {"after": after, "limit": limit}
-    return [stored_instance(row) for row in _FIND[depth(resource)].rows(connection, page)]
+    found = _FIND[depth(resource)].later(connection, page)
+    if as_of is not None and _has_changed(connection, partition_key, resource, as_of):
+        return earlier.find(connection, page, depth(resource), as_of)
+    return [stored_instance(row) for row in found()]
+
+
+def _has_changed(connection: Connection, partition_key: int, resource: Address, as_of: int) -> bool:
+    now = _STATE[depth(resource)].row(connection, address(partition_key, resource))
+    return now is not None and bool(now[0] != as_of)
 
 
 def find_version(
@@ -142,13 +153,16 @@ def state(connection: Connection, partition_key: int, resource: Address) -> Reso
 
 
 def metadata_of(
-    connection: Connection, partition_key: int, resource: Address, after: int, limit: int
+    connection: Connection, partition_key: int, resource: Address, after: int, limit: int, as_of: int | None
 ) -> list[InstanceMetadata]:
     page = address(partition_key, resource) | {"after": after, "limit": limit}
+    found = _METADATA[depth(resource)].later(connection, page)
+    if as_of is not None and _has_changed(connection, partition_key, resource, as_of):
+        return earlier.metadata_of(connection, page, depth(resource), as_of)
     partition = resource.partition
     return [
         InstanceMetadata(InstanceId(partition, study, series, uid), version, dicom_json)
-        for version, study, series, uid, dicom_json in _METADATA[depth(resource)].rows(connection, page)
+        for version, study, series, uid, dicom_json in found()
     ]
 
 

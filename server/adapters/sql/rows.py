@@ -96,8 +96,8 @@ def stored_instance(row: AnyRow) -> StoredInstance:
     )
 
 
-def pixel_layout(row: AnyRow) -> PixelLayout | None:
-    """Return the layout in a row, without its table; None if the instance has no pixel data."""
+def pixel_layout(row: AnyRow, table: bytes = b"") -> PixelLayout | None:
+    """Return the layout in a row; None if the instance has no pixel data."""
     if row.number_of_frames is None:
         return None
     return PixelLayout(
@@ -106,6 +106,7 @@ def pixel_layout(row: AnyRow) -> PixelLayout | None:
         length=row.pixel_length,
         bits_allocated=row.bits_allocated,
         frame_bits=row.frame_bits,
+        table=table,
     )
 
 

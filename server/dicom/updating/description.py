@@ -5,7 +5,7 @@ Nothing is read again: only the changed attributes differ, and the places of pix
 
 from array import array
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from sys import byteorder
 
 import orjson
@@ -14,38 +14,10 @@ from server.dicom.elements.element_headers import SPECIFIC_CHARACTER_SET
 from server.dicom.elements.fields import top_level_elements
 from server.dicom.matching.attributes import attributes_of
 from server.dicom.updating.changes import UTF_8_ELEMENT, Changes
-from server.model.instance import BulkElement, Locator, NewInstance, PixelLayout, StoredInstance
+from server.model.instance import NewInstance, PixelLayout
+from server.model.lifecycle.update import ChangedFile, Content
 from server.model.lifecycle.version import Provenance
 from server.model.search.query import Level
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """What the index has about a version of an instance.
-
-    pixels: with its table.
-    """
-
-    stored: StoredInstance
-    dicom_json: bytes
-    invalid_tags: frozenset[str]
-    pixels: PixelLayout | None
-    bulk: tuple[BulkElement, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ChangedFile:
-    """A file with changed attributes.
-
-    shifts: see `Edits.shifts`.
-    has_utf_8: see `Edits`.
-    """
-
-    locator: Locator
-    size_bytes: int
-    crc32c: int
-    shifts: Sequence[tuple[int, int]]
-    has_utf_8: bool
 
 
 def changed_instance(before: Content, file: ChangedFile, changes: Changes, provenance: Provenance) -> NewInstance:

@@ -7,7 +7,7 @@ interrupted recovery is repeated from the beginning and skips its earlier result
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from crc32c import crc32c as crc32c_of
@@ -18,6 +18,7 @@ from server.model.damage import Damage
 from server.model.errors import DataLoss, DicomStoreError, Reason
 from server.model.ids import InstanceId, PartitionName
 from server.model.instance import Added, AlreadyStored, Locator, NewInstance, StoredInstance, ValidationMode
+from server.model.lifecycle.version import Provenance, VersionOrigin
 from server.model.receipt import Receipt
 from server.ports.blobs import BlobStore
 from server.ports.index import InstanceIndex, Partitions
@@ -62,6 +63,7 @@ class Recovery:
 
     Args:
         retired: blobs from the journal that no instance refers to any more, each with its copy or None.
+        replacements: from the journal; blobs of new versions of instances, with their origins.
         restored: from the journal; blobs whose instances were deleted and restored.
         deletions: from the journal; deletions of many instances that are not all among `retired`.
         retention: time before deleted bytes are erased.
@@ -78,6 +80,7 @@ class Recovery:
         spool: Spool,
         retired: Iterable[tuple[Locator, Locator | None]],
         restored: Iterable[tuple[Locator, InstanceId]] = (),
+        replacements: Iterable[tuple[Locator, int]] = (),
         deletions: Collection[OpenDeletion] = (),
         now: Callable[[], datetime],
         retention: timedelta,
@@ -90,6 +93,7 @@ class Recovery:
         self._spool = spool
         self._retired = retired
         self._restored = restored
+        self._replacements = replacements
         self._deletions = deletions
         self._now = now
         self._retention = retention
@@ -105,6 +109,7 @@ class Recovery:
         """
         self._spool.add_retired(self._retired)
         self._spool.add_restored(self._restored)
+        self._spool.add_replacements(self._replacements)
         for deletion in self._deletions:  # blobs stored later may have moved since
             current = [self._spool.current_locator(locator) for locator in deletion.stored_later]
             deletion.stored_later.update(filter(None, current))
@@ -225,6 +230,9 @@ class Recovery:
             locator=locator,
             must_be_indexed=False,
         )
+        origin = self._spool.origin_of(locator)
+        if origin is not None:
+            instance = replace(instance, may_replace=True, provenance=Provenance(origin=VersionOrigin(origin)))
         return _Read(instance, receipt, crc != recorded)
 
     async def _add(self, some: Sequence[_Read]) -> None:

@@ -36,6 +36,9 @@ class RepeatedJournal:
     def labelled(self, version: int, time: datetime, resource: Address, labels: Labels) -> None:
         """Record nothing: every change of labels is a repetition."""
 
+    def replaced(self, blobs: Mapping[Locator, int]) -> None:
+        """Record nothing: every new version is a repetition."""
+
     def deleted(self, locators: Sequence[Locator]) -> None:
         """Record deletions that are not in the journal: those in the scope of a deletion of many instances."""
         new = [locator for locator in locators if self._spool.current_locator(locator) is not None]

@@ -6,6 +6,8 @@
     D <locator>       it deletes the instance of this blob
     R <locator> <partition> <study> <series> <instance>
                       it restores the deleted instance of this blob
+    N <locator> <origin>
+                      it adds this blob as a new version of an existing instance
     M <old> <new>     it refers the instance of this blob to a copy
     S <number> <partition> <study> [<series>]
                       it deletes all instances of a study or series; the lines D of their blobs follow
@@ -46,9 +48,9 @@ from server.ports.journal import Entry, LabelChange, OpenDeletion
 _HISTORY = "history"
 _ASKED_AT_ONCE = 500
 _LINE = re.compile(
-    r"([TCV]|D \S+|R \S+ \S+ \S+ \S+ \S+|M \S+ \S+|S \d+ \S+ \S+( \S+)?|K \d+ \S+|E \d+|L \d+ \d+ \S+)\n"
+    r"([TCV]|D \S+|R \S+ \S+ \S+ \S+ \S+|M \S+ \S+|N \S+ \d+|S \d+ \S+ \S+( \S+)?|K \d+ \S+|E \d+|L \d+ \d+ \S+)\n"
 )
-_ENDS, _OF_BLOBS, _OF_DELETIONS = "CV", "DMR", "SKE"  # kinds of lines
+_ENDS, _OF_BLOBS, _OF_DELETIONS = "CV", "DMNR", "SKE"  # kinds of lines
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
@@ -81,6 +83,10 @@ class FileJournal:
         self._note(
             f"R {locator} {one.partition} {one.study} {one.series} {one.instance}\n" for locator, one in blobs.items()
         )
+
+    def replaced(self, blobs: Mapping[Locator, int]) -> None:
+        """See the port."""
+        self._note(f"N {locator} {origin}\n" for locator, origin in blobs.items())
 
     def deleted_all(self, deletion: int, scope: Address) -> None:
         """See the port."""
@@ -210,6 +216,12 @@ class FileJournal:
                 locator, partition, *uids = words
                 yield locator, InstanceId(PartitionName(partition), *map(Uid, uids))
 
+    def replacements(self) -> Iterator[tuple[Locator, int]]:
+        """See the port."""
+        for kind, *words in self._effective_lines():
+            if kind == "N":
+                yield words[0], int(words[1])
+
     def label_changes(self) -> Iterator[LabelChange]:
         """See the port."""
         for kind, *words in self._effective_lines():
@@ -294,7 +306,7 @@ def _transactions(path: Path) -> Iterator[tuple[str, list[Locator], bool]]:
             end, locators = kind, []
         elif kind in _OF_BLOBS and len(locators) < _ASKED_AT_ONCE:
             locators.append(words[0])
-            restores = kind == "R"
+            restores = kind in "NR"
     if is_any:
         yield end, locators, restores
 

@@ -117,6 +117,7 @@ class MemoryJournal:
         self._counted: list[Entry] = []
         self._restored: list[tuple[Locator, InstanceId]] = []
         self._labelled: list[LabelChange] = []
+        self._replaced: dict[Locator, int] = {}
         self._open: dict[int, OpenDeletion] = {}
         self._undo: list[Callable[[], object]] = []
 
@@ -129,6 +130,11 @@ class MemoryJournal:
         before = len(self._restored)
         self._restored += blobs.items()
         self._undo.append(lambda: self._restored.__delitem__(slice(before, None)))
+
+    def replaced(self, blobs: Mapping[Locator, int]) -> None:
+        """See the port."""
+        self._replaced |= blobs
+        self._undo.append(lambda: [self._replaced.pop(locator, None) for locator in blobs])
 
     def deleted_all(self, deletion: int, scope: Address) -> None:
         """See the port."""
@@ -186,6 +192,10 @@ class MemoryJournal:
     def restorations(self) -> Iterator[tuple[Locator, InstanceId]]:
         """See the port."""
         yield from self._restored
+
+    def replacements(self) -> Iterator[tuple[Locator, int]]:
+        """See the port."""
+        yield from self._replaced.items()
 
     def label_changes(self) -> Iterator[LabelChange]:
         """See the port."""

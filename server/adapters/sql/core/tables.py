@@ -47,7 +47,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import ExecutableDDLElement
 
-REVISION = "0012"
+REVISION = "0013"
 """The migration that creates this schema."""
 
 MAX_TEXT_LENGTH = 512
@@ -607,6 +607,25 @@ operations = Table(
     UniqueConstraint("id"),
     UniqueConstraint("request_id"),
     Index(None, "state", "updated"),
+)
+
+staged_versions = Table(
+    "staged_versions",
+    tables,
+    Column("instance_key", Key, primary_key=True, autoincrement=False),
+    _shard(),
+    Column("operation_id", Label, nullable=False),
+    Column("base_version", BigInteger, nullable=False, comment="the version that was changed"),
+    Column("base_locator", Label, nullable=False),
+    Column("locator", Label, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("crc32c", BigInteger, nullable=False),
+    Column("shifts", Text, nullable=False, comment="JSON; see dicom/updating/editing.py"),
+    Column("has_utf_8", SmallInteger, comment="1: converted to UTF-8"),
+    Index(None, "operation_id", "base_version"),
+    Index(None, "locator"),
+    info=_OF_A_STUDY,
+    comment="versions that an unfinished operation of type update has written, but not made current",
 )
 
 operation_errors = Table(

@@ -16,6 +16,7 @@ from server.adapters.sql.audit_outbox import change_outbox
 from server.adapters.sql.core import counters
 from server.adapters.sql.core.counters import Counters
 from server.adapters.sql.core.prepared import Prepared
+from server.adapters.sql.core.progress import progress_of
 from server.adapters.sql.core.shards import shard_of
 from server.adapters.sql.core.tables import (
     FRAMES_PER_CHUNK,
@@ -46,6 +47,7 @@ from server.model.instance import (
     AddOutcome,
     AlreadyStored,
     Faulty,
+    Locator,
     NewInstance,
     OnHold,
     PixelLayout,
@@ -224,6 +226,7 @@ class StudyChanges:
         self._bytes: Counter[tuple[int, int]] = Counter()  # added, by partition and shard
         self._entries: list[Row] = []
         self._holds: dict[PartitionName, Sequence[Any]] = {}
+        self._replacements: dict[Locator, int] = {}  # origins of new versions of existing instances
 
     def load(self, rows: _Existing) -> None:
         """Take over existing studies, series and instances of a partition."""
@@ -288,6 +291,7 @@ class StudyChanges:
         origin = new.provenance.origin
         if origin is VersionOrigin.STORED:
             origin = VersionOrigin.REPLACED
+        self._replacements[new.locator] = int(origin)
         self._replacing.replaced(existing, study.key, series_.key, {"version": version, **_content_columns(new)})
         self._add_version(new, version, study.row["shard"], ChangeAction.UPDATE, origin)
         self._by_tags.take(found, _owners(study, series_, version))
@@ -406,6 +410,8 @@ class StudyChanges:
 
     def write(self, connection: Connection) -> None:
         """Write all changes."""
+        if self._replacements and (progress := progress_of(connection.info)):
+            progress.journal.replaced(self._replacements)
         note_stored(connection, self._open_deletions, self._partition_keys, self._new)
         write_groups(connection, studies, self._studies.values())
         _count_new_studies(connection, self._studies.values())

@@ -146,6 +146,11 @@ _NEXT = {
     )
     for of_series, of in _OF.items()
 }
+_REPLACED = Prepared(
+    select(versions.c.locator)
+    .join_from(instances, versions, versions.c.instance_key == instances.c.key)
+    .where(instances.c.version.in_(bindparam("versions", expanding=True)), versions.c.replaced.is_not(None))
+)
 _FIRST, _LAST = 0, (1 << 63) - 1
 
 
@@ -279,7 +284,8 @@ def _move(connection: Connection, deletion: Row, limit: int, bounds: tuple[int, 
     if not rows:
         return []
     if progress := progress_of(connection.info):
-        progress.journal.deleted([row.locator for row in rows])
+        replaced = _REPLACED.rows(connection, {"versions": [row.version for row in rows]})
+        progress.journal.deleted([row.locator for row in (*rows, *replaced)])
     delete_of_versions(connection, [row.version for row in rows])
     where |= {"first": rows[0].version, "last": rows[-1].version}
     where |= {"deletion_key": deletion["key"], "erase_after": deletion["erase_after"]}

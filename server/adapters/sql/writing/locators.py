@@ -33,6 +33,7 @@ from server.adapters.sql.core.tables import (
     labels,
     series,
     series_values,
+    staged_versions,
     studies,
     versions,
 )
@@ -79,7 +80,7 @@ def known(connection: Connection, locators: Collection[Locator]) -> set[Locator]
     """
     known: set[Locator] = set()
     for some in slices(locators):
-        for column in (versions.c.locator, erasures.c.locator):
+        for column in (versions.c.locator, staged_versions.c.locator, erasures.c.locator):
             known.update(connection.execute(select(column).where(column.in_(some))).scalars())
     return known
 

@@ -110,12 +110,14 @@ def _note(connection: Connection, resource: Address, chosen: Sequence[Any], uids
     progress = progress_of(connection.info)
     if progress is None:
         return
-    by_version = {
-        row.version: InstanceId(resource.partition, Uid(resource.study or ""), Uid(uids[row.series_key]), Uid(row.uid))
+    by_key = {
+        row.key: InstanceId(resource.partition, Uid(resource.study or ""), Uid(uids[row.series_key]), Uid(row.uid))
         for row in chosen
     }
-    found = connection.execute(select(versions.c.version, versions.c.locator).where(versions.c.version.in_(by_version)))
-    progress.journal.restored({row.locator: by_version[row.version] for row in found})
+    is_current = versions.c.version.in_([row.version for row in chosen])
+    is_replaced = versions.c.instance_key.in_(by_key) & versions.c.replaced.is_not(None)
+    found = connection.execute(select(versions.c.instance_key, versions.c.locator).where(is_current | is_replaced))
+    progress.journal.restored({row.locator: by_key[row.instance_key] for row in found})
 
 
 def _move_history(connection: Connection, chosen: Sequence[Any], rows: Sequence[Row]) -> None:

@@ -12,12 +12,13 @@ import pytest
 
 from server.dicom.ingest.reader import Description, InstanceReader
 from server.dicom.updating.changes import Changes, NotEncodable, Refused, changes_of
-from server.dicom.updating.description import ChangedFile, Content, changed_instance, tags_in
+from server.dicom.updating.description import changed_instance, tags_in
 from server.dicom.updating.editing import Edits, FileEditor
 from server.domain.store.receive import new_instance
 from server.model.errors import DicomStoreError, InvalidRequest
 from server.model.ids import DEFAULT_PARTITION, Version
 from server.model.instance import NewInstance, StoredInstance, ValidationMode
+from server.model.lifecycle.update import ChangedFile, Content
 from server.model.lifecycle.version import NO_PROVENANCE
 from tests.corpus import corpus, name_of
 from tests.data import (

@@ -1,0 +1,289 @@
+"""The transactions that stage changed versions, make them current, or remove them."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BindParameter, Connection, bindparam, delete, insert, select
+
+from server.adapters.sql import operations
+from server.adapters.sql.core import counters
+from server.adapters.sql.core.prepared import Prepared
+from server.adapters.sql.core.shards import shard_of
+from server.adapters.sql.core.tables import (
+    bulk_elements,
+    erasures,
+    frame_chunks,
+    instances,
+    metadata,
+    staged_versions,
+    versions,
+)
+from server.adapters.sql.core.tables import operations as operations_table
+from server.adapters.sql.core.times import to_microseconds
+from server.adapters.sql.partitions import PartitionKeys
+from server.adapters.sql.rows import (
+    PIXELS,
+    STORED,
+    STUDY_KEY,
+    AnyRow,
+    address,
+    depth,
+    pixel_layout,
+    stored_instance,
+    within,
+)
+from server.adapters.sql.writing.adding import begin
+from server.adapters.sql.writing.locators import slices
+from server.model.ids import Address, Version
+from server.model.instance import BulkElement, OnHold, StoredInstance
+from server.model.lifecycle.update import Applied, ChangedFile, Content
+from server.model.operation import OperationState, Update
+from server.ports.lifecycle.updates import Conclude, Describe
+from server.ports.tags import Extract
+
+_AT_ONCE = 100
+_VERSIONS: BindParameter[int] = bindparam("versions", expanding=True)
+_WITH_CONTENT = (
+    STORED.add_columns(instances.c.key, *PIXELS, metadata.c.dicom_json, metadata.c.invalid_tags)
+    .join(metadata, metadata.c.version == instances.c.version)
+    .order_by(instances.c.version)
+)
+_CONTENTS = [
+    Prepared(_WITH_CONTENT.where(*within(depth), instances.c.version > bindparam("after")).limit(bindparam("limit")))
+    for depth in range(4)
+]
+_OF_STAGED = Prepared(
+    _WITH_CONTENT.add_columns(
+        *(staged_versions.c.base_locator, staged_versions.c.shifts, staged_versions.c.has_utf_8),
+        staged_versions.c.locator.label("new_locator"),
+        staged_versions.c.size_bytes.label("new_size_bytes"),
+        staged_versions.c.crc32c.label("new_crc32c"),
+    )
+    .join(staged_versions, staged_versions.c.instance_key == instances.c.key)
+    .where(staged_versions.c.operation_id == bindparam("operation_id"), instances.c.version.in_(_VERSIONS))
+)
+_STATES = Prepared(
+    select(
+        staged_versions.c.instance_key,
+        staged_versions.c.locator,
+        staged_versions.c.base_version,
+        staged_versions.c.base_locator,
+        instances.c.version,
+        versions.c.locator.label("current_locator"),
+    )
+    .join_from(staged_versions, instances, instances.c.key == staged_versions.c.instance_key, isouter=True)
+    .join(versions, versions.c.version == instances.c.version, isouter=True)
+    .where(staged_versions.c.operation_id == bindparam("operation_id"))
+    .order_by(staged_versions.c.base_version)
+)
+_ALIVE = Prepared(
+    select(instances.c.key)
+    .join_from(instances, versions, versions.c.version == instances.c.version)
+    .where(instances.c.study_key == STUDY_KEY, instances.c.version.in_(_VERSIONS))
+)
+_CHUNKS = Prepared(
+    select(frame_chunks.c.version, frame_chunks.c.records)
+    .where(frame_chunks.c.version.in_(_VERSIONS))
+    .order_by(frame_chunks.c.version, frame_chunks.c.chunk)
+)
+_BULK = Prepared(
+    select(
+        bulk_elements.c.version,
+        bulk_elements.c.path,
+        bulk_elements.c.vr,
+        bulk_elements.c.offset,
+        bulk_elements.c.length,
+    ).where(bulk_elements.c.version.in_(_VERSIONS))
+)
+_DELETE = Prepared(delete(staged_versions).where(staged_versions.c.instance_key == bindparam("of_key")))
+_INSERT = Prepared(insert(staged_versions))
+_OF_VERSIONS = Prepared(
+    select(staged_versions.c.base_version).where(
+        staged_versions.c.operation_id == bindparam("operation_id"), staged_versions.c.base_version.in_(_VERSIONS)
+    )
+)
+
+Row = dict[str, Any]
+
+
+def contents(connection: Connection, partition_key: int, resource: Address, after: int, limit: int) -> list[Content]:
+    """Implements `Updates.contents`."""
+    page = address(partition_key, resource) | {"after": after, "limit": limit}
+    return [_content(row, {}, {}) for row in _CONTENTS[depth(resource)].rows(connection, page)]
+
+
+def staged(connection: Connection, operation_id: str, of: Collection[Version]) -> set[Version]:
+    """Implements `Updates.staged`."""
+    rows = _OF_VERSIONS.rows(connection, {"operation_id": operation_id, "versions": of}) if of else []
+    return {Version(row.base_version) for row in rows}
+
+
+def stage(
+    connection: Connection,
+    partition_keys: PartitionKeys,
+    operation_id: str,
+    files: Sequence[tuple[StoredInstance, ChangedFile]],
+    update: Update,
+) -> bool:
+    """Implements `Updates.stage`."""
+    shards = _shards(connection, partition_keys, [stored for stored, _ in files])
+    counters.lock(connection, set(shards.values()) or {0})
+    operation = operations.find(connection, operation_id, locked=True)
+    updated = None if operation is None else update(operation)
+    if updated is None:
+        return False
+    if files:
+        keys = _keys(connection, [stored.version for stored, _ in files])
+        rows = [
+            {
+                "instance_key": keys[stored.version],
+                "shard": shards[stored.id.partition, stored.id.study],
+                "operation_id": operation_id,
+                "base_version": stored.version,
+                "base_locator": stored.locator,
+                "locator": file.locator,
+                "size_bytes": file.size_bytes,
+                "crc32c": file.crc32c,
+                "shifts": json.dumps(file.shifts),
+                "has_utf_8": 1 if file.has_utf_8 else None,
+            }
+            for stored, file in files
+            if stored.version in keys
+        ]
+        if len(rows) < len(files):  # deleted or changed in between: they are examined again
+            return False
+        _discard(connection, [keys[stored.version] for stored, _ in files], updated.operation.updated)
+        _INSERT.send(connection, rows)
+    operations.save(connection, updated)
+    return True
+
+
+def apply(
+    connection: Connection,
+    partition_keys: PartitionKeys,
+    operation_id: str,
+    study: Address,
+    describe: Describe,
+    now: datetime,
+    extract: Extract,
+    conclude: Conclude,
+) -> Applied:
+    """Implements `Updates.apply`."""
+    partition_key = partition_keys.of(connection, [study.partition]).get(study.partition)
+    if partition_key is None or study.study is None:
+        return Applied()
+    counters.lock(connection, [shard_of(connection, partition_key, study.study)])
+    operation = operations.find(connection, operation_id, locked=True)
+    states = _STATES.rows(connection, {"operation_id": operation_id})
+    alive = _alive(connection, address(partition_key, study), [row.version for row in states if row.version])
+    gone = [row.instance_key for row in states if row.instance_key not in alive]
+    stale = [
+        row.instance_key
+        for row in states
+        if row.instance_key in alive and (row.version, row.current_locator) != (row.base_version, row.base_locator)
+    ]
+    if gone or stale:
+        _discard(connection, [*gone, *stale], now)
+    if stale:
+        return Applied(has_stale=True)
+    current = [row.version for row in states if row.instance_key in alive]
+    updated = None if operation is None else conclude(operation, len(current))
+    if updated is None:
+        return Applied()
+    for start in range(0, len(current), _AT_ONCE):
+        _replace(connection, partition_keys, operation_id, current[start : start + _AT_ONCE], describe, now, extract)
+    connection.execute(delete(staged_versions).where(staged_versions.c.operation_id == operation_id))
+    operations.save(connection, updated)
+    return Applied(len(current))
+
+
+def _replace(
+    connection: Connection,
+    partition_keys: PartitionKeys,
+    operation_id: str,
+    current: Sequence[int],
+    describe: Describe,
+    now: datetime,
+    extract: Extract,
+) -> None:
+    """Make some staged versions current."""
+    rows = _OF_STAGED.rows(connection, {"operation_id": operation_id, "versions": current})
+    tables: dict[int, bytes] = {}
+    for chunk in _CHUNKS.rows(connection, {"versions": current}):
+        tables[chunk.version] = tables.get(chunk.version, b"") + chunk.records
+    bulk: dict[int, list[BulkElement]] = {}
+    for one in _BULK.rows(connection, {"versions": current}):
+        bulk.setdefault(one.version, []).append(BulkElement(one.path, one.vr, one.offset, one.length))
+    new = [describe(_content(row, tables, bulk), _file(row)) for row in rows]
+    batch = begin(connection, partition_keys, new, now, extract, replaces=True)
+    for instance in new:
+        outcome = batch.replace(instance)
+        if isinstance(outcome, OnHold):
+            raise outcome.error
+    batch.write(connection)
+
+
+def discard(connection: Connection, operation_id: str, now: datetime) -> None:
+    """Implements `Updates.discard`."""
+    keys = select(staged_versions.c.instance_key).where(staged_versions.c.operation_id == operation_id)
+    _discard(connection, list(connection.execute(keys).scalars()), now)
+
+
+def discard_abandoned(connection: Connection, now: datetime) -> None:
+    """Implements `Updates.discard_abandoned`."""
+    unfinished = select(operations_table.c.id).where(operations_table.c.state < int(OperationState.SUCCEEDED))
+    keys = select(staged_versions.c.instance_key).where(staged_versions.c.operation_id.not_in(unfinished))
+    _discard(connection, list(connection.execute(keys).scalars()), now)
+
+
+def _discard(connection: Connection, keys: Sequence[int], now: datetime) -> None:
+    """Remove staged versions; their blobs are due for erasure."""
+    for some in slices(keys):
+        of_keys = staged_versions.c.instance_key.in_(some)
+        found = connection.execute(select(staged_versions.c.locator, staged_versions.c.base_version).where(of_keys))
+        rows = [
+            {"locator": row.locator, "version": row.base_version, "erase_after": to_microseconds(now)} for row in found
+        ]
+        if rows:
+            connection.execute(insert(erasures), rows)
+            connection.execute(delete(staged_versions).where(of_keys))
+
+
+def _shards(
+    connection: Connection, partition_keys: PartitionKeys, stored: Sequence[StoredInstance]
+) -> Mapping[tuple[str, str], int]:
+    keys = partition_keys.of(connection, {one.id.partition for one in stored})
+    return {
+        (partition, study): shard_of(connection, keys[partition], study)
+        for partition, study in {(one.id.partition, one.id.study) for one in stored}
+    }
+
+
+def _keys(connection: Connection, of: Collection[Version]) -> dict[int, int]:
+    """Return the keys of the instances with these current versions."""
+    found: dict[int, int] = {}
+    for some in slices(of):
+        rows = connection.execute(select(instances.c.version, instances.c.key).where(instances.c.version.in_(some)))
+        found.update((row.version, row.key) for row in rows)
+    return found
+
+
+def _alive(connection: Connection, study: Row, current: Sequence[int]) -> set[int]:
+    """Return the keys of those instances that the study has."""
+    found: set[int] = set()
+    for some in slices(current):
+        found.update(row.key for row in _ALIVE.rows(connection, study | {"versions": some}))
+    return found
+
+
+def _content(row: AnyRow, tables: Mapping[int, bytes], bulk: Mapping[int, Sequence[BulkElement]]) -> Content:
+    pixels = pixel_layout(row, tables.get(row.version, b""))
+    invalid_tags = frozenset((row.invalid_tags or "").split())
+    return Content(stored_instance(row), bytes(row.dicom_json), invalid_tags, pixels, tuple(bulk.get(row.version, ())))
+
+
+def _file(row: AnyRow) -> ChangedFile:
+    shifts = [(start, delta) for start, delta in json.loads(row.shifts)]
+    return ChangedFile(row.new_locator, row.new_size_bytes, row.new_crc32c, shifts, bool(row.has_utf_8))
