@@ -247,7 +247,7 @@ class RetrieveAllBulkDataResponse(_message.Message):
     def __init__(self, pieces: _Optional[_Iterable[_Union[BulkDataPiece, _Mapping]]] = ..., omission: _Optional[_Union[Omission, _Mapping]] = ...) -> None: ...
 
 class RetrieveMetadataRequest(_message.Message):
-    __slots__ = ("resource", "known_state", "include_fields", "exclude_fields", "limit", "offset", "version")
+    __slots__ = ("resource", "known_state", "include_fields", "exclude_fields", "limit", "offset", "version", "include_labels", "external_metadata")
     RESOURCE_FIELD_NUMBER: _ClassVar[int]
     KNOWN_STATE_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_FIELDS_FIELD_NUMBER: _ClassVar[int]
@@ -255,6 +255,8 @@ class RetrieveMetadataRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_LABELS_FIELD_NUMBER: _ClassVar[int]
+    EXTERNAL_METADATA_FIELD_NUMBER: _ClassVar[int]
     resource: _resources_pb2.Address
     known_state: ResourceState
     include_fields: _containers.RepeatedScalarFieldContainer[str]
@@ -262,7 +264,9 @@ class RetrieveMetadataRequest(_message.Message):
     limit: int
     offset: int
     version: int
-    def __init__(self, resource: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., known_state: _Optional[_Union[ResourceState, _Mapping]] = ..., include_fields: _Optional[_Iterable[str]] = ..., exclude_fields: _Optional[_Iterable[str]] = ..., limit: _Optional[int] = ..., offset: _Optional[int] = ..., version: _Optional[int] = ...) -> None: ...
+    include_labels: bool
+    external_metadata: bool
+    def __init__(self, resource: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., known_state: _Optional[_Union[ResourceState, _Mapping]] = ..., include_fields: _Optional[_Iterable[str]] = ..., exclude_fields: _Optional[_Iterable[str]] = ..., limit: _Optional[int] = ..., offset: _Optional[int] = ..., version: _Optional[int] = ..., include_labels: _Optional[bool] = ..., external_metadata: _Optional[bool] = ...) -> None: ...
 
 class ResourceState(_message.Message):
     __slots__ = ("max_version", "instance_count")

@@ -29,7 +29,7 @@ class Term(_message.Message):
     def __init__(self, attribute: _Optional[str] = ..., values: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class SearchRequest(_message.Message):
-    __slots__ = ("level", "scope", "terms", "fuzzy_matching", "include_attributes", "include_all", "page_size", "page_token", "skip", "strict", "empty_value_matching", "total_count", "retrieve_url_base", "prior_record_key")
+    __slots__ = ("level", "scope", "terms", "fuzzy_matching", "include_attributes", "include_all", "page_size", "page_token", "skip", "strict", "empty_value_matching", "total_count", "retrieve_url_base", "prior_record_key", "include_labels", "external_metadata")
     LEVEL_FIELD_NUMBER: _ClassVar[int]
     SCOPE_FIELD_NUMBER: _ClassVar[int]
     TERMS_FIELD_NUMBER: _ClassVar[int]
@@ -44,6 +44,8 @@ class SearchRequest(_message.Message):
     TOTAL_COUNT_FIELD_NUMBER: _ClassVar[int]
     RETRIEVE_URL_BASE_FIELD_NUMBER: _ClassVar[int]
     PRIOR_RECORD_KEY_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_LABELS_FIELD_NUMBER: _ClassVar[int]
+    EXTERNAL_METADATA_FIELD_NUMBER: _ClassVar[int]
     level: QueryLevel
     scope: _resources_pb2.Address
     terms: _containers.RepeatedCompositeFieldContainer[Term]
@@ -58,7 +60,9 @@ class SearchRequest(_message.Message):
     total_count: bool
     retrieve_url_base: str
     prior_record_key: bytes
-    def __init__(self, level: _Optional[_Union[QueryLevel, str]] = ..., scope: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., terms: _Optional[_Iterable[_Union[Term, _Mapping]]] = ..., fuzzy_matching: _Optional[bool] = ..., include_attributes: _Optional[_Iterable[str]] = ..., include_all: _Optional[bool] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., skip: _Optional[int] = ..., strict: _Optional[bool] = ..., empty_value_matching: _Optional[bool] = ..., total_count: _Optional[bool] = ..., retrieve_url_base: _Optional[str] = ..., prior_record_key: _Optional[bytes] = ...) -> None: ...
+    include_labels: bool
+    external_metadata: bool
+    def __init__(self, level: _Optional[_Union[QueryLevel, str]] = ..., scope: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., terms: _Optional[_Iterable[_Union[Term, _Mapping]]] = ..., fuzzy_matching: _Optional[bool] = ..., include_attributes: _Optional[_Iterable[str]] = ..., include_all: _Optional[bool] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., skip: _Optional[int] = ..., strict: _Optional[bool] = ..., empty_value_matching: _Optional[bool] = ..., total_count: _Optional[bool] = ..., retrieve_url_base: _Optional[str] = ..., prior_record_key: _Optional[bytes] = ..., include_labels: _Optional[bool] = ..., external_metadata: _Optional[bool] = ...) -> None: ...
 
 class SearchMatch(_message.Message):
     __slots__ = ("resource", "dicom_json")

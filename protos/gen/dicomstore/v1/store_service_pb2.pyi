@@ -21,18 +21,30 @@ VALIDATION_MODE_INDEXED_STRICT: ValidationMode
 VALIDATION_MODE_STRICT: ValidationMode
 
 class StoreHeader(_message.Message):
-    __slots__ = ("address", "create_partition", "validation", "duplicates", "reason")
+    __slots__ = ("address", "create_partition", "validation", "duplicates", "reason", "external_metadata")
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     CREATE_PARTITION_FIELD_NUMBER: _ClassVar[int]
     VALIDATION_FIELD_NUMBER: _ClassVar[int]
     DUPLICATES_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    EXTERNAL_METADATA_FIELD_NUMBER: _ClassVar[int]
     address: _resources_pb2.Address
     create_partition: bool
     validation: ValidationMode
     duplicates: _resources_pb2.DuplicatePolicy
     reason: str
-    def __init__(self, address: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., create_partition: _Optional[bool] = ..., validation: _Optional[_Union[ValidationMode, str]] = ..., duplicates: _Optional[_Union[_resources_pb2.DuplicatePolicy, str]] = ..., reason: _Optional[str] = ...) -> None: ...
+    external_metadata: _containers.RepeatedCompositeFieldContainer[ExternalAttribute]
+    def __init__(self, address: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., create_partition: _Optional[bool] = ..., validation: _Optional[_Union[ValidationMode, str]] = ..., duplicates: _Optional[_Union[_resources_pb2.DuplicatePolicy, str]] = ..., reason: _Optional[str] = ..., external_metadata: _Optional[_Iterable[_Union[ExternalAttribute, _Mapping]]] = ...) -> None: ...
+
+class ExternalAttribute(_message.Message):
+    __slots__ = ("tag", "vr", "value")
+    TAG_FIELD_NUMBER: _ClassVar[int]
+    VR_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    tag: str
+    vr: str
+    value: str
+    def __init__(self, tag: _Optional[str] = ..., vr: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
 
 class InstancePiece(_message.Message):
     __slots__ = ("item", "data", "last", "aborted", "declared_size_bytes", "crc32c")
