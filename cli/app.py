@@ -13,6 +13,7 @@ from cli.commands.delete import delete
 from cli.commands.doctor import doctor
 from cli.commands.get import get
 from cli.commands.hold import hold
+from cli.commands.label import label
 from cli.commands.login import login
 from cli.commands.operations import operations
 from cli.commands.programs import accept_clock, facade, migrate, recover, server
@@ -75,7 +76,7 @@ def _before_any_command(
 
 for _panel, _commands in (
     ("Run the archive", (up, server, facade, migrate)),
-    ("Use the archive", (store, search, get, delete, trash, undelete, changes)),
+    ("Use the archive", (store, search, get, delete, trash, undelete, label, changes)),
     ("Administer the archive", (login, operations, doctor, config, recover, accept_clock)),
 ):
     for _command in _commands:

@@ -35,7 +35,7 @@ from facade.endpoints import (
     wado_uri,
 )
 from facade.endpoints.changes import consumers, stream
-from facade.lifecycle import holds, trash
+from facade.lifecycle import holds, labels, trash
 from facade.request.accept import ANY, STORED, Offer, negotiate, parse_accept
 from facade.request.catalogue import CATALOGUE, Product, Resource, Shape
 from facade.routes import BARE, DICOM, SERVICE, Row
@@ -110,6 +110,10 @@ _DESCRIPTIONS: Mapping[Any, str] = {
     holds.release: "[release a hold](#holds)",
     holds.holds_of_resource: "[list holds](#holds)",
     holds.holds: "[list holds](#holds)",
+    labels.labels: "[get labels](#labels)",
+    labels.replace: "[replace labels](#labels)",
+    labels.change: "[change labels](#labels)",
+    labels.remove: "[remove labels](#labels)",
     links.share: "[share](#share-links)",
     links.share_for_upload: "[share for uploads](#share-links)",
     links.links: "[list share links](#share-links)",
@@ -178,6 +182,10 @@ _VERSION_ROWS: Mapping[str, tuple[str, Callable[[ApiVersion], str]]] = {
     "returned_attributes": (
         "attributes returned by a search",
         lambda version: "[many](#returned-attributes)" if version.name == "v1" else "[few](#returned-attributes)",
+    ),
+    "has_external_metadata": (
+        "[external metadata](#external-metadata) in headers",
+        lambda version: "stored" if version.has_external_metadata else "ignored",
     ),
     "feed_limit_default": ("change feed: default `limit`", lambda version: str(version.feed_limit_default)),
     "feed_limit_maximum": ("change feed: largest `limit`", lambda version: str(version.feed_limit_maximum)),

@@ -31,7 +31,7 @@ from facade.endpoints import (
 )
 from facade.endpoints.changes import consumers, stream
 from facade.errors import CoreFailure, Refusal
-from facade.lifecycle import holds, trash
+from facade.lifecycle import holds, labels, trash
 from facade.serving.observe import call_metadata, identity_metadata
 from facade.sessions import login
 from facade.sharing import links, redeem
@@ -64,6 +64,10 @@ RPCS: Mapping[Endpoint, str] = MappingProxyType(
         holds.release: "LifecycleService.ReleaseHold",
         holds.holds_of_resource: "LifecycleService.ListHolds",
         holds.holds: "LifecycleService.ListHolds",
+        labels.labels: "LabelService.GetLabels",
+        labels.replace: "LabelService.ChangeLabels",
+        labels.change: "LabelService.ChangeLabels",
+        labels.remove: "LabelService.ChangeLabels",
         change_feed.changes: "ChangeFeedService.ListChanges",
         change_feed.latest_change: "ChangeFeedService.GetLatestChange",
         stream.stream: "ChangeFeedService.WatchChanges",

@@ -19,6 +19,7 @@ from dicomstore.v1 import (
     change_feed_service_pb2_grpc,
     delete_service_pb2_grpc,
     extended_query_tag_service_pb2_grpc,
+    label_service_pb2_grpc,
     lifecycle_service_pb2_grpc,
     login_service_pb2_grpc,
     operation_service_pb2_grpc,
@@ -121,6 +122,7 @@ class Core:
         self.retrieve: Any = retrieve_service_pb2_grpc.RetrieveServiceStub(self.channel)
         self.search: Any = search_service_pb2_grpc.SearchServiceStub(self.channel)
         self.delete: Any = delete_service_pb2_grpc.DeleteServiceStub(self.channel)
+        self.labels: Any = label_service_pb2_grpc.LabelServiceStub(self.channel)
         self.lifecycle: Any = lifecycle_service_pb2_grpc.LifecycleServiceStub(self.channel)
         self.changes: Any = change_feed_service_pb2_grpc.ChangeFeedServiceStub(self.channel)
         self.tags: Any = extended_query_tag_service_pb2_grpc.ExtendedQueryTagServiceStub(self.channel)

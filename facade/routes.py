@@ -30,7 +30,7 @@ from facade.endpoints import (
 )
 from facade.endpoints.changes import consumers, stream
 from facade.errors import Refusal
-from facade.lifecycle import holds, trash
+from facade.lifecycle import holds, labels, trash
 from facade.sessions import login
 from facade.sharing import links, redeem
 from facade.versions import VersionConvertor
@@ -50,6 +50,8 @@ _STUDY = "/studies/{study}"
 _SERIES = "/studies/{study}/series/{series}"
 _INSTANCE = "/studies/{study}/series/{series}/instances/{instance}"
 
+_LABELS = {"GET": labels.labels, "PUT": labels.replace, "PATCH": labels.change, "DELETE": labels.remove}
+
 # Below /v1 and /v2, and below /v1/partitions/{partition} and /v2/partitions/{partition}.
 DICOM = (
     Row("/studies", {"GET": qido.all_studies, "POST": stow.store}),
@@ -68,6 +70,7 @@ DICOM = (
     Row(_INSTANCE + "/bulkdata/{path:path}", {"GET": bulk_data.bulk_data}),
     Row(_INSTANCE + "/$undelete", {"POST": trash.undelete}),
     Row(_INSTANCE + "/hold", {"GET": holds.holds_of_resource, "PUT": holds.set_hold, "DELETE": holds.release}),
+    Row(_INSTANCE + "/labels", _LABELS),
     Row(_INSTANCE + "/$share", {"POST": links.share}),
     Row(_INSTANCE, {"GET": wado.instances, "DELETE": delete.delete}),
     Row(_SERIES + "/rendered", {"GET": rendered.rendered}),
@@ -78,6 +81,7 @@ DICOM = (
     Row(_SERIES + "/instances", {"GET": qido.instances_of_series}),
     Row(_SERIES + "/$undelete", {"POST": trash.undelete}),
     Row(_SERIES + "/hold", {"GET": holds.holds_of_resource, "PUT": holds.set_hold, "DELETE": holds.release}),
+    Row(_SERIES + "/labels", _LABELS),
     Row(_SERIES + "/$share", {"POST": links.share}),
     Row(_SERIES, {"GET": wado.instances, "DELETE": delete.delete}),
     Row(_STUDY + "/rendered", {"GET": rendered.rendered}),
@@ -89,6 +93,7 @@ DICOM = (
     Row(_STUDY + "/instances", {"GET": qido.instances_of_study}),
     Row(_STUDY + "/$undelete", {"POST": trash.undelete}),
     Row(_STUDY + "/hold", {"GET": holds.holds_of_resource, "PUT": holds.set_hold, "DELETE": holds.release}),
+    Row(_STUDY + "/labels", _LABELS),
     Row(_STUDY + "/$share", {"POST": links.share}),
     Row(_STUDY, {"GET": wado.instances, "POST": stow.store, "DELETE": delete.delete}),
     Row("/deleted", {"GET": trash.deleted}),

@@ -32,6 +32,7 @@ class ApiVersion:
     status_of_success: status text of an operation that has succeeded.
     feed_limit_default, feed_limit_maximum: page size of the change feed.
     feed_is_paged_by_rows: whether offset and limit count entries; otherwise they are a range of sequence numbers.
+    has_external_metadata: whether `msdicom-meta-*` headers have an effect.
     """
 
     name: str
@@ -43,6 +44,7 @@ class ApiVersion:
     feed_limit_default: int
     feed_limit_maximum: int
     feed_is_paged_by_rows: bool
+    has_external_metadata: bool
 
 
 _STANDARD: Attributes = {
@@ -187,6 +189,7 @@ VERSIONS: Mapping[str, ApiVersion] = {
             feed_limit_default=10,
             feed_limit_maximum=100,
             feed_is_paged_by_rows=False,
+            has_external_metadata=False,
         ),
         ApiVersion(
             name="v2",
@@ -198,6 +201,7 @@ VERSIONS: Mapping[str, ApiVersion] = {
             feed_limit_default=100,
             feed_limit_maximum=200,
             feed_is_paged_by_rows=True,
+            has_external_metadata=True,
         ),
     )
 }

@@ -126,6 +126,7 @@ def recover(
         (done.retired, "blobs of deleted instances, quarantined"),
         (done.quarantined, "blobs already in quarantine"),
         (done.duplicates, "duplicate blobs of indexed instances, quarantined"),
+        (done.labelled, "studies, series and instances with labels from the journal"),
         (done.unreadable, "unreadable blobs, left unchanged"),
     ):
         typer.echo(f"{count:>9} {label}")

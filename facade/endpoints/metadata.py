@@ -23,6 +23,7 @@ from facade.errors import CoreFailure, Refusal
 from facade.multipart import MultipartWriter
 from facade.request.addresses import Urls, resource_of, urls_of
 from facade.request.catalogue import DICOM_JSON, DICOM_XML
+from facade.request.external_metadata import requests_external_metadata
 from facade.request.metadata import Selection, Shape, selection_of, shape_of
 from facade.request.query import accepted_media_ranges, parameters_of
 from facade.response.body_cache import Body, BodyCache, Form, Resource, State
@@ -88,10 +89,11 @@ async def metadata(request: Request) -> Response:
     if shape is None:
         raise Refusal(406, f'Only {DICOM_JSON} and multipart/related; type="{DICOM_XML}" can be returned.')
     resource, urls, coding = resource_of(request), urls_of(request), coding_of(request)
-    selection = selection_of(parameters_of(request))
+    selection = selection_of(parameters_of(request), external_metadata=requests_external_metadata(request))
     core: Core = request.app.state.core
     cache: BodyCache = request.app.state.bodies
-    tags = _Tags(resource, shape.tag + selection.tag, known_tags(request.headers.getlist("if-none-match")))
+    known = [] if selection.is_live else known_tags(request.headers.getlist("if-none-match"))
+    tags = _Tags(resource, shape.tag + selection.tag, known)
     name, form = _name(resource), Form(urls.base, coding)
     kept = cache.find(name, form) if not tags.form else None
     core_request = RetrieveMetadataRequest(resource=resource, **selection.fields())
@@ -133,6 +135,9 @@ def _headers(shape: Shape, tag: str, coding: str, selection: Selection, state: S
     weak = "W/" if shape is Shape.XML_PARTS else ""
     headers = {"Content-Type": shape.media_type, "ETag": f'{weak}"{_in_coding(tag, coding)}"', **_KEPT}
     headers |= coding_headers(coding, "Accept")
+    if selection.is_live:
+        del headers["ETag"]
+        headers["Cache-Control"] = "no-store"
     return headers | {"X-Total-Count": str(state.instance_count)} if selection.is_page else headers
 
 

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from facade.channel import Core
 from facade.errors import Refusal
 from facade.request.addresses import Urls, resource_of, urls_of
+from facade.request.external_metadata import requests_external_metadata
 from facade.request.query import accepted_media_ranges, parameters_of, prefers_strict
 from facade.request.search_query import DEFAULT_LIMIT, MAX_LIMIT, MAX_ROWS, Search, parse_search, shown_names
 from facade.response.content_coding import IDENTITY, WORTH_BYTES, coded, coded_chunks, coding_headers, coding_of
@@ -98,6 +99,8 @@ async def _search(request: Request, scope: Scope) -> Response:
         strict=strict,
         total_count=query.wants_total,
         retrieve_url_base=urls.base,
+        include_labels=query.labels,
+        external_metadata=requests_external_metadata(request),
     )
     answer: SearchResponse = await core.call(core.search.Search, core_request, call_metadata(request))
     ignored = list(answer.ignored_attributes)

@@ -1,6 +1,7 @@
 """Parsing of metadata requests: JSON or XML, and the selection of attributes and data sets.
 
-The parameters `includefield`, `excludefield`, `limit` and `offset` are an extension of PS3.18 (docs/conformance.md).
+The parameters `includefield`, `excludefield`, `limit`, `offset` and `labels` are an extension of PS3.18
+(docs/conformance.md).
 """
 
 import enum
@@ -12,7 +13,7 @@ from typing import Any
 
 from facade.request.accept import MediaRange, accepts_json
 from facade.request.catalogue import DICOM_JSON, DICOM_XML
-from facade.request.query import Parameter, integer
+from facade.request.query import Parameter, boolean, integer
 
 _XML_NAMES = (DICOM_XML, "application/xml", "text/xml")
 _ANY = ("", "*/*", "application/*")
@@ -64,6 +65,13 @@ class Selection:
     exclude: tuple[str, ...]
     limit: int
     offset: int
+    labels: bool = False
+    external_metadata: bool = False
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the response has labels or external metadata, which change without a new state of the resource."""
+        return self.labels or self.external_metadata
 
     @property
     def is_page(self) -> bool:
@@ -84,13 +92,15 @@ class Selection:
             "exclude_fields": self.exclude,
             "limit": self.limit,
             "offset": self.offset,
+            "include_labels": self.labels,
+            "external_metadata": self.external_metadata,
         }
 
 
 EVERYTHING = Selection((), (), 0, 0)
 
 
-def selection_of(parameters: Sequence[Parameter]) -> Selection:
+def selection_of(parameters: Sequence[Parameter], *, external_metadata: bool = False) -> Selection:
     """Return the selection of a request.
 
     Names are keywords or tags, repeated or comma-separated; other names are ignored. `includefield=all` selects all
@@ -99,7 +109,7 @@ def selection_of(parameters: Sequence[Parameter]) -> Selection:
     Raises:
         Refusal: 400, limit or offset is malformed or out of range.
     """
-    if not parameters:
+    if not parameters and not external_metadata:
         return EVERYTHING
     include = _names(parameters, "includefield")
     return Selection(
@@ -107,6 +117,8 @@ def selection_of(parameters: Sequence[Parameter]) -> Selection:
         _names(parameters, "excludefield"),
         integer(parameters, "limit", 0, minimum=1),
         integer(parameters, "offset", 0, minimum=0),
+        boolean(parameters, "labels", False),
+        external_metadata,
     )
 
 

@@ -1,8 +1,8 @@
 """Parsing of search requests (PS3.18 section 8.3.4; docs/api.md, Searching).
 
-Two parameters are not part of the standard: `totalcount=true` requests the total number of matches, and `pagetoken`,
-which comes from the `Link` header of a page, selects the next page. The standard's way to page is the Prior Record Key
-(PS3.4 section C.6.4).
+These parameters are not part of the standard: `totalcount=true` requests the total number of matches; `pagetoken`,
+which comes from the `Link` header of a page, selects the next page (the standard's way to page is the Prior Record Key,
+PS3.4 section C.6.4); `label.NAME` is a condition on a label, and `labels=true` adds labels to the matches.
 """
 
 import base64
@@ -27,10 +27,13 @@ _OPTIONS = frozenset(
     {
         *_PRIOR_RECORD_KEY,
         *("limit", "offset", "includefield", "fuzzymatching", "emptyvaluematching", "multiplevaluematching"),
-        *("accept", "charset", "totalcount", "pagetoken"),
+        *("accept", "charset", "totalcount", "pagetoken", "labels"),
     }
 )
 """Parameters that are not attributes."""
+
+_LABEL = "label."
+"""Beginning of the parameters `label.NAME=value`. No keyword and no tag begins with it."""
 
 _STANDARD_ALPHABET = str.maketrans("-_ ", "+/+")
 
@@ -51,6 +54,7 @@ class Search:
     page_token: str = ""
     prior_record_key: bytes = b""
     wants_total: bool = False
+    labels: bool = False
 
 
 def parse_search(parameters: Sequence[Parameter], *, strict: bool, default_limit: int = DEFAULT_LIMIT) -> Search:
@@ -67,6 +71,7 @@ def parse_search(parameters: Sequence[Parameter], *, strict: bool, default_limit
         fuzzy=boolean(parameters, "fuzzymatching", False),
         matches_empty=boolean(parameters, "emptyvaluematching", False),
         wants_total=boolean(parameters, "totalcount", False),
+        labels=boolean(parameters, "labels", False),
         page_token=first(parameters, "pagetoken") or "",
         limit=_limit(parameters, strict=strict, default=default_limit),
         offset=integer(parameters, "offset", 0, 0),
@@ -76,7 +81,7 @@ def parse_search(parameters: Sequence[Parameter], *, strict: bool, default_limit
         if parameter.key == "includefield":
             query.include += [name.strip() for name in parameter.value.split(",") if name.strip()]
         elif parameter.name and parameter.key not in _OPTIONS:
-            values = query.terms.setdefault(parameter.name, [])
+            values = query.terms.setdefault(_attribute(parameter), [])
             if strict and values and not lists:
                 raise Refusal(400, f"The attribute {shown_names([parameter.name])} occurs more than once.")
             if strict and not parameter.value.strip():
@@ -91,6 +96,12 @@ def parse_search(parameters: Sequence[Parameter], *, strict: bool, default_limit
     if any(parameter.key in _PRIOR_RECORD_KEY for parameter in parameters):
         query.include.append("RecordKey")  # needed to continue with the next page
     return query
+
+
+def _attribute(parameter: Parameter) -> str:
+    """Return the attribute of a search key; the names of labels are case-sensitive, their prefix is not."""
+    is_label = parameter.key.startswith(_LABEL)
+    return f"{_LABEL}{parameter.name[len(_LABEL) :]}" if is_label else parameter.name
 
 
 def _prior_record_key(parameters: Sequence[Parameter]) -> bytes:

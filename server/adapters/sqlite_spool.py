@@ -1,14 +1,17 @@
 """Spool (see `server.ports.spool`) in a temporary SQLite file."""
 
+import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from server.model.ids import InstanceId, PartitionName, Uid
+from server.model.ids import Address, InstanceId, PartitionName, Uid
 from server.model.instance import Locator
 from server.model.receipt import Receipt
+from server.ports.journal import LabelChange
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -35,6 +38,8 @@ class SqliteSpool:
             "CREATE TABLE blobs (time INTEGER, version INTEGER, locator TEXT, partition TEXT, "
             "PRIMARY KEY (time, version, locator)) WITHOUT ROWID",
             "CREATE INDEX retired_new ON retired (new)",
+            "CREATE TABLE labels (resource TEXT PRIMARY KEY, version INTEGER, time INTEGER, labels TEXT) WITHOUT ROWID",
+            "CREATE TABLE resources (resource TEXT PRIMARY KEY, time INTEGER) WITHOUT ROWID",
             "BEGIN",
         ):
             self._connection.execute(statement)
@@ -114,6 +119,39 @@ class SqliteSpool:
         row = (time, receipt.version, locator, receipt.partition)
         self._connection.execute("INSERT OR IGNORE INTO blobs VALUES (?, ?, ?, ?)", row)
 
+    def add_labels(self, changes: Iterable[LabelChange]) -> None:
+        """See the port."""
+        self._connection.executemany(
+            "INSERT INTO labels VALUES (?, ?, ?, ?) ON CONFLICT (resource) DO UPDATE SET version = excluded.version, "
+            "time = excluded.time, labels = excluded.labels WHERE excluded.version > version",
+            (
+                (_text_of(one.resource), one.version, (one.time - _EPOCH) // _MICROSECOND, json.dumps(dict(one.labels)))
+                for one in changes
+            ),
+        )
+
+    def labels(self) -> Iterator[LabelChange]:
+        """See the port."""
+        for resource, version, time, labels in self._connection.execute("SELECT * FROM labels"):
+            partition, *uids = resource.split("/")
+            address = Address(PartitionName(partition), *map(Uid, uids))
+            yield LabelChange(version, _EPOCH + time * _MICROSECOND, address, json.loads(labels))
+
+    def add_resource(self, instance: InstanceId, time: datetime) -> None:
+        """See the port."""
+        of_instance = instance.address
+        levels = (replace(of_instance, series=None, instance=None), replace(of_instance, instance=None), of_instance)
+        self._connection.executemany(
+            "INSERT INTO resources VALUES (?, ?) ON CONFLICT (resource) DO UPDATE SET time = min(time, excluded.time)",
+            [(_text_of(address), (time - _EPOCH) // _MICROSECOND) for address in levels],
+        )
+
+    def first_time(self, resource: Address) -> datetime | None:
+        """See the port."""
+        found = self._connection.execute("SELECT time FROM resources WHERE resource = ?", (_text_of(resource),))
+        row = found.fetchone()
+        return None if row is None else _EPOCH + row[0] * _MICROSECOND
+
     def in_order(self, count: int) -> Iterator[list[tuple[Locator, Receipt]]]:
         """See the port."""
         cursor = self._connection.execute(
@@ -124,3 +162,7 @@ class SqliteSpool:
                 (locator, Receipt(PartitionName(partition), _EPOCH + time * _MICROSECOND, version))
                 for time, version, locator, partition in rows
             ]
+
+
+def _text_of(resource: Address) -> str:
+    return "/".join(filter(None, (resource.partition, resource.study, resource.series, resource.instance)))

@@ -18,6 +18,7 @@ from server.domain.flow.ingest_budget import IngestBudget
 from server.domain.flow.response_budget import ResponseBudget
 from server.domain.lifecycle.delete import Delete
 from server.domain.lifecycle.holds import Holds
+from server.domain.lifecycle.labels import LabelService
 from server.domain.lifecycle.trash import Trash
 from server.domain.render.documents import DocumentRenderer
 from server.domain.render.image_info import ImageInfoReader
@@ -162,6 +163,8 @@ class ArchiveComponents(IndexComponents):
             quotas=Quotas(self.database.partitions, self.settings.partition_quotas),
             policies=self.duplicate_policies,
             accepts_identical=self.settings.identical_instances == "accept",
+            labels=self.database.labels,
+            now=self.clock.now,
         )
 
     @cached_property
@@ -197,6 +200,13 @@ class ArchiveComponents(IndexComponents):
             access=self.access,
             now=now,
             on_released=self.housekeeping.start_soon,
+        )
+
+    @cached_property
+    def labels(self) -> LabelService:
+        """Labels."""
+        return LabelService(
+            access=self.access, index=self.database.instances, record=self.database.labels, now=self.clock.now
         )
 
     @cached_property
@@ -303,7 +313,12 @@ class ArchiveComponents(IndexComponents):
     @cached_property
     def retrieve_metadata(self) -> RetrieveMetadata:
         """Retrieving metadata."""
-        return RetrieveMetadata(blob_reader=self.blob_reader, index=self.database.instances, access=self.access)
+        return RetrieveMetadata(
+            blob_reader=self.blob_reader,
+            index=self.database.instances,
+            access=self.access,
+            labels=self.database.labels,
+        )
 
     @cached_property
     def retrieve_rendered(self) -> RetrieveRendered:

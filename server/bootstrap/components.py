@@ -280,7 +280,7 @@ class IndexComponents:
     @cached_property
     def search(self) -> Search:
         """Searches."""
-        return Search(self.database.instances, self.access, self.database.tags)
+        return Search(self.database.instances, self.access, self.database.tags, self.database.labels)
 
     @cached_property
     def reindex(self) -> OperationType:

@@ -160,6 +160,8 @@ async def recover(settings: Settings, *, with_quarantined: bool = False) -> Reco
             restored=storage.journal.restorations(),
             replacements=storage.journal.replacements(),
             deletions=deletions.values(),
+            labels=database.labels,
+            label_changes=storage.journal.label_changes(),
             now=clock.now,
             retention=timedelta(hours=settings.retention_hours),
             max_header_bytes=settings.max_header_bytes,

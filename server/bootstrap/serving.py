@@ -39,6 +39,7 @@ from server.rpc.extended_query_tags import ExtendedQueryTagServicer
 from server.rpc.health import Health
 from server.rpc.interceptors.authentication import Authenticator
 from server.rpc.interceptors.surround import Surround
+from server.rpc.lifecycle.labels import LabelServicer
 from server.rpc.lifecycle.service import LifecycleServicer
 from server.rpc.operations import OperationMessages, OperationServicer
 from server.rpc.partition import PartitionServicer
@@ -260,6 +261,7 @@ def _services(components: ArchiveComponents, watch: Health, authenticator: Authe
         search=SearchServicer(components.search),
         delete=DeleteServicer(components.delete),
         lifecycle=LifecycleServicer(components.trash, components.holds),
+        labels=LabelServicer(components.labels),
         change_feed=ChangeFeedServicer(components.feed, components.consumers),
         study_events=StudyEventServicer(components.study_events),
         tags=ExtendedQueryTagServicer(components.tags, OperationMessages(components.operation_types)),

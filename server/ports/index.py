@@ -143,6 +143,13 @@ class InstanceIndex(Protocol):
         """Return the state of a study, series or instance; None if it does not exist."""
         ...
 
+    async def first_stored(self, resource: Address) -> datetime | None:
+        """Return when the first version of the oldest instance of a study, series or instance was stored.
+
+        None if it does not exist.
+        """
+        ...
+
     async def metadata(
         self, resource: Address, after: int, limit: int, as_of: int | None = None
     ) -> list[InstanceMetadata]:

@@ -1,11 +1,13 @@
 """Temporary storage on disk for a recovery, which may handle more blobs than fit in memory."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import Protocol
 
-from server.model.ids import InstanceId
+from server.model.ids import Address, InstanceId
 from server.model.instance import Locator
 from server.model.receipt import Receipt
+from server.ports.journal import LabelChange
 
 
 class Spool(Protocol):
@@ -45,6 +47,22 @@ class Spool(Protocol):
 
     def add(self, locator: Locator, receipt: Receipt) -> None:
         """Add a blob to index."""
+        ...
+
+    def add_labels(self, changes: Iterable[LabelChange]) -> None:
+        """Add changes of labels; of each study, series and instance the last one counts."""
+        ...
+
+    def labels(self) -> Iterator[LabelChange]:
+        """Yield the last change of the labels of each study, series and instance."""
+        ...
+
+    def add_resource(self, instance: InstanceId, time: datetime) -> None:
+        """Add an instance that was received at a time."""
+        ...
+
+    def first_time(self, resource: Address) -> datetime | None:
+        """Return when the first added instance of a study, series or instance was received; None if there is none."""
         ...
 
     def in_order(self, count: int) -> Iterator[Sequence[tuple[Locator, Receipt]]]:

@@ -6,6 +6,7 @@ from dicomstore.v1 import retrieve_service_pb2 as pb
 from dicomstore.v1 import retrieve_service_pb2_grpc
 
 from server.domain.flow.response_budget import ResponseBudget
+from server.domain.labelled import Additions
 from server.domain.render.rendered import RetrieveRendered
 from server.domain.retrieve.all_bulk_data import OpenBulkItem, RetrieveAllBulkData
 from server.domain.retrieve.bulk_data import RetrieveBulkData
@@ -121,6 +122,7 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
             limit=request.limit,
             offset=request.offset,
             version=convert.version(request.version),
+            additions=Additions(request.include_labels, request.external_metadata),
         )
         with self._budget.responding():
             async for message in self._metadata_messages(opened):

@@ -93,4 +93,6 @@ def _request(request: pb.SearchRequest) -> SearchRequest:
         empty_value_matching=request.empty_value_matching,
         total_count=request.total_count,
         retrieve_url_base=request.retrieve_url_base,
+        include_labels=request.include_labels,
+        external_metadata=request.external_metadata,
     )

@@ -16,6 +16,8 @@ from dicomstore.v1 import (
     delete_service_pb2_grpc,
     extended_query_tag_service_pb2,
     extended_query_tag_service_pb2_grpc,
+    label_service_pb2,
+    label_service_pb2_grpc,
     lifecycle_service_pb2,
     lifecycle_service_pb2_grpc,
     login_service_pb2,
@@ -42,6 +44,7 @@ from server.rpc.change_feed import ChangeFeedServicer
 from server.rpc.delete import DeleteServicer
 from server.rpc.events.study_events import StudyEventServicer
 from server.rpc.extended_query_tags import ExtendedQueryTagServicer
+from server.rpc.lifecycle.labels import LabelServicer
 from server.rpc.lifecycle.service import LifecycleServicer
 from server.rpc.operations import OperationServicer
 from server.rpc.partition import PartitionServicer
@@ -63,6 +66,7 @@ SERVICES = tuple(
         (search_service_pb2, "SearchService"),
         (delete_service_pb2, "DeleteService"),
         (lifecycle_service_pb2, "LifecycleService"),
+        (label_service_pb2, "LabelService"),
         (change_feed_service_pb2, "ChangeFeedService"),
         (study_event_service_pb2, "StudyEventService"),
         (extended_query_tag_service_pb2, "ExtendedQueryTagService"),
@@ -88,6 +92,7 @@ class Services:
     search: SearchServicer
     delete: DeleteServicer
     lifecycle: LifecycleServicer
+    labels: LabelServicer
     change_feed: ChangeFeedServicer
     study_events: StudyEventServicer
     tags: ExtendedQueryTagServicer
@@ -108,6 +113,7 @@ class Services:
         add_service(search_service_pb2.DESCRIPTOR.services_by_name["SearchService"], self.search, server)
         delete_service_pb2_grpc.add_DeleteServiceServicer_to_server(self.delete, server)
         lifecycle_service_pb2_grpc.add_LifecycleServiceServicer_to_server(self.lifecycle, server)
+        label_service_pb2_grpc.add_LabelServiceServicer_to_server(self.labels, server)
         change_feed_service_pb2_grpc.add_ChangeFeedServiceServicer_to_server(self.change_feed, server)
         study_event_service_pb2_grpc.add_StudyEventServiceServicer_to_server(self.study_events, server)
         extended_query_tag_service_pb2_grpc.add_ExtendedQueryTagServiceServicer_to_server(self.tags, server)

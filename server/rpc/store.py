@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from dicomstore.v1 import store_service_pb2 as pb
 from dicomstore.v1 import store_service_pb2_grpc
 
+from server.dicom.elements.external_metadata import ExternalAttribute
 from server.domain.flow.ingest_budget import IngestBudget
 from server.domain.store.receive import Store
 from server.domain.store.upload import Upload, UploadHeader, UploadMessage, UploadPiece
@@ -54,6 +55,7 @@ def _header(header: pb.StoreHeader) -> UploadHeader:
         convert.validation_mode(header.validation),
         convert.duplicate_policy(header.duplicates, "header.duplicates"),
         header.reason,
+        [ExternalAttribute(each.tag, each.vr, each.value) for each in header.external_metadata],
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 from dicomstore.v1 import extended_query_tag_service_pb2 as tags
+from dicomstore.v1 import label_service_pb2 as labels
 from dicomstore.v1 import lifecycle_service_pb2 as lifecycle
 from dicomstore.v1 import operation_service_pb2 as operations
 from dicomstore.v1 import partition_service_pb2 as partitions
@@ -125,6 +126,8 @@ EXPECTED: Mapping[str, tuple[str, Message | None]] = {
         OF_PARTITION,
         lifecycle.ListHoldsRequest(scope=AddressMessage(partition=WARD)),
     ),
+    "LabelService.GetLabels": (OF_STUDY, labels.GetLabelsRequest(resource=STUDY)),
+    "LabelService.ChangeLabels": (OF_STUDY, labels.ChangeLabelsRequest(resource=STUDY)),
     "ChangeFeedService.ListChanges": (OF_ARCHIVE, None),
     "ChangeFeedService.GetLatestChange": (OF_ARCHIVE, None),
     "ChangeFeedService.WatchChanges": (OF_ARCHIVE, None),

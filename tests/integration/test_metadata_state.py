@@ -31,7 +31,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 async def opened(database: Database) -> OpenMetadata:
     access = Access(PartitionNames(database.partitions, enabled=False, now=lambda: NOON), ReadOnlyState())
     reading = BlobReader(MemoryBlobs(), ResponseBudget(1 << 20))
-    retrieve = RetrieveMetadata(blob_reader=reading, index=database.instances, access=access)
+    retrieve = RetrieveMetadata(blob_reader=reading, index=database.instances, access=access, labels=database.labels)
     return await retrieve.open(Call("r1", EVERYBODY), Address(NO_PARTITION, study_ref().study), known=None)
 
 

@@ -30,6 +30,7 @@ from server.opening import StartError, check_binding, prepare
 from tests.core import CoreClient, Ref, file_of, ref_of, settings_for, store_requests, stream_reason
 from tests.data import new_uid, part10
 from tests.integration.conftest import a_core
+from tests.integration.test_labels import Labels
 from tests.integration.test_opening import remove_index
 
 LARGE = {"frames": [bytes(1_500_000)], "Rows": 15_000, "Columns": 100}
@@ -167,6 +168,33 @@ async def undelete(core: CoreClient, study: str) -> int:
     return response.restored_instances
 
 
+@pytest.mark.parametrize("index", ["lost", "older"])
+async def test_labels_are_restored_for_the_objects_that_had_them(stored: Stored, tmp_path: Path, index: str) -> None:
+    labelled, changed, again, deleted = stored.order[:4]
+    shutil.copy(stored.data / "index.db", tmp_path / "older")
+    async with a_core(stored.data) as core:
+        labels = Labels(core.channel)
+        for study in (labelled, changed, again, deleted):
+            await labels.change(Ref(study_instance_uid=study), project="lung")
+        [stored_again] = await core.stored(part10(StudyInstanceUID=labelled))
+        await labels.change(ref_of(stored_again), reviewed="yes")
+        await labels.change(Ref(study_instance_uid=changed), "project", other="1")
+        for study in (again, deleted):
+            await core.delete(Ref(study_instance_uid=study))
+        await core.stored(part10(StudyInstanceUID=again))
+    for _ in range(2):
+        remove_index(stored.data)
+        if index == "older":
+            shutil.copy(tmp_path / "older", stored.data / "index.db")
+        assert (await recover(settings_for(stored.data))).labelled == 3
+        async with a_core(stored.data) as core:
+            labels = Labels(core.channel)
+            assert await labels.get(Ref(study_instance_uid=labelled)) == {"project": "lung"}
+            assert await labels.get(ref_of(stored_again)) == {"reviewed": "yes"}
+            assert await labels.get(Ref(study_instance_uid=changed)) == {"other": "1"}
+            assert await labels.get(Ref(study_instance_uid=again)) == {}
+
+
 async def test_recovering_again_changes_nothing(stored: Stored) -> None:
     remove_index(stored.data)
     assert (await recover(settings_for(stored.data))).added == 5
@@ -287,7 +315,8 @@ async def test_the_index_decides_a_delete_without_an_end_in_the_journal(stored: 
         await stored.delete(core, deleted)
     with sqlite3.connect(stored.data / "index.db") as connection:
         [(locator,)] = connection.execute(
-            "SELECT locator FROM versions JOIN instances USING (version) JOIN studies ON studies.key = study_key "
+            "SELECT locator FROM versions JOIN instances USING (version) "
+            "JOIN studies ON studies.key = instances.study_key "
             "WHERE studies.uid = ?",
             (kept,),
         )

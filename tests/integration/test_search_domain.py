@@ -83,7 +83,7 @@ class Archive:
     def __init__(self, database: Database) -> None:
         self.database = database
         names = PartitionNames(database.partitions, enabled=False, now=lambda: NOW)
-        self._search = Search(database.instances, Access(names, ReadOnlyState()), database.tags)
+        self._search = Search(database.instances, Access(names, ReadOnlyState()), database.tags, database.labels)
 
     async def store(self, *made: Dataset) -> None:
         await self.database.instances.add([instance(one) for one in made], NOW)

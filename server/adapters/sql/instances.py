@@ -202,6 +202,16 @@ class SqlInstanceIndex:
             )
         )
 
+    async def first_stored(self, resource: Address) -> datetime | None:
+        """See the port."""
+        return await self._transactions.read(
+            self._in_partition(
+                resource.partition,
+                lambda connection, key: reading.first_stored(connection, key, resource),
+                missing=None,
+            )
+        )
+
     async def metadata(
         self, resource: Address, after: int, limit: int, as_of: int | None = None
     ) -> list[InstanceMetadata]:

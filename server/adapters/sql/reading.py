@@ -1,8 +1,9 @@
 """Reading instances, their metadata, frames and bulk data."""
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 
-from sqlalchemy import BigInteger, Connection, and_, bindparam, literal_column, select
+from sqlalchemy import BigInteger, Connection, and_, bindparam, func, literal_column, select
 
 from server.adapters.sql import earlier
 from server.adapters.sql.core.prepared import Prepared
@@ -16,6 +17,7 @@ from server.adapters.sql.core.tables import (
     studies,
     versions,
 )
+from server.adapters.sql.core.times import to_datetime
 from server.adapters.sql.rows import (
     ALIVE,
     OF_VERSION,
@@ -64,6 +66,16 @@ _STATE = {
     2: Prepared(select(series.c.max_version, series.c.instance_count).where(series.c.key == SERIES_KEY)),
     3: Prepared(select(instances.c.version, literal_column("1", BigInteger)).where(*within(3))),
 }
+_FIRST_STORED = [
+    [
+        Prepared(select(func.min(versions.c.created)).join_from(instances, versions, is_version).where(*within(depth)))
+        for is_version in (
+            versions.c.version == instances.c.version,
+            and_(versions.c.instance_key == instances.c.key, versions.c.replaced.is_not(None)),
+        )
+    ]
+    for depth in range(4)
+]
 _IS_BULK = and_(bulk_elements.c.version == versions.c.version, bulk_elements.c.path == bindparam("path"))
 _VERSION = Prepared(OF_VERSION.where(*within(3)))
 # By whether a version is given; otherwise it is the current one.
@@ -150,6 +162,13 @@ def damaged(
 def state(connection: Connection, partition_key: int, resource: Address) -> ResourceState | None:
     row = _STATE[depth(resource)].row(connection, address(partition_key, resource))
     return None if row is None else ResourceState(max_version=row[0], instance_count=row[1])
+
+
+def first_stored(connection: Connection, partition_key: int, resource: Address) -> datetime | None:
+    """Return when the first version of the oldest instance was stored; None without an instance."""
+    where = address(partition_key, resource)
+    times = [statement.tuples(connection, where)[0][0] for statement in _FIRST_STORED[depth(resource)]]
+    return min((to_datetime(time) for time in times if time is not None), default=None)
 
 
 def metadata_of(

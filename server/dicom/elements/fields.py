@@ -57,6 +57,11 @@ def fields(included: Iterable[str], excluded: Iterable[str]) -> Fields | None:
     return Fields(included_tags, excluded_tags) if named or excluded_tags else None
 
 
+def elements_by_tag(dicom_json: bytes) -> dict[str, bytes]:
+    """Return the text of each top-level element by its tag."""
+    return {tag.decode(): dicom_json[start:end] for tag, start, end in top_level_elements(dicom_json)}
+
+
 def first_value(dicom_json: bytes, tag: str) -> str:
     """Return the first value of a top-level attribute as text; empty if there is none."""
     wanted = tag.encode()

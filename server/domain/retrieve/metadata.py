@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from server.dicom.elements.fields import Fields, fields
 from server.domain.access import Access
+from server.domain.labelled import NO_ADDITIONS, Additions, with_additions
 from server.domain.resources import not_found, version_not_found
 from server.domain.retrieve.blob_reader import BlobReader
 from server.model.access import Action
@@ -14,6 +15,7 @@ from server.model.errors import InvalidRequest, Reason
 from server.model.ids import Address, InstanceId, Version
 from server.model.instance import InstanceMetadata, ResourceState
 from server.ports.index import InstanceIndex
+from server.ports.lifecycle.labels import LabelRecord
 
 _FIRST_METADATA_PAGE = 20
 _MAX_METADATA_ROWS = 200
@@ -30,8 +32,9 @@ class OpenMetadata:
 class RetrieveMetadata:
     """Reads metadata."""
 
-    def __init__(self, *, blob_reader: BlobReader, index: InstanceIndex, access: Access) -> None:
+    def __init__(self, *, blob_reader: BlobReader, index: InstanceIndex, access: Access, labels: LabelRecord) -> None:
         self._blob_reader = blob_reader
+        self._labels = labels
         self._index = index
         self._access = access
 
@@ -46,8 +49,9 @@ class RetrieveMetadata:
         limit: int = 0,
         offset: int = 0,
         version: Version | None = None,
+        additions: Additions = NO_ADDITIONS,
     ) -> OpenMetadata:
-        """Open the metadata of a resource, without pages if its state equals `known`.
+        """Open the metadata of a resource, without pages if its state equals `known`, unless there are additions.
 
         Instances are ordered by version. Instances stored after the state was read are left out; instances deleted
         since then may be missing. Data sets before `offset` are not read.
@@ -57,6 +61,7 @@ class RetrieveMetadata:
             limit: maximum number of data sets; 0 means all.
             offset: number of data sets to skip.
             version: of an instance.
+            additions: what to add to the data sets.
 
         Raises:
             InvalidRequest, NotFound: for the address; INVALID_FIELD, limit or offset is negative; VERSION_NOT_FOUND.
@@ -75,7 +80,7 @@ class RetrieveMetadata:
             state = ResourceState(version, 1)
             if await self._index.find_version(address.instance_id(), version) is None:
                 raise await version_not_found(self._index, address.instance_id(), version)
-        if state == known:  # the facade returns what it has cached
+        if state == known and not any(additions):  # the facade returns what it has cached
             call.audit.items = state.instance_count
             return OpenMetadata(state, _nothing())
         if version is not None:
@@ -87,7 +92,17 @@ class RetrieveMetadata:
         if limit:
             pages = _at_most(limit, pages)
         wanted = fields(include_fields, exclude_fields)
-        return OpenMetadata(state, _selected(wanted, pages) if wanted else pages)
+        pages = _selected(wanted, pages) if wanted else pages
+        return OpenMetadata(state, self._with_additions(address, additions, pages) if any(additions) else pages)
+
+    async def _with_additions(
+        self, address: Address, additions: Additions, pages: AsyncIterator[Sequence[InstanceMetadata]]
+    ) -> AsyncIterator[Sequence[InstanceMetadata]]:
+        """Yield the pages with labels and external metadata."""
+        async for page in pages:
+            data_sets = [(item.id.address, item.dicom_json) for item in page]
+            added = await with_additions(self._labels, address.partition, data_sets, additions)
+            yield [replace(item, dicom_json=dicom_json) for item, dicom_json in zip(page, added, strict=True)]
 
     async def _of_version(self, instance: InstanceId, version: Version) -> AsyncIterator[Sequence[InstanceMetadata]]:
         dicom_json = await self._index.dicom_json(instance, version)

@@ -56,6 +56,7 @@ class SearchRequest:
     """A search request as received; fields as in `SearchRequest` of search_service.proto.
 
     scope: the partition, study or series to search.
+    label_conditions: from terms about labels, see `label_terms`.
     """
 
     level: Level
@@ -72,6 +73,9 @@ class SearchRequest:
     strict: bool = False
     total_count: bool = False
     retrieve_url_base: str = ""
+    include_labels: bool = False
+    external_metadata: bool = False
+    label_conditions: tuple[Condition, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +156,10 @@ def parse(
     query = Query(
         level=request.level,
         scope=scope,
-        conditions=_conditions(terms, offset, fuzzy=request.fuzzy_matching, empty=request.empty_value_matching),
+        conditions=(
+            *_conditions(terms, offset, fuzzy=request.fuzzy_matching, empty=request.empty_value_matching),
+            *request.label_conditions,
+        ),
         limit=page_size + 1,
         skip=0 if request.page_token else request.skip,
         after=page_token.read(request.page_token, identity) if request.page_token else prior,
@@ -288,6 +295,7 @@ def _identity(request: SearchRequest, scope: Address, prior: int | None) -> byte
             request.include_attributes,
             request.include_all,
             *([] if prior is None else [prior]),
+            *map(repr, request.label_conditions),
         ]
     )
 

@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 from server.dicom.matching.query_tags import PrivateTag, key_of, tag_of_path
 from server.domain.access import Access
+from server.domain.labelled import Additions, with_additions
 from server.domain.limits import MAX_TAGS
 from server.domain.search import page_token
 from server.domain.search.answer import MatchComposer, Selection
+from server.domain.search.label_terms import with_label_conditions
 from server.domain.search.narrowing import counted_in, is_part, of_own_series, of_whole_match
 from server.domain.search.request import (
     SearchRequest,
@@ -26,6 +28,7 @@ from server.model.ids import Address
 from server.model.search.query import Level, Match, Query
 from server.model.search.query_tag import QueryStatus, Tag, TagStatus
 from server.ports.index import InstanceIndex
+from server.ports.lifecycle.labels import LabelRecord
 from server.ports.tags import Tags
 
 _SMALL = 64 << 10
@@ -57,10 +60,11 @@ class SearchResult:
 class Search:
     """Runs searches on the index."""
 
-    def __init__(self, index: InstanceIndex, access: Access, tags: Tags) -> None:
+    def __init__(self, index: InstanceIndex, access: Access, tags: Tags, labels: LabelRecord) -> None:
         self._index = index
         self._access = access
         self._tags = tags
+        self._labels = labels
 
     async def search(self, call: Call, request: SearchRequest) -> SearchResult:
         """Return one page of matches, newest first.
@@ -73,6 +77,8 @@ class Search:
         permitted = await self._access.permit(call, Action.READ, request.scope, narrow=True)
         # The terms keep their meaning if only a part of the scope is permitted.
         request = replace(request, scope=replace(request.scope, partition=permitted.partition))
+        if request.terms:
+            request = await with_label_conditions(request, self._labels)
         tags = await self._tags_in(request)
         keys = {path: key_of(tag) for path, tag in tags.items()}
         owners = await self._owners(request, tags.values())
@@ -86,8 +92,13 @@ class Search:
         has_more = len(found) > len(page)
         call.audit.items = len(page)
         is_counted = request.total_count or (has_more and _is_known(query))
+        matches = [match for _, match in page]
+        wanted_additions = Additions(request.include_labels, request.external_metadata)
+        if any(wanted_additions) and matches:
+            data_sets = await with_additions(self._labels, permitted.partition, matches, wanted_additions)
+            matches = [SearchMatch(match.resource, added) for match, added in zip(matches, data_sets, strict=True)]
         return SearchResult(
-            matches=tuple([match for _, match in page]),
+            matches=tuple(matches),
             next_page_token=page_token.make(page[-1][0], wanted.identity) if has_more else "",
             ignored_attributes=wanted.ignored,
             erroneous_attributes=await self._erroneous(tags, permitted) if permitted == request.scope else (),

@@ -5,18 +5,21 @@ its end the instance is validated, its blob made durable, and its rows committed
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from datetime import datetime
 
+from server.dicom.elements.external_metadata import ExternalAttribute, labels_of
 from server.dicom.ingest.reader import Description, InstanceReader
-from server.domain.access import Access
+from server.domain.access import Access, denied
 from server.domain.damage import DamageRecord, of_bytes
 from server.domain.limits import check_reason
 from server.domain.partition_names import PartitionNames
 from server.domain.partitions import DuplicatePolicies
 from server.domain.store.commit import Committer
 from server.domain.store.commit_order import CommitOrder
+from server.domain.store.external_metadata import ExternalMetadata
 from server.domain.store.quota import Quota, Quotas
 from server.domain.store.writability import Writing
 from server.model.access import Action
@@ -51,6 +54,7 @@ from server.model.receipt import Receipt
 from server.model.search.query_tag import NewTag, TagFault
 from server.model.security.share_link import link_of
 from server.ports.blobs import BlobStore, BlobWriter
+from server.ports.lifecycle.labels import LabelRecord
 
 # Failure Reason (0008,1197) and Warning Reason (0008,1196) values: PS3.18 Annex I, docs/conformance.md.
 PROCESSING_FAILURE = 272
@@ -76,6 +80,7 @@ class StoreTarget:
     provenance: of the instances.
     duplicates: treatment of instances whose UIDs are stored already with other content.
     quota: limit of the stored bytes of the partition; None if there is none.
+    external: external metadata of the studies; None if the client sends none.
     """
 
     partition: PartitionName
@@ -85,6 +90,7 @@ class StoreTarget:
     provenance: Provenance
     duplicates: DuplicatePolicy
     quota: Quota | None = None
+    external: ExternalMetadata | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +149,12 @@ class Store:
         damage: DamageRecord,
         quotas: Quotas,
         policies: DuplicatePolicies,
+        labels: LabelRecord,
+        now: Callable[[], datetime],
         accepts_identical: bool = True,
     ) -> None:
+        self._labels = labels
+        self._now = now
         self._quotas = quotas
         self._policies = policies
         self._blobs = blobs
@@ -167,6 +177,7 @@ class Store:
         mode: ValidationMode,
         duplicates: DuplicatePolicy | None = None,
         reason: str = "",
+        external: Sequence[ExternalAttribute] = (),
     ) -> StoreTarget:
         """Check the target of a call.
 
@@ -174,10 +185,12 @@ class Store:
             address: a partition or study. With a study, instances of other studies fail.
             duplicates: None means the policy of the partition; for share links, which may only add instances, REJECT.
             reason: for the history of the instances.
+            external: external metadata of the studies.
 
         Raises:
-            InvalidRequest: INVALID_FIELD, the address is a series or an instance, or the reason is invalid.
-            Forbidden: PERMISSION_DENIED, a share link with NEW_VERSION.
+            InvalidRequest: INVALID_FIELD, the address is a series or an instance, or the reason is invalid;
+                INVALID_LABEL.
+            Forbidden: PERMISSION_DENIED, a share link with NEW_VERSION or external metadata.
             Exhausted: QUOTA_EXCEEDED.
             and as `Access.permit`.
         """
@@ -187,6 +200,9 @@ class Store:
         check_reason(reason)
         if reason:
             call.audit.note(reason=reason)
+        labels = labels_of(external)
+        if labels and link_of(call.principal) is not None:
+            raise denied(Action.WRITE)
         address = await self._access.permit(
             call,
             Action.WRITE,
@@ -204,7 +220,12 @@ class Store:
             is_link = link_of(call.principal) is not None
             duplicates = DuplicatePolicy.REJECT if is_link else await self._policies.of(address.partition)
         provenance = Provenance(call.principal.id, reason)
-        return StoreTarget(address.partition, address.study, mode, call.audit, provenance, duplicates, quota)
+        target = StoreTarget(address.partition, address.study, mode, call.audit, provenance, duplicates, quota)
+        if not labels:
+            return target
+        metadata = ExternalMetadata(self._labels, address.partition, labels, self._now)
+        await metadata.check()
+        return replace(target, external=metadata)
 
     def receive(self, target: StoreTarget, declared_size_bytes: int | None = None) -> "Receiver":
         """Return the receiver of one instance, which the caller must `close` in any case."""
@@ -301,7 +322,10 @@ class Receiver:
             self._check_transfer(crc32c)
             description = self._reader.finish()
             self._check_content(description)
-            return await self._within_quota(description, order or CommitOrder())
+            result = await self._within_quota(description, order or CommitOrder())
+            if self._target.external is not None and isinstance(result, Stored):
+                await self._target.external.attach(result.id.study)
+            return result
         except DicomStoreError as error:
             self._writing.refused(error, self.size_bytes)
             return _failed(error, description)

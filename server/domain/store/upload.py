@@ -10,9 +10,10 @@ reading, and flow control stops the client.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import NamedTuple
 
+from server.dicom.elements.external_metadata import ExternalAttribute
 from server.domain.flow.ingest_budget import BASE_BYTES, IngestBudget, Reservation, busy
 from server.domain.store.commit_order import CommitOrder
 from server.domain.store.receive import PROCESSING_FAILURE, Failed, Receiver, Store, StoreResult, StoreTarget
@@ -47,6 +48,7 @@ class UploadHeader(NamedTuple):
     mode: ValidationMode
     duplicates: DuplicatePolicy | None
     reason: str
+    external: Sequence[ExternalAttribute] = ()
 
 
 class UploadPiece(NamedTuple):
@@ -190,6 +192,7 @@ class Upload:
             mode=header.mode,
             duplicates=header.duplicates,
             reason=header.reason,
+            external=header.external,
         )
         await self._process(first, target)
         return target

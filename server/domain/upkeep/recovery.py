@@ -22,7 +22,8 @@ from server.model.lifecycle.version import Provenance, VersionOrigin
 from server.model.receipt import Receipt
 from server.ports.blobs import BlobStore
 from server.ports.index import InstanceIndex, Partitions
-from server.ports.journal import OpenDeletion
+from server.ports.journal import LabelChange, OpenDeletion
+from server.ports.lifecycle.labels import LabelRecord
 from server.ports.spool import Spool
 
 _PAGE = 500
@@ -46,6 +47,7 @@ class Recovered:
     duplicates: int = 0
     quarantined: int = 0
     unreadable: int = 0
+    labelled: int = 0
     examples: list[str] = field(default_factory=list)
 
 
@@ -66,6 +68,7 @@ class Recovery:
         replacements: from the journal; blobs of new versions of instances, with their origins.
         restored: from the journal; blobs whose instances were deleted and restored.
         deletions: from the journal; deletions of many instances that are not all among `retired`.
+        label_changes: from the journal.
         retention: time before deleted bytes are erased.
         with_quarantined: also index quarantined blobs. A complete index did not have them, so they are uploads without
             acknowledgement, and indexing them may restore deleted instances.
@@ -82,6 +85,8 @@ class Recovery:
         restored: Iterable[tuple[Locator, InstanceId]] = (),
         replacements: Iterable[tuple[Locator, int]] = (),
         deletions: Collection[OpenDeletion] = (),
+        labels: LabelRecord,
+        label_changes: Iterable[LabelChange] = (),
         now: Callable[[], datetime],
         retention: timedelta,
         max_header_bytes: int,
@@ -95,6 +100,8 @@ class Recovery:
         self._restored = restored
         self._replacements = replacements
         self._deletions = deletions
+        self._labels = labels
+        self._label_changes = label_changes
         self._now = now
         self._retention = retention
         self._max_header_bytes = max_header_bytes
@@ -120,7 +127,23 @@ class Recovery:
         await self._collect()
         for to_add in self._spool.in_order(_MAX_BATCH):
             await self._add_all(to_add)
+        await self._restore_labels()
         return self._done
+
+    async def _restore_labels(self) -> None:
+        """Set the labels of the journal.
+
+        A resource whose first instance was received after the last change of labels is another one with the same UIDs.
+        """
+        self._spool.add_labels(self._label_changes)
+        for version, time, resource, labels in self._spool.labels():
+            # The times of added instances are exact; the index has those of transactions, which may be a little later.
+            times = (self._spool.first_time(resource), await self._index.first_stored(resource))
+            if any(first is not None and first <= time for first in times):
+                await self._labels.change(resource, lambda _, labels=labels: labels, time)  # type: ignore[misc]
+                self._done.labelled += bool(labels)
+            else:
+                _log.info("labels without a resource version=%d", version)
 
     async def _repeat_changes(self) -> None:
         """Repeat the restorations, deletes and moves in the journal."""
@@ -243,6 +266,7 @@ class Recovery:
         for read, outcome in zip(some, outcomes, strict=True):
             if isinstance(outcome, Added):
                 self._done.added += 1
+                self._spool.add_resource(read.instance.id, read.receipt.time)
                 if read.is_damaged:
                     self._done.damaged += 1
                     await self._index.add_damage(outcome.version, Damage(is_changed=True))

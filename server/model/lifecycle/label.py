@@ -18,7 +18,7 @@ MAX_VALUE_LENGTH = 256
 """Maximum number of characters of a value."""
 
 EXTERNAL_PREFIX = "msdicom-meta-"
-"""Beginning of the names of labels that hold external metadata of a study; see `server.dicom.ingest.external`."""
+"""Beginning of the names of labels with external metadata of a study (`server.dicom.elements.external_metadata`)."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
