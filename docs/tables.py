@@ -35,7 +35,7 @@ from facade.endpoints import (
     wado_uri,
 )
 from facade.endpoints.changes import consumers, stream
-from facade.lifecycle import holds, labels, trash
+from facade.lifecycle import expiry, holds, labels, trash
 from facade.request.accept import ANY, STORED, Offer, negotiate, parse_accept
 from facade.request.catalogue import CATALOGUE, Product, Resource, Shape
 from facade.routes import BARE, DICOM, SERVICE, Row
@@ -106,6 +106,9 @@ _DESCRIPTIONS: Mapping[Any, str] = {
     partitions.partitions: "[list partitions](#partitions)",
     trash.undelete: "[restore](#deleted-instances)",
     trash.deleted: "[list deletions](#deleted-instances)",
+    expiry.expiry: "[get the expiry](#expiry)",
+    expiry.set_expiry: "[set the expiry](#expiry)",
+    expiry.remove_expiry: "[remove the expiry](#expiry)",
     holds.set_hold: "[set a hold](#holds)",
     holds.release: "[release a hold](#holds)",
     holds.holds_of_resource: "[list holds](#holds)",

@@ -31,7 +31,7 @@ from facade.endpoints import (
 )
 from facade.endpoints.changes import consumers, stream
 from facade.errors import CoreFailure, Refusal
-from facade.lifecycle import holds, labels, trash
+from facade.lifecycle import expiry, holds, labels, trash
 from facade.serving.observe import call_metadata, identity_metadata
 from facade.sessions import login
 from facade.sharing import links, redeem
@@ -60,6 +60,9 @@ RPCS: Mapping[Endpoint, str] = MappingProxyType(
         delete.delete: "DeleteService.DeleteInstances",
         trash.undelete: "LifecycleService.UndeleteInstances",
         trash.deleted: "LifecycleService.ListDeletions",
+        expiry.expiry: "LifecycleService.GetExpiry",
+        expiry.set_expiry: "LifecycleService.SetExpiry",
+        expiry.remove_expiry: "LifecycleService.SetExpiry",
         holds.set_hold: "LifecycleService.SetHold",
         holds.release: "LifecycleService.ReleaseHold",
         holds.holds_of_resource: "LifecycleService.ListHolds",

@@ -30,7 +30,7 @@ from facade.endpoints import (
 )
 from facade.endpoints.changes import consumers, stream
 from facade.errors import Refusal
-from facade.lifecycle import holds, labels, trash
+from facade.lifecycle import expiry, holds, labels, trash
 from facade.sessions import login
 from facade.sharing import links, redeem
 from facade.versions import VersionConvertor
@@ -92,6 +92,7 @@ DICOM = (
     Row(_STUDY + "/series", {"GET": qido.series_of_study}),
     Row(_STUDY + "/instances", {"GET": qido.instances_of_study}),
     Row(_STUDY + "/$undelete", {"POST": trash.undelete}),
+    Row(_STUDY + "/expiry", {"GET": expiry.expiry, "PUT": expiry.set_expiry, "DELETE": expiry.remove_expiry}),
     Row(_STUDY + "/hold", {"GET": holds.holds_of_resource, "PUT": holds.set_hold, "DELETE": holds.release}),
     Row(_STUDY + "/labels", _LABELS),
     Row(_STUDY + "/$share", {"POST": links.share}),

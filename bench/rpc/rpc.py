@@ -22,7 +22,17 @@ HEALTH = "grpc.health.v1.Health/Check"
 
 
 RARE = frozenset(
-    {"UpdatePartition", "GetConsumer", "ListConsumers", "DeleteConsumer", "SetHold", "ReleaseHold", "ListHolds"}
+    {
+        "UpdatePartition",
+        "GetConsumer",
+        "ListConsumers",
+        "DeleteConsumer",
+        "SetHold",
+        "ReleaseHold",
+        "ListHolds",
+        "SetExpiry",
+        "GetExpiry",
+    }
 )
 """Rpcs that programs call about once, each for a row or two."""
 

@@ -27,6 +27,7 @@ from facade.request.accept import accepts_json, parse_media_type, prefers_xml
 from facade.request.addresses import resource_of, urls_of
 from facade.request.body import body_of, require_no_coding
 from facade.request.catalogue import DICOM_JSON, DICOM_XML
+from facade.request.expiry import expiry_of
 from facade.request.external_metadata import external_attributes
 from facade.request.query import accepted_media_ranges, prefers_strict
 from facade.request.upload import UploadMessage, UploadPiece
@@ -66,6 +67,7 @@ async def store(request: Request) -> Response:
         create_partition=bool(resource.partition),
         validation=ValidationMode.VALIDATION_MODE_STRICT if prefers_strict(request) else version.validation,
         external_metadata=external_attributes(request),
+        expires_after=expiry_of(request.headers),
     )
     uploads: Uploads = request.app.state.uploads
     parts = _Parts()

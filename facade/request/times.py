@@ -1,4 +1,4 @@
-"""The query parameters `startTime` and `endTime`."""
+"""Dates and times in requests."""
 
 import re
 from collections.abc import Sequence
@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from facade.request.query import Parameter, first, invalid
+
+_NO_ZONE = "The date and time must carry a time zone."
 
 
 def time_window(parameters: Sequence[Parameter]) -> tuple[Timestamp | None, Timestamp | None]:
@@ -21,18 +23,32 @@ def time_window(parameters: Sequence[Parameter]) -> tuple[Timestamp | None, Time
     return _timestamp(start), _timestamp(end)
 
 
+def time_of(text: str) -> Timestamp | None:
+    """Return a date and time with a zone; None if the text is something else."""
+    try:
+        return _timestamp(_parsed(text))
+    except (ValueError, OverflowError):
+        return None
+
+
 def _time(parameters: Sequence[Parameter], name: str) -> datetime | None:
     text = first(parameters, name)
     if text is None:
         return None
     try:
-        # A "+" before the zone, written as such in a URL, arrives as a space.
-        time = datetime.fromisoformat(re.sub(r" (?=\d\d:?\d\d$)", "+", text.strip()))
-        if time.tzinfo is None:
-            raise invalid(name, "The date and time must carry a time zone.")
-        return time.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise invalid(name, "The value is not a date and time.") from None
+        return _parsed(text)
+    except (ValueError, OverflowError) as error:
+        why = str(error) if error.args == (_NO_ZONE,) else "The value is not a date and time."
+        raise invalid(name, why) from None
+
+
+def _parsed(text: str) -> datetime:
+    """Return a time. Raises ValueError or OverflowError."""
+    # A "+" before the zone, written as such in a URL, arrives as a space.
+    time = datetime.fromisoformat(re.sub(r" (?=\d\d:?\d\d$)", "+", text.strip()))
+    if time.tzinfo is None:
+        raise ValueError(_NO_ZONE)
+    return time.astimezone(UTC)
 
 
 def _timestamp(time: datetime | None) -> Timestamp | None:

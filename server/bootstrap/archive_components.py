@@ -1,6 +1,7 @@
 """The parts of the core that need index and blobs."""
 
 import asyncio
+import secrets
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -14,9 +15,11 @@ from server.domain.audit_search.dicom_messages import DicomMessages
 from server.domain.audit_search.search import AuditForms, AuditSearch
 from server.domain.audit_search.syslog_export import SyslogExport
 from server.domain.damage import DamageRecord
+from server.domain.events.lease import Lease
 from server.domain.flow.ingest_budget import IngestBudget
 from server.domain.flow.response_budget import ResponseBudget
 from server.domain.lifecycle.delete import Delete
+from server.domain.lifecycle.expiry import Expiry, ExpiryWorker
 from server.domain.lifecycle.holds import Holds
 from server.domain.lifecycle.labels import LabelService
 from server.domain.lifecycle.trash import Trash
@@ -207,6 +210,34 @@ class ArchiveComponents(IndexComponents):
         """Labels."""
         return LabelService(
             access=self.access, index=self.database.instances, record=self.database.labels, now=self.clock.now
+        )
+
+    @cached_property
+    def expiry(self) -> Expiry:
+        """Setting when studies expire."""
+        return Expiry(
+            expiries=self.database.expiries,
+            index=self.database.instances,
+            access=self.access,
+            deadline_now=self.clock.now,
+        )
+
+    @cached_property
+    def expiry_lease(self) -> Lease:
+        """The lease of the process that deletes expired studies."""
+        return Lease(self.database.leases, "expiry", secrets.token_hex(16))
+
+    @cached_property
+    def expiry_worker(self) -> ExpiryWorker:
+        """Deleting expired studies."""
+        return ExpiryWorker(
+            expiries=self.database.expiries,
+            now=now,
+            deadline_now=self.clock.now,
+            retention=self.retention,
+            read_only=self.read_only,
+            on_change=self.sequencer.deleted,
+            work=self.record_work,
         )
 
     @cached_property

@@ -109,6 +109,7 @@ async def running(
             asyncio.create_task(watch.run()),
             asyncio.create_task(components.operation_watch.run()),
             asyncio.create_task(components.sequencer.run()),
+            asyncio.create_task(components.expiry_lease.run(components.expiry_worker.run)),
             asyncio.create_task(components.events_lease.run(components.study_event_source.run)),
             asyncio.create_task(components.token_verifier.run()),
         ]
@@ -260,7 +261,7 @@ def _services(components: ArchiveComponents, watch: Health, authenticator: Authe
         ),
         search=SearchServicer(components.search),
         delete=DeleteServicer(components.delete),
-        lifecycle=LifecycleServicer(components.trash, components.holds),
+        lifecycle=LifecycleServicer(components.trash, components.holds, components.expiry),
         labels=LabelServicer(components.labels),
         change_feed=ChangeFeedServicer(components.feed, components.consumers),
         study_events=StudyEventServicer(components.study_events),

@@ -38,6 +38,7 @@ class Access:
         waits: bool = True,
         by_share_link: bool = True,
         version: Version | None = None,
+        also: Action | None = None,
     ) -> Address:
         """Return the address with its resolved partition if the principal may perform the action there.
 
@@ -52,10 +53,12 @@ class Access:
                 `call.audit.begun` before each.
             by_share_link: False refuses principals of share links, who may only read current content and add to it.
             version: the operation reads a version of an instance; refuses them as well.
+            also: another action that the principal must be allowed to perform there.
 
         Raises:
             InvalidRequest: INVALID_FIELD, a version without an instance, or below 1.
-            Forbidden: PERMISSION_DENIED, the principal may perform the action nowhere, or has a share link.
+            Forbidden: PERMISSION_DENIED, the principal may perform the action nowhere, or has a share link, or may not
+                perform the other action there.
             NotFound: PARTITION_NOT_PERMITTED, it may not in this partition; STUDY_NOT_FOUND and so on, not on this
                 study, series or instance.
             Unavailable: ARCHIVE_READ_ONLY, and the action changes something.
@@ -72,6 +75,8 @@ class Access:
             address = replace(address, partition=partition)
         if not any(grant.covers(address) for grant in grants):
             address = _part_of(address, grants, narrow=narrow)
+        if also is not None and not any(grant.covers(address) for grant in call.principal.grants_of(also)):
+            raise denied(also)
         call.audit.address = address
         is_new = partition_may_be_new and not await self._partitions.exists(address.partition)
         if not partition_may_be_new:

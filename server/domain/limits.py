@@ -1,5 +1,7 @@
 """Limits of requests."""
 
+from datetime import datetime, timedelta
+
 from server.model.errors import InvalidRequest, Reason
 
 MAX_MESSAGE_BYTES = 2 << 20
@@ -35,3 +37,18 @@ def check_reason(reason: str, *, required: bool = False) -> None:
         raise InvalidRequest(Reason.INVALID_FIELD, message, field="reason")
     if required and not reason.strip():
         raise InvalidRequest(Reason.INVALID_FIELD, "A reason is required.", field="reason")
+
+
+MAX_EXPIRY = timedelta(days=366 * 1000)
+
+
+def expiry_time(now: datetime, period: timedelta, field: str) -> datetime:
+    """Return the time at which a study expires after a period.
+
+    Raises:
+        InvalidRequest: INVALID_FIELD, the period is not positive, or longer than `MAX_EXPIRY`.
+    """
+    if not timedelta() < period <= MAX_EXPIRY:
+        message = f"The time until a study expires must be positive, and at most {MAX_EXPIRY.days} days."
+        raise InvalidRequest(Reason.INVALID_FIELD, message, field=field)
+    return now + period

@@ -103,6 +103,7 @@ class NewInstance:
     may_replace: become a new version if an instance with this identity and other content exists. Equal sizes and
         checksums count as equal content.
     differs_from: a version of equal size and checksum whose content is known to be different or damaged.
+    expires: when its study expires, also if it is stored already; None does not change the expiry of the study.
     """
 
     id: InstanceId
@@ -123,6 +124,7 @@ class NewInstance:
     provenance: Provenance = NO_PROVENANCE
     may_replace: bool = False
     differs_from: Version | None = None
+    expires: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Conversion between messages of the contract and values of the model, in both directions."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import cast
 
 from dicomstore.v1 import change_feed_service_pb2 as change_feed
@@ -11,6 +11,7 @@ from dicomstore.v1 import partition_service_pb2 as partitions
 from dicomstore.v1 import resources_pb2 as resources
 from dicomstore.v1 import retrieve_service_pb2 as retrieve
 from dicomstore.v1 import store_service_pb2 as store
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from server.domain.query_tags import RequestedTag
@@ -226,6 +227,14 @@ def moment(value: Timestamp, field: str) -> datetime:
     """Return a time, in UTC. Raises InvalidRequest (INVALID_FIELD) if it is outside the years 1 to 9999."""
     try:
         return value.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise InvalidRequest(Reason.INVALID_FIELD, f"{field} is out of range.", field=field) from None
+
+
+def period(value: Duration, field: str) -> timedelta:
+    """Return a period. Raises InvalidRequest (INVALID_FIELD) if it is out of range."""
+    try:
+        return value.ToTimedelta()
     except (ValueError, OverflowError):
         raise InvalidRequest(Reason.INVALID_FIELD, f"{field} is out of range.", field=field) from None
 

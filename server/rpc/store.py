@@ -56,6 +56,7 @@ def _header(header: pb.StoreHeader) -> UploadHeader:
         convert.duplicate_policy(header.duplicates, "header.duplicates"),
         header.reason,
         [ExternalAttribute(each.tag, each.vr, each.value) for each in header.external_metadata],
+        convert.period(header.expires_after, "header.expires_after") if header.HasField("expires_after") else None,
     )
 
 

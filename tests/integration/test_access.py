@@ -120,6 +120,8 @@ EXPECTED: Mapping[str, tuple[str, Message | None]] = {
         OF_PARTITION,
         lifecycle.ListDeletionsRequest(scope=AddressMessage(partition=WARD)),
     ),
+    "LifecycleService.SetExpiry": (OF_STUDY, lifecycle.SetExpiryRequest(study=STUDY)),
+    "LifecycleService.GetExpiry": (OF_STUDY, lifecycle.GetExpiryRequest(study=STUDY)),
     "LifecycleService.SetHold": (OF_STUDY, lifecycle.SetHoldRequest(resource=STUDY, reason="audit")),
     "LifecycleService.ReleaseHold": (OF_STUDY, lifecycle.ReleaseHoldRequest(resource=STUDY)),
     "LifecycleService.ListHolds": (

@@ -38,6 +38,7 @@ from server.adapters.sql.core.write_order import FileWriteOrder, WriteOrder
 from server.adapters.sql.events.leases import SqlLeases
 from server.adapters.sql.events.study_events import SqlStudyEvents
 from server.adapters.sql.instances import SqlInstanceIndex
+from server.adapters.sql.lifecycle.expiries import SqlExpiries
 from server.adapters.sql.lifecycle.holds import SqlHolds
 from server.adapters.sql.lifecycle.labels import SqlLabels
 from server.adapters.sql.lifecycle.updates import SqlUpdates
@@ -57,6 +58,7 @@ from server.ports.consumers import Consumers
 from server.ports.events.leases import Leases
 from server.ports.events.study_events import StudyEvents
 from server.ports.index import ChangeLog, InstanceIndex, Partitions
+from server.ports.lifecycle.expiries import Expiries
 from server.ports.lifecycle.holds import Holds
 from server.ports.lifecycle.labels import LabelRecord
 from server.ports.lifecycle.updates import Updates
@@ -127,6 +129,7 @@ class Database:
         self.archive_tokens: ArchiveTokens = SqlArchiveTokens(transactions)
         self.share_links: ShareLinks = SqlShareLinks(transactions)
         self.login_links: LoginLinks = SqlLoginLinks(transactions)
+        self.expiries: Expiries = SqlExpiries(transactions, keys)
         self.holds: Holds = SqlHolds(transactions, keys)
         self.consumers: Consumers = SqlConsumers(transactions)
         self.outbox: OutboxTable = SqlOutboxTable(transactions)

@@ -16,6 +16,7 @@ _SUBTYPES = {
     "LifecycleService/UndeleteInstances": "undelete",
     "LifecycleService/ListDeletions": "deletions",
     "LifecycleService/ListHolds": "holds",
+    "LifecycleService/GetExpiry": "expiry",
     "ChangeFeedService/ListChanges": "change-feed",
     "ChangeFeedService/GetLatestChange": "change-feed",
     "ChangeFeedService/WatchChanges": "change-feed",

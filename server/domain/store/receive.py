@@ -8,13 +8,13 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from server.dicom.elements.external_metadata import ExternalAttribute, labels_of
 from server.dicom.ingest.reader import Description, InstanceReader
 from server.domain.access import Access, denied
 from server.domain.damage import DamageRecord, of_bytes
-from server.domain.limits import check_reason
+from server.domain.limits import check_reason, expiry_time
 from server.domain.partition_names import PartitionNames
 from server.domain.partitions import DuplicatePolicies
 from server.domain.store.commit import Committer
@@ -81,6 +81,7 @@ class StoreTarget:
     duplicates: treatment of instances whose UIDs are stored already with other content.
     quota: limit of the stored bytes of the partition; None if there is none.
     external: external metadata of the studies; None if the client sends none.
+    expires: when the studies of the instances are deleted; None does not change their expiry.
     """
 
     partition: PartitionName
@@ -91,6 +92,7 @@ class StoreTarget:
     duplicates: DuplicatePolicy
     quota: Quota | None = None
     external: ExternalMetadata | None = None
+    expires: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,7 @@ class Store:
         duplicates: DuplicatePolicy | None = None,
         reason: str = "",
         external: Sequence[ExternalAttribute] = (),
+        expires_after: timedelta | None = None,
     ) -> StoreTarget:
         """Check the target of a call.
 
@@ -186,11 +189,14 @@ class Store:
             duplicates: None means the policy of the partition; for share links, which may only add instances, REJECT.
             reason: for the history of the instances.
             external: external metadata of the studies.
+            expires_after: time after which the studies of the instances are deleted, which the principal must be
+                allowed to do.
 
         Raises:
-            InvalidRequest: INVALID_FIELD, the address is a series or an instance, or the reason is invalid;
+            InvalidRequest: INVALID_FIELD, the address is a series or an instance, or the reason or time is invalid;
                 INVALID_LABEL.
-            Forbidden: PERMISSION_DENIED, a share link with NEW_VERSION or external metadata.
+            Forbidden: PERMISSION_DENIED, a share link with NEW_VERSION or external metadata, or expiry without
+                permission to delete.
             Exhausted: QUOTA_EXCEEDED.
             and as `Access.permit`.
         """
@@ -203,6 +209,10 @@ class Store:
         labels = labels_of(external)
         if labels and link_of(call.principal) is not None:
             raise denied(Action.WRITE)
+        expires = None
+        if expires_after is not None:
+            expires = expiry_time(self._receipt(address.partition).time, expires_after, "header.expires_after")
+            call.audit.note(expires=expires.isoformat())
         address = await self._access.permit(
             call,
             Action.WRITE,
@@ -210,6 +220,7 @@ class Store:
             partition_may_be_new=create_partition,
             waits=False,
             by_share_link=duplicates is not DuplicatePolicy.NEW_VERSION,
+            also=None if expires_after is None else Action.DELETE,
         )
         quota = self._quotas.of(address.partition)
         if quota is not None:
@@ -220,7 +231,9 @@ class Store:
             is_link = link_of(call.principal) is not None
             duplicates = DuplicatePolicy.REJECT if is_link else await self._policies.of(address.partition)
         provenance = Provenance(call.principal.id, reason)
-        target = StoreTarget(address.partition, address.study, mode, call.audit, provenance, duplicates, quota)
+        target = StoreTarget(
+            address.partition, address.study, mode, call.audit, provenance, duplicates, quota, expires=expires
+        )
         if not labels:
             return target
         metadata = ExternalMetadata(self._labels, address.partition, labels, self._now)
@@ -391,6 +404,7 @@ class Receiver:
             must_be_indexed=self._target.mode is not ValidationMode.LENIENT,
             provenance=self._target.provenance,
             may_replace=self._target.duplicates is DuplicatePolicy.NEW_VERSION,
+            expires=self._target.expires,
         )
         try:
             await self._target.audit.begun()  # usually durable already: it was written beside the blob
@@ -516,6 +530,7 @@ def new_instance(
     must_be_indexed: bool,
     provenance: Provenance = NO_PROVENANCE,
     may_replace: bool = False,
+    expires: datetime | None = None,
 ) -> NewInstance:
     """Return the index entry of an instance whose blob is at `locator`."""
     return NewInstance(
@@ -538,6 +553,7 @@ def new_instance(
         is_mislabelled=description.is_mislabelled,
         provenance=provenance,
         may_replace=may_replace,
+        expires=expires,
     )
 
 

@@ -11,6 +11,7 @@ reading, and flow control stops the client.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import timedelta
 from typing import NamedTuple
 
 from server.dicom.elements.external_metadata import ExternalAttribute
@@ -49,6 +50,7 @@ class UploadHeader(NamedTuple):
     duplicates: DuplicatePolicy | None
     reason: str
     external: Sequence[ExternalAttribute] = ()
+    expires_after: timedelta | None = None
 
 
 class UploadPiece(NamedTuple):
@@ -193,6 +195,7 @@ class Upload:
             duplicates=header.duplicates,
             reason=header.reason,
             external=header.external,
+            expires_after=header.expires_after,
         )
         await self._process(first, target)
         return target

@@ -3,18 +3,21 @@
 from dicomstore.v1 import lifecycle_service_pb2 as pb
 from dicomstore.v1 import lifecycle_service_pb2_grpc
 
+from server.domain.lifecycle.expiry import Expiry
 from server.domain.lifecycle.holds import Holds
 from server.domain.lifecycle.trash import Trash
 from server.model.lifecycle.deletion import Deletion, DeletionQuery
+from server.model.lifecycle.expiry import Expiry as StudyExpiry
 from server.model.lifecycle.hold import Hold
 from server.rpc import convert
 from server.rpc.interceptors.call_context import Context
 
 
 class LifecycleServicer(lifecycle_service_pb2_grpc.LifecycleServiceServicer):
-    """Implements LifecycleService with `Trash` and `Holds`."""
+    """Implements LifecycleService with `Trash`, `Holds` and `Expiry`."""
 
-    def __init__(self, trash: Trash, holds: Holds) -> None:
+    def __init__(self, trash: Trash, holds: Holds, expiry: Expiry) -> None:
+        self._expiry = expiry
         self._trash = trash
         self._holds = holds
 
@@ -58,6 +61,25 @@ class LifecycleServicer(lifecycle_service_pb2_grpc.LifecycleServiceServicer):
             token=request.page_token,
         )
         return pb.ListHoldsResponse(holds=map(_hold, page), next_page_token=token)
+
+    async def SetExpiry(self, request: pb.SetExpiryRequest, context: Context) -> pb.SetExpiryResponse:
+        """See the contract."""
+        expires = convert.moment(request.expire_time, "expire_time") if request.HasField("expire_time") else None
+        expiry = await self._expiry.set(context.call, convert.address(request.study), expires)
+        return pb.SetExpiryResponse(expiry=_expiry(expiry))
+
+    async def GetExpiry(self, request: pb.GetExpiryRequest, context: Context) -> pb.GetExpiryResponse:
+        """See the contract."""
+        expiry = await self._expiry.get(context.call, convert.address(request.study))
+        return pb.GetExpiryResponse(expiry=_expiry(expiry))
+
+
+def _expiry(expiry: StudyExpiry | None) -> pb.Expiry | None:
+    if expiry is None:
+        return None
+    return pb.Expiry(
+        expire_time=convert.timestamp(expiry.expires), author=expiry.author, set_time=convert.timestamp(expiry.time)
+    )
 
 
 def _hold(hold: Hold) -> pb.Hold:

@@ -124,3 +124,39 @@ class ListHoldsResponse(_message.Message):
     holds: _containers.RepeatedCompositeFieldContainer[Hold]
     next_page_token: str
     def __init__(self, holds: _Optional[_Iterable[_Union[Hold, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class Expiry(_message.Message):
+    __slots__ = ("expire_time", "author", "set_time")
+    EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    AUTHOR_FIELD_NUMBER: _ClassVar[int]
+    SET_TIME_FIELD_NUMBER: _ClassVar[int]
+    expire_time: _timestamp_pb2.Timestamp
+    author: str
+    set_time: _timestamp_pb2.Timestamp
+    def __init__(self, expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., author: _Optional[str] = ..., set_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class SetExpiryRequest(_message.Message):
+    __slots__ = ("study", "expire_time")
+    STUDY_FIELD_NUMBER: _ClassVar[int]
+    EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    study: _resources_pb2.Address
+    expire_time: _timestamp_pb2.Timestamp
+    def __init__(self, study: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class SetExpiryResponse(_message.Message):
+    __slots__ = ("expiry",)
+    EXPIRY_FIELD_NUMBER: _ClassVar[int]
+    expiry: Expiry
+    def __init__(self, expiry: _Optional[_Union[Expiry, _Mapping]] = ...) -> None: ...
+
+class GetExpiryRequest(_message.Message):
+    __slots__ = ("study",)
+    STUDY_FIELD_NUMBER: _ClassVar[int]
+    study: _resources_pb2.Address
+    def __init__(self, study: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ...) -> None: ...
+
+class GetExpiryResponse(_message.Message):
+    __slots__ = ("expiry",)
+    EXPIRY_FIELD_NUMBER: _ClassVar[int]
+    expiry: Expiry
+    def __init__(self, expiry: _Optional[_Union[Expiry, _Mapping]] = ...) -> None: ...

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class LifecycleServiceStub:
-    """Manages deleted instances and holds.
+    """Manages deleted instances, holds and expiry.
 
     Errors of all rpcs: INVALID_UID, the partition reasons, DATABASE_UNAVAILABLE.
     """
@@ -62,10 +62,20 @@ class LifecycleServiceStub:
                 request_serializer=dicomstore_dot_v1_dot_lifecycle__service__pb2.ListHoldsRequest.SerializeToString,
                 response_deserializer=dicomstore_dot_v1_dot_lifecycle__service__pb2.ListHoldsResponse.FromString,
                 _registered_method=True)
+        self.SetExpiry = channel.unary_unary(
+                '/dicomstore.v1.LifecycleService/SetExpiry',
+                request_serializer=dicomstore_dot_v1_dot_lifecycle__service__pb2.SetExpiryRequest.SerializeToString,
+                response_deserializer=dicomstore_dot_v1_dot_lifecycle__service__pb2.SetExpiryResponse.FromString,
+                _registered_method=True)
+        self.GetExpiry = channel.unary_unary(
+                '/dicomstore.v1.LifecycleService/GetExpiry',
+                request_serializer=dicomstore_dot_v1_dot_lifecycle__service__pb2.GetExpiryRequest.SerializeToString,
+                response_deserializer=dicomstore_dot_v1_dot_lifecycle__service__pb2.GetExpiryResponse.FromString,
+                _registered_method=True)
 
 
 class LifecycleServiceServicer:
-    """Manages deleted instances and holds.
+    """Manages deleted instances, holds and expiry.
 
     Errors of all rpcs: INVALID_UID, the partition reasons, DATABASE_UNAVAILABLE.
     """
@@ -134,6 +144,28 @@ class LifecycleServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetExpiry(self, request, context):
+        """Sets the time at which a study expires, or that it does not expire.
+
+        When it expires, it is deleted as by DeleteInstances, within some seconds, with the author "dicomstore:expiry" and the
+        reason "expired"; it can be restored like other deleted studies, and has no expiry then. While it or a part of it is
+        on hold, it does not expire. Storing can set the expiry, too: see StoreHeader.
+
+        Errors: INVALID_FIELD (no study, a series, or a time that is not in the future), STUDY_NOT_FOUND, ARCHIVE_READ_ONLY.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetExpiry(self, request, context):
+        """Returns when a study expires.
+
+        Errors: INVALID_FIELD (no study, or a series), STUDY_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LifecycleServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -162,6 +194,16 @@ def add_LifecycleServiceServicer_to_server(servicer, server):
                     request_deserializer=dicomstore_dot_v1_dot_lifecycle__service__pb2.ListHoldsRequest.FromString,
                     response_serializer=dicomstore_dot_v1_dot_lifecycle__service__pb2.ListHoldsResponse.SerializeToString,
             ),
+            'SetExpiry': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetExpiry,
+                    request_deserializer=dicomstore_dot_v1_dot_lifecycle__service__pb2.SetExpiryRequest.FromString,
+                    response_serializer=dicomstore_dot_v1_dot_lifecycle__service__pb2.SetExpiryResponse.SerializeToString,
+            ),
+            'GetExpiry': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetExpiry,
+                    request_deserializer=dicomstore_dot_v1_dot_lifecycle__service__pb2.GetExpiryRequest.FromString,
+                    response_serializer=dicomstore_dot_v1_dot_lifecycle__service__pb2.GetExpiryResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'dicomstore.v1.LifecycleService', rpc_method_handlers)
@@ -171,7 +213,7 @@ def add_LifecycleServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class LifecycleService:
-    """Manages deleted instances and holds.
+    """Manages deleted instances, holds and expiry.
 
     Errors of all rpcs: INVALID_UID, the partition reasons, DATABASE_UNAVAILABLE.
     """
@@ -301,6 +343,60 @@ class LifecycleService:
             '/dicomstore.v1.LifecycleService/ListHolds',
             dicomstore_dot_v1_dot_lifecycle__service__pb2.ListHoldsRequest.SerializeToString,
             dicomstore_dot_v1_dot_lifecycle__service__pb2.ListHoldsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetExpiry(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dicomstore.v1.LifecycleService/SetExpiry',
+            dicomstore_dot_v1_dot_lifecycle__service__pb2.SetExpiryRequest.SerializeToString,
+            dicomstore_dot_v1_dot_lifecycle__service__pb2.SetExpiryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetExpiry(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dicomstore.v1.LifecycleService/GetExpiry',
+            dicomstore_dot_v1_dot_lifecycle__service__pb2.GetExpiryRequest.SerializeToString,
+            dicomstore_dot_v1_dot_lifecycle__service__pb2.GetExpiryResponse.FromString,
             options,
             channel_credentials,
             insecure,

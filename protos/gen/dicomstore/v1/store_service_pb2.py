@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from dicomstore.v1 import access_options_pb2 as dicomstore_dot_v1_dot_access__options__pb2
 from dicomstore.v1 import resources_pb2 as dicomstore_dot_v1_dot_resources__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!dicomstore/v1/store_service.proto\x12\rdicomstore.v1\x1a\"dicomstore/v1/access_options.proto\x1a\x1d\x64icomstore/v1/resources.proto\"\x84\x02\n\x0bStoreHeader\x12\'\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0b\x32\x16.dicomstore.v1.Address\x12\x18\n\x10\x63reate_partition\x18\x02 \x01(\x08\x12\x31\n\nvalidation\x18\x03 \x01(\x0e\x32\x1d.dicomstore.v1.ValidationMode\x12\x32\n\nduplicates\x18\x04 \x01(\x0e\x32\x1e.dicomstore.v1.DuplicatePolicy\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12;\n\x11\x65xternal_metadata\x18\x14 \x03(\x0b\x32 .dicomstore.v1.ExternalAttribute\";\n\x11\x45xternalAttribute\x12\x0b\n\x03tag\x18\x01 \x01(\t\x12\n\n\x02vr\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\t\"\xa4\x01\n\rInstancePiece\x12\x0c\n\x04item\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x0c\n\x04last\x18\x03 \x01(\x08\x12\x0f\n\x07\x61\x62orted\x18\x04 \x01(\x08\x12 \n\x13\x64\x65\x63lared_size_bytes\x18\x05 \x01(\x04H\x00\x88\x01\x01\x12\x13\n\x06\x63rc32c\x18\x06 \x01(\x07H\x01\x88\x01\x01\x42\x16\n\x14_declared_size_bytesB\t\n\x07_crc32c\"q\n\x15StoreInstancesRequest\x12*\n\x06header\x18\x01 \x01(\x0b\x32\x1a.dicomstore.v1.StoreHeader\x12,\n\x06pieces\x18\x02 \x03(\x0b\x32\x1c.dicomstore.v1.InstancePiece\"\xad\x02\n\x0eStoredInstance\x12\"\n\x02id\x18\x01 \x01(\x0b\x32\x16.dicomstore.v1.Address\x12\x15\n\rsop_class_uid\x18\x02 \x01(\t\x12\x1b\n\x13transfer_syntax_uid\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x03\x12\x12\n\nsize_bytes\x18\x05 \x01(\x03\x12\x1c\n\x14\x64icom_warning_reason\x18\x06 \x01(\r\x12\x31\n\x08\x66indings\x18\x07 \x03(\x0b\x32\x1f.dicomstore.v1.AttributeFinding\x12 \n\x18indexed_first_value_only\x18\x08 \x01(\x08\x12\x11\n\tidentical\x18\t \x01(\x08\x12\x18\n\x10replaced_version\x18\n \x01(\x03\"\x84\x01\n\x0cStoreOutcome\x12\x0c\n\x04item\x18\x01 \x01(\x04\x12/\n\x06stored\x18\x02 \x01(\x0b\x32\x1d.dicomstore.v1.StoredInstanceH\x00\x12*\n\x06\x66\x61iled\x18\x03 \x01(\x0b\x32\x18.dicomstore.v1.ItemErrorH\x00\x42\t\n\x07outcome\"G\n\x16StoreInstancesResponse\x12-\n\x08outcomes\x18\x01 \x03(\x0b\x32\x1b.dicomstore.v1.StoreOutcome*\x8e\x01\n\x0eValidationMode\x12\x1f\n\x1bVALIDATION_MODE_UNSPECIFIED\x10\x00\x12\x1b\n\x17VALIDATION_MODE_LENIENT\x10\x01\x12\"\n\x1eVALIDATION_MODE_INDEXED_STRICT\x10\x02\x12\x1a\n\x16VALIDATION_MODE_STRICT\x10\x03\x32w\n\x0cStoreService\x12g\n\x0eStoreInstances\x12$.dicomstore.v1.StoreInstancesRequest\x1a%.dicomstore.v1.StoreInstancesResponse\"\x04\x88\xb2\x19\x05(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!dicomstore/v1/store_service.proto\x12\rdicomstore.v1\x1a\"dicomstore/v1/access_options.proto\x1a\x1d\x64icomstore/v1/resources.proto\x1a\x1egoogle/protobuf/duration.proto\"\xb6\x02\n\x0bStoreHeader\x12\'\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0b\x32\x16.dicomstore.v1.Address\x12\x18\n\x10\x63reate_partition\x18\x02 \x01(\x08\x12\x31\n\nvalidation\x18\x03 \x01(\x0e\x32\x1d.dicomstore.v1.ValidationMode\x12\x32\n\nduplicates\x18\x04 \x01(\x0e\x32\x1e.dicomstore.v1.DuplicatePolicy\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x30\n\rexpires_after\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12;\n\x11\x65xternal_metadata\x18\x14 \x03(\x0b\x32 .dicomstore.v1.ExternalAttribute\";\n\x11\x45xternalAttribute\x12\x0b\n\x03tag\x18\x01 \x01(\t\x12\n\n\x02vr\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\t\"\xa4\x01\n\rInstancePiece\x12\x0c\n\x04item\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x0c\n\x04last\x18\x03 \x01(\x08\x12\x0f\n\x07\x61\x62orted\x18\x04 \x01(\x08\x12 \n\x13\x64\x65\x63lared_size_bytes\x18\x05 \x01(\x04H\x00\x88\x01\x01\x12\x13\n\x06\x63rc32c\x18\x06 \x01(\x07H\x01\x88\x01\x01\x42\x16\n\x14_declared_size_bytesB\t\n\x07_crc32c\"q\n\x15StoreInstancesRequest\x12*\n\x06header\x18\x01 \x01(\x0b\x32\x1a.dicomstore.v1.StoreHeader\x12,\n\x06pieces\x18\x02 \x03(\x0b\x32\x1c.dicomstore.v1.InstancePiece\"\xad\x02\n\x0eStoredInstance\x12\"\n\x02id\x18\x01 \x01(\x0b\x32\x16.dicomstore.v1.Address\x12\x15\n\rsop_class_uid\x18\x02 \x01(\t\x12\x1b\n\x13transfer_syntax_uid\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x03\x12\x12\n\nsize_bytes\x18\x05 \x01(\x03\x12\x1c\n\x14\x64icom_warning_reason\x18\x06 \x01(\r\x12\x31\n\x08\x66indings\x18\x07 \x03(\x0b\x32\x1f.dicomstore.v1.AttributeFinding\x12 \n\x18indexed_first_value_only\x18\x08 \x01(\x08\x12\x11\n\tidentical\x18\t \x01(\x08\x12\x18\n\x10replaced_version\x18\n \x01(\x03\"\x84\x01\n\x0cStoreOutcome\x12\x0c\n\x04item\x18\x01 \x01(\x04\x12/\n\x06stored\x18\x02 \x01(\x0b\x32\x1d.dicomstore.v1.StoredInstanceH\x00\x12*\n\x06\x66\x61iled\x18\x03 \x01(\x0b\x32\x18.dicomstore.v1.ItemErrorH\x00\x42\t\n\x07outcome\"G\n\x16StoreInstancesResponse\x12-\n\x08outcomes\x18\x01 \x03(\x0b\x32\x1b.dicomstore.v1.StoreOutcome*\x8e\x01\n\x0eValidationMode\x12\x1f\n\x1bVALIDATION_MODE_UNSPECIFIED\x10\x00\x12\x1b\n\x17VALIDATION_MODE_LENIENT\x10\x01\x12\"\n\x1eVALIDATION_MODE_INDEXED_STRICT\x10\x02\x12\x1a\n\x16VALIDATION_MODE_STRICT\x10\x03\x32w\n\x0cStoreService\x12g\n\x0eStoreInstances\x12$.dicomstore.v1.StoreInstancesRequest\x1a%.dicomstore.v1.StoreInstancesResponse\"\x04\x88\xb2\x19\x05(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,22 +36,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_STORESERVICE'].methods_by_name['StoreInstances']._loaded_options = None
   _globals['_STORESERVICE'].methods_by_name['StoreInstances']._serialized_options = b'\210\262\031\005'
-  _globals['_VALIDATIONMODE']._serialized_start=1238
-  _globals['_VALIDATIONMODE']._serialized_end=1380
-  _globals['_STOREHEADER']._serialized_start=120
-  _globals['_STOREHEADER']._serialized_end=380
-  _globals['_EXTERNALATTRIBUTE']._serialized_start=382
-  _globals['_EXTERNALATTRIBUTE']._serialized_end=441
-  _globals['_INSTANCEPIECE']._serialized_start=444
-  _globals['_INSTANCEPIECE']._serialized_end=608
-  _globals['_STOREINSTANCESREQUEST']._serialized_start=610
-  _globals['_STOREINSTANCESREQUEST']._serialized_end=723
-  _globals['_STOREDINSTANCE']._serialized_start=726
-  _globals['_STOREDINSTANCE']._serialized_end=1027
-  _globals['_STOREOUTCOME']._serialized_start=1030
-  _globals['_STOREOUTCOME']._serialized_end=1162
-  _globals['_STOREINSTANCESRESPONSE']._serialized_start=1164
-  _globals['_STOREINSTANCESRESPONSE']._serialized_end=1235
-  _globals['_STORESERVICE']._serialized_start=1382
-  _globals['_STORESERVICE']._serialized_end=1501
+  _globals['_VALIDATIONMODE']._serialized_start=1320
+  _globals['_VALIDATIONMODE']._serialized_end=1462
+  _globals['_STOREHEADER']._serialized_start=152
+  _globals['_STOREHEADER']._serialized_end=462
+  _globals['_EXTERNALATTRIBUTE']._serialized_start=464
+  _globals['_EXTERNALATTRIBUTE']._serialized_end=523
+  _globals['_INSTANCEPIECE']._serialized_start=526
+  _globals['_INSTANCEPIECE']._serialized_end=690
+  _globals['_STOREINSTANCESREQUEST']._serialized_start=692
+  _globals['_STOREINSTANCESREQUEST']._serialized_end=805
+  _globals['_STOREDINSTANCE']._serialized_start=808
+  _globals['_STOREDINSTANCE']._serialized_end=1109
+  _globals['_STOREOUTCOME']._serialized_start=1112
+  _globals['_STOREOUTCOME']._serialized_end=1244
+  _globals['_STOREINSTANCESRESPONSE']._serialized_start=1246
+  _globals['_STOREINSTANCESRESPONSE']._serialized_end=1317
+  _globals['_STORESERVICE']._serialized_start=1464
+  _globals['_STORESERVICE']._serialized_end=1583
 # @@protoc_insertion_point(module_scope)

@@ -1,5 +1,8 @@
+import datetime
+
 from dicomstore.v1 import access_options_pb2 as _access_options_pb2
 from dicomstore.v1 import resources_pb2 as _resources_pb2
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -21,20 +24,22 @@ VALIDATION_MODE_INDEXED_STRICT: ValidationMode
 VALIDATION_MODE_STRICT: ValidationMode
 
 class StoreHeader(_message.Message):
-    __slots__ = ("address", "create_partition", "validation", "duplicates", "reason", "external_metadata")
+    __slots__ = ("address", "create_partition", "validation", "duplicates", "reason", "expires_after", "external_metadata")
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     CREATE_PARTITION_FIELD_NUMBER: _ClassVar[int]
     VALIDATION_FIELD_NUMBER: _ClassVar[int]
     DUPLICATES_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AFTER_FIELD_NUMBER: _ClassVar[int]
     EXTERNAL_METADATA_FIELD_NUMBER: _ClassVar[int]
     address: _resources_pb2.Address
     create_partition: bool
     validation: ValidationMode
     duplicates: _resources_pb2.DuplicatePolicy
     reason: str
+    expires_after: _duration_pb2.Duration
     external_metadata: _containers.RepeatedCompositeFieldContainer[ExternalAttribute]
-    def __init__(self, address: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., create_partition: _Optional[bool] = ..., validation: _Optional[_Union[ValidationMode, str]] = ..., duplicates: _Optional[_Union[_resources_pb2.DuplicatePolicy, str]] = ..., reason: _Optional[str] = ..., external_metadata: _Optional[_Iterable[_Union[ExternalAttribute, _Mapping]]] = ...) -> None: ...
+    def __init__(self, address: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., create_partition: _Optional[bool] = ..., validation: _Optional[_Union[ValidationMode, str]] = ..., duplicates: _Optional[_Union[_resources_pb2.DuplicatePolicy, str]] = ..., reason: _Optional[str] = ..., expires_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., external_metadata: _Optional[_Iterable[_Union[ExternalAttribute, _Mapping]]] = ...) -> None: ...
 
 class ExternalAttribute(_message.Message):
     __slots__ = ("tag", "vr", "value")

@@ -22,6 +22,7 @@ from server.adapters.sql.core.tables import (
     FRAMES_PER_CHUNK,
     STUDIES_PER_BLOCK,
     bulk_elements,
+    expiries,
     frame_chunks,
     instances,
     metadata,
@@ -30,6 +31,7 @@ from server.adapters.sql.core.tables import (
     study_block_changes,
     study_blocks,
 )
+from server.adapters.sql.core.times import to_microseconds
 from server.adapters.sql.partitions import PartitionKeys
 from server.adapters.sql.query_tags.tag_values import ByTags, Found, Owners, active_later
 from server.adapters.sql.rows import STORED, stored_instance
@@ -97,6 +99,8 @@ _DELETE_EMPTY_BLOCKS = Prepared(
         study_blocks.c.studies == 0,
     )
 )
+_DELETE_EXPIRY = Prepared(delete(expiries).where(expiries.c.study_key == bindparam("of_study_key")))
+_INSERT_EXPIRY = Prepared(insert(expiries))
 _CHANGE_BLOCK = Prepared(insert(study_block_changes))
 _TABLES = (metadata, frame_chunks, bulk_elements)
 _INSERTS = {table: Prepared(insert(table)) for table in _TABLES}
@@ -120,6 +124,8 @@ def add(
         if records_of is not None:
             change_outbox(connection, records_of(outcomes))
         batch.write(connection)
+    else:
+        batch.write_expiries(connection)
     return outcomes
 
 
@@ -227,6 +233,7 @@ class StudyChanges:
         self._entries: list[Row] = []
         self._holds: dict[PartitionName, Sequence[Any]] = {}
         self._replacements: dict[Locator, int] = {}  # origins of new versions of existing instances
+        self._expiries: dict[StudyIdentity, Row] = {}
 
     def load(self, rows: _Existing) -> None:
         """Take over existing studies, series and instances of a partition."""
@@ -261,6 +268,8 @@ class StudyChanges:
         existing = self._stored.get(new.id)
         if existing is not None:
             if not new.may_replace or _has_equal_content(new, existing):
+                if _has_equal_content(new, existing):
+                    self._set_expiry(new)
                 return AlreadyStored(existing)
             return self._held(new.id) or self._replace(new, existing, found)
         version, study, series_ = self._merged(new)
@@ -356,6 +365,7 @@ class StudyChanges:
     ) -> None:
         """Collect the rows of a version and its entry in the change feed."""
         self._new.append(new)
+        self._set_expiry(new)
         self._stored[new.id] = _as_stored(new, version)
         self._replacing.added(
             {
@@ -408,10 +418,31 @@ class StudyChanges:
             }
         )
 
+    def _set_expiry(self, new: NewInstance) -> None:
+        if new.expires is not None:
+            study = self._studies[new.id.partition, new.id.study]
+            self._expiries[new.id.partition, new.id.study] = {
+                "study_key": study.key,
+                "shard": study.row["shard"],
+                "partition_key": study.row["partition_key"],
+                "study_uid": new.id.study,
+                "expires": to_microseconds(new.expires),
+                "author": new.provenance.author,
+                "time": self.time,
+            }
+
+    def write_expiries(self, connection: Connection) -> None:
+        """Set the expiry of studies, also of those to which no instance was added."""
+        if self._expiries:
+            rows = list(self._expiries.values())
+            _DELETE_EXPIRY.send(connection, [{"of_study_key": row["study_key"]} for row in rows])
+            _INSERT_EXPIRY.send(connection, rows)
+
     def write(self, connection: Connection) -> None:
         """Write all changes."""
         if self._replacements and (progress := progress_of(connection.info)):
             progress.journal.replaced(self._replacements)
+        self.write_expiries(connection)
         note_stored(connection, self._open_deletions, self._partition_keys, self._new)
         write_groups(connection, studies, self._studies.values())
         _count_new_studies(connection, self._studies.values())

@@ -22,6 +22,7 @@ from server.adapters.sql.core.tables import (
     deleted_series,
     deleted_studies,
     deletions,
+    expiries,
     instances,
     series,
     studies,
@@ -124,6 +125,7 @@ class Moves:
 
 
 _MOVE_STUDY = Moves(studies, deleted_studies, studies.c.key == _OF_STUDY)
+_DELETE_EXPIRY = Prepared(delete(expiries).where(expiries.c.study_key == _OF_STUDY))
 _MOVE_SERIES = Moves(series, deleted_series, series.c.key == _OF_SERIES)
 _MOVE_ALL_SERIES = Moves(series, deleted_series, series.c.study_key == _OF_STUDY)
 _IN_RANGE = instances.c.version.between(_value("first"), _value("last"))
@@ -271,6 +273,7 @@ def _shrink_study(connection: Connection, deletion: Row, of: Row) -> None:
 def _move_study(connection: Connection, deletion: Row) -> None:
     study = deletion["study_key"]
     _MOVE_STUDY.run(connection, {"of_study_key": study})
+    _DELETE_EXPIRY.send(connection, [{"of_study_key": study}])
     delete_of_study(connection, study)
     change_blocks(connection, {(deletion["partition_key"], study // STUDIES_PER_BLOCK, deletion["shard"]): -1})
 
