@@ -209,11 +209,14 @@ class CallStatus:
         """Observe `call`; must be created before the first write."""
         self._call = call
         self._first: grpc.aio.AioRpcError | None = None
+        self._is_ok = False
         call.add_done_callback(self._keep)
 
     async def failure(self) -> CoreFailure | None:
         """Wait for the end of the call and return its failure; None if the core ended it with OK."""
         await self._call.code()
+        if self._is_ok:
+            return None
         error = self._first or _status_now(self._call)
         waited_s = 0.0
         while _is_failed_write(error) and waited_s < _STATUS_SECONDS:
@@ -223,7 +226,9 @@ class CallStatus:
         return None if error.code() is grpc.StatusCode.OK else failure(error)
 
     def _keep(self, call: Any) -> None:
-        self._first = _status_now(call)
+        self._is_ok = _result(call.code()) is grpc.StatusCode.OK
+        if not self._is_ok:
+            self._first = _status_now(call)
 
 
 def _is_failed_write(error: grpc.aio.AioRpcError) -> bool:

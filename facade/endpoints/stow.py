@@ -8,8 +8,8 @@ Instances are independent: an instance remains stored whatever happens to others
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,9 +151,11 @@ def _pieces(request: Request, parts: _Parts) -> AsyncGenerator[UploadPiece, None
 async def _single_part(request: Request) -> AsyncGenerator[UploadPiece, None]:
     length = request.headers.get("content-length", "")
     yield UploadPiece(1, declared_size_bytes=int(length) if length.isdecimal() else None)
+    uploads: Uploads = request.app.state.uploads
     async with aclosing(_body(request)) as body:
-        async for data in body:
-            yield UploadPiece(1, data)
+        async for chunk in body:
+            for data in _fitting(chunk, uploads.message_bytes):
+                yield UploadPiece(1, data)
     yield UploadPiece(1, last=True)
 
 
@@ -161,20 +163,22 @@ async def _multipart(
     request: Request, reader: MultipartReader, root_type: str, parts: _Parts
 ) -> AsyncGenerator[UploadPiece, None]:
     item, is_open = 0, False
+    uploads: Uploads = request.app.state.uploads
     async with aclosing(_body(request)) as body:
-        async for data in body:
-            for event in reader.feed(data):
-                if isinstance(event, (bytes, memoryview)):
-                    yield UploadPiece(item, event)
-                elif isinstance(event, PartBegin):
-                    _check_part(event.headers, root_type)
-                    if item == MAX_PARTS:
-                        parts.too_many = True
-                        return
-                    item, is_open = item + 1, True
-                else:
-                    yield UploadPiece(item, last=True)
-                    is_open = False
+        async for chunk in body:
+            for data in _fitting(chunk, uploads.message_bytes):
+                for event in reader.feed(data):
+                    if isinstance(event, (bytes, memoryview)):
+                        yield UploadPiece(item, event)
+                    elif isinstance(event, PartBegin):
+                        _check_part(event.headers, root_type)
+                        if item == MAX_PARTS:
+                            parts.too_many = True
+                            return
+                        item, is_open = item + 1, True
+                    else:
+                        yield UploadPiece(item, last=True)
+                        is_open = False
     for event in reader.close():
         if isinstance(event, PartEnd):
             yield UploadPiece(item, last=True)
@@ -183,21 +187,22 @@ async def _multipart(
         yield UploadPiece(item, last=True, aborted=True)
 
 
+def _body(request: Request) -> AsyncGenerator[bytes, None]:
+    core: Core = request.app.state.core
+    return body_of(request, core.idle_seconds)
+
+
+def _fitting(chunk: bytes, most_bytes: int) -> Iterable[bytes]:
+    """Return a chunk of the body in parts that fit into a message."""
+    if len(chunk) <= most_bytes:
+        return (chunk,)
+    return (chunk[start : start + most_bytes] for start in range(0, len(chunk), most_bytes))
+
+
 def _check_part(headers: dict[str, str], root_type: str) -> None:
     media_type = parse_media_type(headers.get("content-type", root_type))
     if media_type is None or media_type.name != _INSTANCE:
         raise Refusal(415, f"All parts must be {_INSTANCE}.")
-
-
-async def _body(request: Request) -> AsyncGenerator[bytes, None]:
-    """Yield the body in chunks that fit into a message; see `body_of`."""
-    core: Core = request.app.state.core
-    uploads: Uploads = request.app.state.uploads
-    async with aclosing(body_of(request, core.idle_seconds)) as chunks:
-        async for chunk in chunks:
-            most = uploads.message_bytes
-            for start in range(0, len(chunk), most):
-                yield chunk if len(chunk) <= most else chunk[start : start + most]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -220,16 +225,24 @@ async def _exchange(
     reader = asyncio.create_task(_read_outcomes(call, CallStatus(call), outcomes))
     items = 0
     idle_timeout = IdleTimeout(core.idle_seconds)
+    uploads: Uploads = request.app.state.uploads
+    message, size = UploadMessage(header), 0
     try:
         async with aclosing(pieces):
-            async for message in _messages(header, pieces, request.app.state.uploads):
-                if message.pieces:
-                    items = message.pieces[-1].item
-                if reader.done() or not await _write(idle_timeout, call, message):
-                    break
+            async for piece in pieces:
+                length = len(piece.data)
+                if size + length > uploads.message_bytes:
+                    items = _last_item(message)
+                    if reader.done() or not await _write(idle_timeout, call, message):
+                        break
+                    message, size = UploadMessage(), 0
+                message.pieces.append(piece)
+                size += length
             else:
-                await call.done_writing()
-        await _finish(core, reader, outcomes)
+                items = _last_item(message)
+                if not reader.done() and await _write(idle_timeout, call, message):
+                    await call.done_writing()
+        await _finish(reader, outcomes, idle_timeout)
     finally:
         idle_timeout.close()
         call.cancel()  # no effect on a call that has ended
@@ -240,19 +253,8 @@ async def _exchange(
     return [outcomes.get(item) or _unanswered(item) for item in range(1, items + 1)]
 
 
-async def _messages(
-    header: StoreHeader, pieces: AsyncIterator[UploadPiece], uploads: Uploads
-) -> AsyncIterator[UploadMessage]:
-    """Yield messages of several pieces; the first one has the header."""
-    message, size = UploadMessage(header), 0
-    async for piece in pieces:
-        length = len(piece.data)
-        if size + length > uploads.message_bytes:
-            yield message
-            message, size = UploadMessage(), 0
-        message.pieces.append(piece)
-        size += length
-    yield message
+def _last_item(message: UploadMessage) -> int:
+    return message.pieces[-1].item if message.pieces else 0
 
 
 async def _write(idle_timeout: IdleTimeout, call: Any, message: UploadMessage) -> bool:
@@ -277,15 +279,28 @@ async def _read_outcomes(call: Any, status: CallStatus, outcomes: dict[int, Stor
             raise failure from error
 
 
-async def _finish(core: Core, reader: "asyncio.Task[None]", outcomes: dict[int, StoreOutcome]) -> None:
+async def _finish(reader: "asyncio.Task[None]", outcomes: dict[int, StoreOutcome], idle_timeout: IdleTimeout) -> None:
     """Wait for the remaining outcomes; raises if none arrives within the idle timeout."""
     known = -1
     while not reader.done():
         if known == len(outcomes):
             raise CoreFailure("", "DEADLINE_EXCEEDED", "the core does not answer")
         known = len(outcomes)
-        await asyncio.wait({reader}, timeout=core.idle_seconds)
+        with suppress(TimeoutError), idle_timeout:
+            await _end_of(reader)
     reader.result()
+
+
+def _end_of(task: "asyncio.Task[None]") -> "asyncio.Future[None]":
+    """Return a future that is done when a task is; unlike the task, it can be cancelled."""
+    end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def set_end(_: object) -> None:
+        if not end.done():
+            end.set_result(None)
+
+    task.add_done_callback(set_end)
+    return end
 
 
 def _unanswered(item: int) -> StoreOutcome:

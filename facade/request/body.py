@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from facade.errors import Refusal
 from facade.timeouts import IdleTimeout
@@ -25,15 +25,18 @@ async def body_of(request: Request, idle_seconds: float) -> AsyncGenerator[bytes
         ClientDisconnect: the client closed the connection before the end.
         Refusal: 408, it sent nothing for `idle_seconds`.
     """
-    stream = request.stream()
     idle_timeout = IdleTimeout(idle_seconds)
+    receive = request.receive
+    more_body = True
     try:
-        while True:
+        while more_body:
             with idle_timeout:
-                chunk = await anext(stream, None)
-            if chunk is None:
-                return
-            yield chunk
+                message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            more_body = message.get("more_body", False)
+            if chunk := message.get("body"):
+                yield chunk
     except TimeoutError:
         raise Refusal(408, "Timeout while waiting for the request body.") from None
     finally:

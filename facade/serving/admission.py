@@ -13,7 +13,9 @@ from facade.errors import plain_response
 
 _ALWAYS_ANSWERED = "/health/check"
 
-_MAX_MESSAGE_BYTES = 512 * 1024
+_MAX_MESSAGE_BYTES = 640 * 1024
+"""A CT slice of 512 KiB of pixels and its header fit."""
+
 _MIN_MESSAGE_BYTES = 64 * 1024
 _GATHERED_BYTES = 32 * 1024 * 1024
 
@@ -97,17 +99,18 @@ class Uploads:
 
     def __init__(self) -> None:
         self._count = 0
+        self.message_bytes = _MAX_MESSAGE_BYTES
+        """Maximum data size of a message to the core."""
 
     def __enter__(self) -> "Uploads":
-        self._count += 1
+        self._change(1)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._count -= 1
+        self._change(-1)
 
-    @property
-    def message_bytes(self) -> int:
-        """Maximum data size of a message to the core."""
-        return max(_MIN_MESSAGE_BYTES, min(_MAX_MESSAGE_BYTES, _GATHERED_BYTES // max(self._count, 1)))
+    def _change(self, by: int) -> None:
+        self._count += by
+        self.message_bytes = max(_MIN_MESSAGE_BYTES, min(_MAX_MESSAGE_BYTES, _GATHERED_BYTES // max(self._count, 1)))

@@ -27,6 +27,7 @@ class Exchange:
         self._cycle = cycle
         self._runs: deque[bytes] = deque()
         self._run_bytes = 0
+        self._has_ended = False  # and the application knows
         self._head = b""
 
     def take(self, run: bytes) -> None:
@@ -39,17 +40,29 @@ class Exchange:
 
     async def receive(self) -> Any:
         """Return the next ASGI message with a chunk of the body; small queued chunks are joined."""
-        if not self._runs or self._cycle.disconnected or self._cycle.response_complete:
-            message = await self._cycle.receive()
-            if not self._runs or message["type"] != "http.request":
-                return message
+        cycle = self._cycle
+        while not (self._runs or cycle.disconnected or cycle.response_complete or self._must_end(cycle)):
+            if cycle.waiting_for_100_continue and not cycle.transport.is_closing():
+                cycle.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                cycle.waiting_for_100_continue = False
+            cycle.flow.resume_reading()
+            cycle.message_event.clear()
+            await cycle.message_event.wait()
+        if cycle.disconnected or cycle.response_complete:
+            return {"type": "http.disconnect"}
         if self._run_bytes <= _SMALL_BYTES:
             body = b"".join(self._runs)
             self._runs.clear()
         else:
             body = self._runs.popleft()
         self._run_bytes -= len(body)
-        return {"type": "http.request", "body": body, "more_body": bool(self._runs) or self._cycle.more_body}
+        more_body = bool(self._runs) or cycle.more_body
+        self._has_ended = not more_body
+        return {"type": "http.request", "body": body, "more_body": more_body}
+
+    def _must_end(self, cycle: RequestResponseCycle) -> bool:
+        """Return whether the application does not know yet that the body has ended."""
+        return not cycle.more_body and not self._has_ended
 
     async def send(self, message: Any) -> None:
         """Send a part of the response."""
