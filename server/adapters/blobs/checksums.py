@@ -42,16 +42,17 @@ class Checksums:
     def update(self, data: Buffer) -> None:
         """Add the next bytes."""
         if self._current_bytes + len(data) < BLOCK_BYTES:
-            self._current = crc32c_of(data, self._current)
+            self._current = crc32c(data, self._current, _HOLD_GIL)
             self._current_bytes += len(data)
             return
         view = memoryview(data)  # slices are not copied
         start = BLOCK_BYTES - self._current_bytes
-        self.blocks.append(crc32c_of(view[:start], self._current))
-        while start + BLOCK_BYTES <= len(view):
-            self.blocks.append(crc32c_of(view[start : start + BLOCK_BYTES]))
+        self.blocks.append(crc32c(view[:start], self._current, _HOLD_GIL))
+        last = len(view) - BLOCK_BYTES
+        while start <= last:
+            self.blocks.append(crc32c(view[start : start + BLOCK_BYTES], 0, _HOLD_GIL))
             start += BLOCK_BYTES
-        self._current = crc32c_of(view[start:])
+        self._current = crc32c(view[start:], 0, _HOLD_GIL)
         self._current_bytes = len(view) - start
 
     @property
@@ -95,10 +96,17 @@ def _combined(blocks: Sequence[int], length: int) -> int:
     """Return the CRC of `length` bytes from those of their blocks; only the last block may be shorter."""
     if length <= BLOCK_BYTES:
         return blocks[0] if length else 0
-    whole = 0
     last_bytes = length % BLOCK_BYTES
-    for block in blocks[:-1] if last_bytes else blocks:
-        whole = _appended(whole, _BLOCK_BITS) ^ block
+    table = _tables()[_BLOCK_BITS]
+    whole = 0
+    for block in blocks[:-1] if last_bytes else blocks:  # as `_appended`, without a call for each block
+        whole = (
+            table[whole & 0xFF]
+            ^ table[256 + (whole >> 8 & 0xFF)]
+            ^ table[512 + (whole >> 16 & 0xFF)]
+            ^ table[768 + (whole >> 24)]
+            ^ block
+        )
     if not last_bytes:
         return whole
     for bit in range(_BLOCK_BITS):

@@ -17,7 +17,7 @@ Reads are verified, see `records`.
 import os
 import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import aclosing
 from datetime import datetime
 from pathlib import Path
 
@@ -97,19 +97,12 @@ class PackedBlobs:
 
     # Writing
 
-    @asynccontextmanager
-    async def open_write(self, size_hint: int | None = None) -> AsyncIterator["PackedWriter"]:
+    def open_write(self, size_hint: int | None = None) -> PackedWriter:
         """See the port."""
-        async with AsyncExitStack() as resources:
-            writer = PackedWriter(
-                self._lanes, self._files, self._allowance, self._small_bytes, resources, self._derived
-            )
-            if size_hint is not None and size_hint > self._small_bytes:
-                await writer.spill()
-            try:
-                yield writer
-            finally:
-                writer.let_go()
+        is_small = size_hint is None or size_hint <= self._small_bytes
+        return PackedWriter(
+            self._lanes, self._files, self._allowance, self._small_bytes, self._derived, is_small=is_small
+        )
 
     async def settle(self, locators: Sequence[Locator]) -> None:
         """See the port."""

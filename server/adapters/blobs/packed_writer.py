@@ -19,7 +19,13 @@ _SHARED_SYNC_BYTES = 64 << 10  # for smaller ones, sharing a sync is faster than
 
 
 class PackedWriter:
-    """BlobWriter (see `server.ports.blobs`): gathers bytes in memory until the blob is too large for a segment."""
+    """BlobWriter (see `server.ports.blobs`): gathers bytes in memory until the blob is too large for a segment.
+
+    Use as an async context manager.
+
+    Args:
+        is_small: false if the blob is known to be too large.
+    """
 
     def __init__(
         self,
@@ -27,19 +33,40 @@ class PackedWriter:
         files: FileBlobs,
         allowance: Allowance,
         small_bytes: int,
-        resources: AsyncExitStack,
         derived: DerivedBlobs,
+        *,
+        is_small: bool,
     ) -> None:
         self._lanes = lanes
         self._files = files
         self._allowance = allowance
         self._small_bytes = small_bytes
-        self._resources = resources
         self._derived = derived
+        self._is_small = is_small
+        self._resources: AsyncExitStack | None = None  # of the separate file
         self._gathered: list[Buffer] = []
         self._gathered_bytes = 0
         self._file: FileWriter | None = None
         self._checksums = Checksums()
+
+    async def __aenter__(self) -> "PackedWriter":
+        """Enter."""
+        if not self._is_small:
+            try:
+                await self.spill()
+            except BaseException:
+                await self._close()
+                raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Discard the bytes unless they were committed."""
+        await self._close()
+
+    async def _close(self) -> None:
+        self.let_go()
+        if self._resources is not None:
+            await self._resources.aclose()
 
     @property
     def crc32c(self) -> int:
@@ -66,6 +93,7 @@ class PackedWriter:
 
     async def spill(self) -> None:
         """Continue in a separate file."""
+        self._resources = AsyncExitStack()
         self._file = await self._resources.enter_async_context(self._files.open_file(self._checksums))
         gathered, self._gathered = self._gathered, []
         self.let_go()

@@ -39,11 +39,12 @@ def required_error(elements: Mapping[str, Any], mode: ValidationMode) -> Finding
     """
     for tag in _UIDS:
         values = elements.get(tag, {}).get("Value", ())
-        if not values or not trimmed_uid(values[0]):
+        uid = trimmed_uid(values[0]) if values else ""
+        if not uid:
             return _missing(tag)
         if len(values) > 1:
             return _finding(tag, "The attribute must have exactly one value.")
-        if not is_uid(trimmed_uid(values[0])):
+        if not is_uid(uid):
             return _finding(tag, "Content does not validate VR UI: value is not a valid UID")
     if mode is ValidationMode.LENIENT:
         return None
@@ -89,7 +90,10 @@ def indexed_errors(raw: Mapping[int, bytes], elements: Mapping[str, Any]) -> Ite
 
 def has_multiple_values(elements: Mapping[str, Any]) -> bool:
     """Return whether an attribute whose first value is indexed has further values."""
-    return any(len(elements[tag].get("Value", ())) > 1 for tag in _CHECKED_KEYS if tag in elements)
+    for tag in elements.keys() & INDEXED:  # noqa: SIM110 - a generator expression takes twice as long
+        if len(elements[tag].get("Value", ())) > 1:
+            return True
+    return False
 
 
 def first_uid(elements: Mapping[str, Any], tag: str) -> str:

@@ -84,9 +84,8 @@ class IngestBudget:
 
     def fits(self, reservation: "Reservation", size: int) -> bool:
         """True if `size` bytes are free for a reservation and no upload waits for free bytes."""
-        return not self._growing and not any(self._candidates()) and self._has_room(reservation, size)
-
-    def _has_room(self, reservation: "Reservation", size: int) -> bool:
+        if self._growing or (self._entering and any(self._candidates())):
+            return False
         return self.used_bytes + size <= self.capacity_bytes and self._is_in_share(reservation, size)
 
     def _is_in_share(self, reservation: "Reservation", size: int) -> bool:
@@ -120,16 +119,19 @@ class IngestBudget:
 
     def release(self, reservation: "Reservation", size: int) -> None:
         """Take bytes back from a reservation and admit waiting uploads."""
+        if not size:
+            return
         self.used_bytes -= size
         reservation.held_bytes -= size
         self._count(reservation, -size)
         if self.used_bytes <= self.capacity_bytes:
             self._over_capacity = None
-        self._admit_waiting()
+        if self._growing or self._entering:
+            self._admit_waiting()
 
     def _count(self, reservation: "Reservation", size: int) -> None:
         """Add to the bytes of a client; a client without any is forgotten."""
-        if size and (client := reservation.client) is not None:
+        if (client := reservation.client) is not None:
             self._held[client] = self._held.get(client, 0) + size
             if not self._held[client]:
                 del self._held[client]
@@ -247,7 +249,9 @@ class Reservation:
 
     def reserve_finishing(self, size: int) -> bool:
         """Reserve bytes for instances that are being finished; False if they are not free at once."""
-        if size and (self.finishing_bytes + size > MAX_FINISHING_BYTES or not self._budget.fits(self, size)):
+        if not size:
+            return True
+        if self.finishing_bytes + size > MAX_FINISHING_BYTES or not self._budget.fits(self, size):
             return False
         self._budget.charge(self, size)
         self.finishing_bytes += size

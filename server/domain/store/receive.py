@@ -6,7 +6,7 @@ its end the instance is validated, its blob made durable, and its rows committed
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -287,7 +287,7 @@ class Receiver:
         self._receipt = receipt
         self._max_instance_bytes = max_instance_bytes
         self._accepts_identical = accepts_identical
-        self._resources = AsyncExitStack()
+        self._opened: AbstractAsyncContextManager[BlobWriter] | None = None
         self._writer: BlobWriter | None = None
         self._failure: DicomStoreError | None = None
         self._passed_bytes = 0
@@ -316,9 +316,9 @@ class Receiver:
                 await asyncio.sleep(0)
                 self._reader.proceed()
             if self._writer is None:
-                self._writer = await self._resources.enter_async_context(
-                    self._blobs.open_write(self._declared_size_bytes)
-                )
+                opened = self._blobs.open_write(self._declared_size_bytes)
+                self._writer = await opened.__aenter__()
+                self._opened = opened
             await self._writer.write(data)
         except DicomStoreError as error:
             await self._fail(error)
@@ -352,7 +352,9 @@ class Receiver:
 
     async def close(self) -> None:
         """Release all resources; uncommitted bytes are discarded."""
-        await self._resources.aclose()
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            await opened.__aexit__(None, None, None)
 
     async def _fail(self, error: DicomStoreError) -> None:
         self._failure = error

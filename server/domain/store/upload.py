@@ -107,12 +107,15 @@ class Upload:
         self._store = store
         self._max_message_bytes = max_message_bytes
         self._reservation = Reservation(budget, self._stop_reading, call.client)
-        self._results: asyncio.Queue[UploadResult | None] = asyncio.Queue()
+        self._results: list[UploadResult] = []
+        self._has_ended = False
+        self._change: asyncio.Future[None] | None = None  # of the two above, while `run` waits for it
         self._reading: asyncio.Task[None] | None = None
         self._last_in_order: CommitOrder | None = None
         self._unread = asyncio.Semaphore(_MAX_UNREAD)
         self._finishing_slots = asyncio.Semaphore(_MAX_FINISHING)
         self._finishing: set[asyncio.Task[None]] = set()
+        self._all_done: asyncio.Future[None] | None = None  # of these tasks, while `_all_finished` waits for it
         self._ended: list[_Item] = []  # in the current message
         self._last_number = 0
         self._open: _Item | None = None
@@ -127,14 +130,7 @@ class Upload:
         """
         self._reading = asyncio.create_task(self._read(messages))
         try:
-            while result := await self._results.get():
-                ready = [result]
-                while len(ready) < _MAX_RESULTS and not self._results.empty():
-                    more = self._results.get_nowait()
-                    if more is None:
-                        self._results.put_nowait(None)  # the end, for the outer loop to read again
-                        break
-                    ready.append(more)
+            while ready := await self._next_results():
                 await self._call.audit.stored(self._call, [_audited(done.result) for done in ready])
                 yield ready
                 for _ in ready:
@@ -144,6 +140,18 @@ class Upload:
             if not self._reading.done():
                 self._reading.cancel()
                 await asyncio.wait([self._reading])
+
+    async def _next_results(self) -> list[UploadResult]:
+        """Wait for results and return the first ones; nothing at the end."""
+        while not self._results and not self._has_ended:
+            self._change = asyncio.get_running_loop().create_future()
+            await self._change
+        ready, self._results = self._results[:_MAX_RESULTS], self._results[_MAX_RESULTS:]
+        return ready
+
+    def _notify(self) -> None:
+        if self._change is not None and not self._change.done():
+            self._change.set_result(None)
 
     def _stop_reading(self) -> None:
         assert self._reading is not None
@@ -172,7 +180,8 @@ class Upload:
             if self._open is not None:
                 await self._open.receiver.close()
             self._reservation.close()
-            self._results.put_nowait(None)
+            self._has_ended = True
+            self._notify()
 
     async def _process_all(self, messages: _Messages) -> None:
         await self._reservation.acquire()
@@ -267,7 +276,7 @@ class Upload:
         self._last_in_order = CommitOrder(self._last_in_order)
         task = asyncio.create_task(self._finish(item, piece, self._last_in_order))
         self._finishing.add(task)
-        task.add_done_callback(self._finishing.discard)
+        task.add_done_callback(self._finished)
 
     async def _finish(self, item: _Item, piece: UploadPiece, order: CommitOrder) -> None:
         receiver = item.receiver
@@ -282,7 +291,8 @@ class Upload:
             result = _UNEXPECTED
         finally:
             await self._release(item, order)
-        self._results.put_nowait(UploadResult(item.number, result))
+        self._results.append(UploadResult(item.number, result))
+        self._notify()
 
     async def _release(self, item: _Item, order: CommitOrder) -> None:
         await item.receiver.close()
@@ -297,9 +307,15 @@ class Upload:
         finally:
             order.release()
 
+    def _finished(self, task: "asyncio.Task[None]") -> None:
+        self._finishing.discard(task)
+        if self._all_done is not None and not self._finishing and not self._all_done.done():
+            self._all_done.set_result(None)
+
     async def _all_finished(self) -> None:
-        if self._finishing:
-            await asyncio.wait(self._finishing)
+        while self._finishing:
+            self._all_done = asyncio.get_running_loop().create_future()
+            await self._all_done
 
 
 def _audited(result: StoreResult) -> StoredItem:

@@ -25,7 +25,8 @@ _TAIL = -1  # represents bytes after the last record that may or may not be dura
 
 _log = logging.getLogger("dicomstore.blobs")
 
-_Waiting = tuple[list[Buffer], bool, "asyncio.Future[Locator]"]
+_Waiting = tuple[list[Buffer], bool, int, "asyncio.Future[Locator]"]
+"""The pieces of a blob and its trailer, whether it is derived, their size, and the future of its locator."""
 
 
 class Appender:
@@ -64,8 +65,9 @@ class Appender:
     def append(self, pieces: list[Buffer], *, is_derived: bool = False) -> Awaitable[Locator]:
         """Make a blob, given in pieces with its trailer, durable, and return its locator. It is unsettled then."""
         future: asyncio.Future[Locator] = asyncio.get_running_loop().create_future()
-        self._waiting.append((pieces, is_derived, future))
-        self.backlog_bytes += sum(map(len, pieces))
+        size = sum(map(len, pieces))
+        self._waiting.append((pieces, is_derived, size, future))
+        self.backlog_bytes += size
         if self._work is None or self._work.done():
             self._work = asyncio.create_task(self._append_all())
         return future
@@ -85,16 +87,17 @@ class Appender:
         while self._waiting:
             batch = self._take_batch()
             try:
-                records = await self._append([(pieces, is_derived) for pieces, is_derived, _ in batch])
+                records = await self._append([(pieces, is_derived) for pieces, is_derived, _, _ in batch])
             except Exception as error:  # noqa: BLE001 - raised to each waiting caller
-                for _, _, future in batch:
+                for *_, future in batch:
                     if not future.done():
                         future.set_exception(error)
                 continue
             finally:
-                self.backlog_bytes -= sum(len(piece) for pieces, _, _ in batch for piece in pieces)
+                for _, _, size, _ in batch:
+                    self.backlog_bytes -= size
             unclaimed: list[Locator] = []  # their writers were cancelled
-            for (_, _, future), record in zip(batch, records, strict=True):
+            for (*_, future), record in zip(batch, records, strict=True):
                 if future.done():
                     unclaimed.append(record.locator)
                 else:
@@ -111,7 +114,7 @@ class Appender:
     def _take_batch(self) -> list[_Waiting]:
         count, size = 0, 0
         while count < len(self._waiting) and size < _MAX_COPY_BYTES:
-            size += sum(map(len, self._waiting[count][0]))
+            size += self._waiting[count][2]
             count += 1
         batch, self._waiting = self._waiting[:count], self._waiting[count:]
         return batch
