@@ -60,6 +60,7 @@ class MultipartReader:
         if not 0 < len(boundary) <= MAX_BOUNDARY_CHARS or not boundary.isascii() or not boundary.isprintable():
             raise MalformedMultipart("The multipart boundary is not usable.")
         self._delimiter = b"\r\n--" + boundary.encode()
+        self._first_line = self._delimiter[2:] + b"\r\n"  # of most bodies
         self._state = _State.TEXT
         self._in_part = False
         self._empty = True
@@ -72,9 +73,13 @@ class MultipartReader:
         """Parse the next chunk and return its events."""
         if not data or self._state is _State.EPILOGUE:
             return []
-        self._empty = False
         events: list[Event] = []
         position = 0
+        if self._empty and data.startswith(self._first_line):
+            self._held = b""
+            self._state = _State.HEADERS
+            position = len(self._first_line)
+        self._empty = False
         if self._held:
             data, position = self._join(data, events)
         self._read(data, position, events)

@@ -8,7 +8,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
 from facade.actions import require_permission
 from facade.endpoints import (
@@ -174,18 +174,21 @@ class Path(Route):
         """Serve `row` below `base`."""
 
         self.row = row
-
-        async def endpoint(request: Request) -> Response:
-            called = row.methods["GET" if request.method == "HEAD" else request.method]
-            try:
-                return await called(request)
-            except Refusal:
-                await require_permission(request, called)
-                raise
-
-        super().__init__(base + row.path, endpoint, methods=list(row.methods))
+        super().__init__(base + row.path, self._serve, methods=list(row.methods))
+        # Starlette's own wrapper of endpoints handles exceptions that its middleware for exceptions also handles.
+        self.app = self._serve
         self.path_regex = re.compile(self.path_regex.pattern.removesuffix("$") + "/?$")
         self._slashes = None if ":path}" in row.path else self.path_format.count("/")
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive, send)
+        called = self.row.methods["GET" if scope["method"] == "HEAD" else scope["method"]]
+        try:
+            response = await called(request)
+        except Refusal:
+            await require_permission(request, called)
+            raise
+        await response(scope, receive, send)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Return whether the path, or path and method, match this route.

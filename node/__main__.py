@@ -30,6 +30,7 @@ from facade.config import Settings as FacadeSettings
 from facade.serving import tls
 from facade.serving.connections import Connection
 from facade.serving.http import listen, logging_config, server_config
+from facade.serving.log_lines import omit_unused_facts
 from node.calls import LocalChannel, LocalServer
 from node.listener import Listener, plain
 from node.session_key import with_session_key
@@ -106,6 +107,7 @@ def run(insecure: InsecureOption = False) -> None:
     except (ValidationError, ValueError, OSError) as error:
         _give_up(f"Settings: {problem_of(error)}")
     logging.config.dictConfig(logging_config(core.log_level))
+    omit_unused_facts()
     try:
         listener = _inherited() or listen(facade)
     except OSError as error:

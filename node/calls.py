@@ -202,7 +202,7 @@ class LocalCall:
         self._responses: AsyncGenerator[Any, None] | None = None
         self._reader: asyncio.Task[Any] | None = None
         self._status: _Status | None = None
-        self._done = asyncio.Event()
+        self._done: asyncio.Event | None = None  # while something waits for the end
         self._callbacks: list[Callable[[LocalCall], None]] = []
 
     async def read(self) -> Any:
@@ -289,13 +289,16 @@ class LocalCall:
         return grpc.aio.Metadata(*(await self._ended()).trailing_metadata)
 
     async def _ended(self) -> _Status:
-        await self._done.wait()
+        if self._status is None:
+            self._done = self._done or asyncio.Event()
+            await self._done.wait()
         assert self._status is not None
         return self._status
 
     def _end(self, status: _Status) -> None:
         self._status = status
-        self._done.set()
+        if self._done is not None:
+            self._done.set()
         if self._requests is not None:
             self._requests.close()
         for callback in self._callbacks:

@@ -167,18 +167,25 @@ async def _multipart(
     async with aclosing(_body(request)) as body:
         async for chunk in body:
             for data in _fitting(chunk, uploads.message_bytes):
+                piece: UploadPiece | None = None  # not passed on yet, because it may be the last one of its part
                 for event in reader.feed(data):
-                    if isinstance(event, (bytes, memoryview)):
-                        yield UploadPiece(item, event)
-                    elif isinstance(event, PartBegin):
+                    if isinstance(event, PartEnd):
+                        piece = piece or UploadPiece(item)
+                        piece.last, is_open = True, False
+                        continue
+                    if piece is not None:
+                        yield piece
+                        piece = None
+                    if isinstance(event, PartBegin):
                         _check_part(event.headers, root_type)
                         if item == MAX_PARTS:
                             parts.too_many = True
                             return
                         item, is_open = item + 1, True
                     else:
-                        yield UploadPiece(item, last=True)
-                        is_open = False
+                        piece = UploadPiece(item, event)
+                if piece is not None:
+                    yield piece
     for event in reader.close():
         if isinstance(event, PartEnd):
             yield UploadPiece(item, last=True)

@@ -66,6 +66,8 @@ class Connection(HttpToolsProtocol):
         self.app = self._serve
         self._exchanges: dict[RequestResponseCycle, Exchange] = {}  # requests not started yet; several with pipelining
         self._exchange: Exchange | None = None  # the request with a body being received
+        self.offers_upgrade = False
+        """Whether the client offers a protocol upgrade, as Java's HTTP client does in each request."""
         self._in_body = False
         self._in_request_line = False
         self._head_bytes = 0  # received while the head is incomplete
@@ -137,11 +139,6 @@ class Connection(HttpToolsProtocol):
         self.transport.write(refusal(status, text))
         self.transport.close()
 
-    @property
-    def offers_upgrade(self) -> bool:
-        """Whether the client offers a protocol upgrade, as Java's HTTP client does in each request."""
-        return bool(self.parser.should_upgrade()) and any(name == b"upgrade" for name, _ in self.headers)
-
     def decline_upgrade(self, rest: bytes) -> None:
         """Parse the request again without the offer, then the rest of the data."""
         version = self.parser.get_http_version().encode()
@@ -169,10 +166,14 @@ class Connection(HttpToolsProtocol):
         self._parsed_bytes += len(name) + len(value)
         if self._parsed_bytes > MAX_HEAD_BYTES:
             self._refuse(*_too_long(False))
-        super().on_header(name, value)
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Handle the end of a request head."""
+        self.offers_upgrade = self.parser.should_upgrade() and any(name == b"upgrade" for name, _ in self.headers)
         if self.offers_upgrade:
             return
         if fault := fault_of(self.url, self.parser.get_http_version(), self.headers):

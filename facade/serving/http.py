@@ -8,6 +8,7 @@ import uvicorn
 
 from facade.config import Settings
 from facade.serving.connections import Connection
+from facade.serving.log_lines import LineFormatter
 from facade.serving.tls import TlsConnection
 
 _KEEP_ALIVE_SECONDS = 75
@@ -77,7 +78,7 @@ def logging_config(level: str) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "filters": {"cut-offs": {"()": CutOffs}},
-        "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+        "formatters": {"line": {"()": LineFormatter}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"}},
         "loggers": {
             # The program logs start and stop itself, so uvicorn's messages about them are dropped.

@@ -69,5 +69,5 @@ def _pieces(request: pb.StoreInstancesRequest) -> Iterator[UploadPiece]:
             piece.last,
             piece.aborted,
             piece.declared_size_bytes if piece.HasField("declared_size_bytes") else None,
-            piece.crc32c if piece.HasField("crc32c") else None,
+            piece.crc32c if piece.last and piece.HasField("crc32c") else None,
         )

@@ -250,7 +250,8 @@ class Upload:
                 await self._end(item, piece)
             else:
                 await item.receiver.write(piece.data)
-                await self._cover_header(item)
+                if (missing := item.receiver.header_bytes - item.covered_header_bytes) > 0:
+                    await self._cover_header(item, missing)
 
     def _begin(self, piece: UploadPiece, target: StoreTarget) -> _Item:
         if piece.item <= self._last_number:
@@ -259,13 +260,12 @@ class Upload:
         self._open = _Item(piece.item, self._store.receive(target, piece.declared_size_bytes))
         return self._open
 
-    async def _cover_header(self, item: _Item) -> None:
-        """Reserve bytes for the header of the open instance beyond the usual size."""
-        if (missing := item.receiver.header_bytes - item.covered_header_bytes) > 0:
-            growth = max(missing, _GROWTH_BYTES)
-            await self._reservation.reserve_header(growth)
-            item.covered_header_bytes += growth
-            item.reserved_header_bytes += growth
+    async def _cover_header(self, item: _Item, missing: int) -> None:
+        """Reserve at least the missing bytes for the header of the open instance beyond the usual size."""
+        growth = max(missing, _GROWTH_BYTES)
+        await self._reservation.reserve_header(growth)
+        item.covered_header_bytes += growth
+        item.reserved_header_bytes += growth
 
     async def _end(self, item: _Item, piece: UploadPiece) -> None:
         await self._unread.acquire()
