@@ -60,7 +60,6 @@ class MultipartReader:
         if not 0 < len(boundary) <= MAX_BOUNDARY_CHARS or not boundary.isascii() or not boundary.isprintable():
             raise MalformedMultipart("The multipart boundary is not usable.")
         self._delimiter = b"\r\n--" + boundary.encode()
-        self._first_line = self._delimiter[2:] + b"\r\n"  # of most bodies
         self._state = _State.TEXT
         self._in_part = False
         self._empty = True
@@ -75,15 +74,23 @@ class MultipartReader:
             return []
         events: list[Event] = []
         position = 0
-        if self._empty and data.startswith(self._first_line):
-            self._held = b""
-            self._state = _State.HEADERS
-            position = len(self._first_line)
-        self._empty = False
+        if self._empty:
+            self._empty = False
+            position = self._usual_start(data)
         if self._held:
             data, position = self._join(data, events)
         self._read(data, position, events)
         return events
+
+    def _usual_start(self, data: bytes) -> int:
+        """Return the position of the first headers if the body begins with a complete first delimiter, else 0."""
+        start = 0 if data.startswith(b"\r\n") else 2
+        end = len(self._delimiter) - start
+        if not data.startswith(self._delimiter[start:]) or not data.startswith(b"\r\n", end):
+            return 0
+        self._held = b""
+        self._state = _State.HEADERS
+        return end + 2
 
     def _join(self, data: bytes, events: list[Event]) -> tuple[bytes, int]:
         """Parse the buffered bytes with the start of `data`, without copying all of `data`.

@@ -8,9 +8,8 @@ Instances are independent: an instance remains stored whatever happens to others
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -22,15 +21,16 @@ from starlette.responses import PlainTextResponse, Response
 
 from facade.channel import CallStatus, Core
 from facade.errors import CoreFailure, Refusal, answer_of, reason_name
-from facade.multipart import MalformedMultipart, MultipartReader, PartBegin, PartEnd
-from facade.request.accept import accepts_json, parse_media_type, prefers_xml
+from facade.multipart import MalformedMultipart
+from facade.request.accept import accepts_json, prefers_xml
 from facade.request.addresses import resource_of, urls_of
-from facade.request.body import body_of, require_no_coding
+from facade.request.body import body_of
 from facade.request.catalogue import DICOM_JSON, DICOM_XML
 from facade.request.expiry import expiry_of
 from facade.request.external_metadata import external_attributes
 from facade.request.query import accepted_media_ranges, prefers_strict
-from facade.request.upload import UploadMessage, UploadPiece
+from facade.request.store_body import MAX_PARTS, StoreBody, store_body_of
+from facade.request.upload import UploadMessage
 from facade.response.dicom_json import store_response, store_response_json
 from facade.response.dicom_xml import native_xml
 from facade.serving.admission import Uploads
@@ -38,20 +38,8 @@ from facade.serving.observe import call_metadata
 from facade.timeouts import IdleTimeout
 from facade.versions import ApiVersion
 
-MAX_PARTS = 10_000
-"""Maximum number of instances in a request. With more, the response is 413 and has the outcomes of the first ones."""
-
-_INSTANCE = "application/dicom"
-
 _TOO_MANY_PARTS = f"Only the first {MAX_PARTS} instances were processed. Send the others in another request."
 _SEVERAL_VALUES = "One or more indexed Dicom tag(s) have multiple values, only first value is indexed."
-
-
-@dataclass(slots=True)
-class _Parts:
-    """State of the parsed body besides its pieces."""
-
-    too_many: bool = False
 
 
 async def store(request: Request) -> Response:
@@ -70,27 +58,27 @@ async def store(request: Request) -> Response:
         expires_after=expiry_of(request.headers),
     )
     uploads: Uploads = request.app.state.uploads
-    parts = _Parts()
     try:
+        body = store_body_of(request)
         with uploads:
-            outcomes = await _exchange(request, header, _pieces(request, parts))
+            outcomes = await _exchange(request, header, body)
     except ClientDisconnect:
         raise Refusal(400, "The client closed the connection.") from None
     except MalformedMultipart as error:
         raise Refusal(400, str(error)) from error
     if not outcomes:
         return Response(status_code=204)
-    status = 413 if parts.too_many else status_of(outcomes, version)
-    if status >= 400 and status != 409 and not parts.too_many:
+    status = 413 if body.has_too_many_parts else status_of(outcomes, version)
+    if status >= 400 and status != 409 and not body.has_too_many_parts:
         return _nothing_stored(status, outcomes)
     about = (outcomes, version, urls_of(request), resource.study_instance_uid)
     if as_xml:
-        body, media_type = native_xml(store_response(*about)), DICOM_XML
+        content, media_type = native_xml(store_response(*about)), DICOM_XML
     else:
-        body, media_type = store_response_json(*about), DICOM_JSON
+        content, media_type = store_response_json(*about), DICOM_JSON
     # No charset: a widely used client treats "application/dicom+json; charset=utf-8" as an empty response.
-    response = Response(body, status, {"Content-Type": media_type})
-    warnings = [_TOO_MANY_PARTS] if parts.too_many else []
+    response = Response(content, status, {"Content-Type": media_type})
+    warnings = [_TOO_MANY_PARTS] if body.has_too_many_parts else []
     if any(outcome.stored.indexed_first_value_only for outcome in outcomes):
         warnings.append(_SEVERAL_VALUES)
     if warnings:
@@ -124,131 +112,26 @@ def _nothing_stored(status: int, outcomes: list[StoreOutcome]) -> Response:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# From the body to pieces
-
-
-def _pieces(request: Request, parts: _Parts) -> AsyncGenerator[UploadPiece, None]:
-    """Return the pieces of all instances of a request.
-
-    Raises:
-        Refusal: 415, the body is neither one instance nor a multipart of instances; 400, it has a `start` parameter.
-        MalformedMultipart: the boundary is invalid.
-    """
-    media_type = parse_media_type(request.headers.get("content-type", ""))
-    require_no_coding(request)
-    if media_type is not None and media_type.name == _INSTANCE:
-        return _single_part(request)
-    root = media_type.parameters.get("type", "").lower() if media_type else ""
-    if media_type is None or media_type.name != "multipart/related" or root not in ("", _INSTANCE):
-        raise Refusal(415, f'The body must be {_INSTANCE} or multipart/related; type="{_INSTANCE}".')
-    if not media_type.parameters.get("boundary"):
-        raise Refusal(415, "The multipart boundary is missing.")
-    if "start" in media_type.parameters:
-        raise Refusal(400, "The start parameter of multipart/related is not supported.")
-    return _multipart(request, MultipartReader(media_type.parameters["boundary"]), root, parts)
-
-
-async def _single_part(request: Request) -> AsyncGenerator[UploadPiece, None]:
-    length = request.headers.get("content-length", "")
-    yield UploadPiece(1, declared_size_bytes=int(length) if length.isdecimal() else None)
-    uploads: Uploads = request.app.state.uploads
-    async with aclosing(_body(request)) as body:
-        async for chunk in body:
-            for data in _fitting(chunk, uploads.message_bytes):
-                yield UploadPiece(1, data)
-    yield UploadPiece(1, last=True)
-
-
-async def _multipart(
-    request: Request, reader: MultipartReader, root_type: str, parts: _Parts
-) -> AsyncGenerator[UploadPiece, None]:
-    item, is_open = 0, False
-    uploads: Uploads = request.app.state.uploads
-    async with aclosing(_body(request)) as body:
-        async for chunk in body:
-            for data in _fitting(chunk, uploads.message_bytes):
-                piece: UploadPiece | None = None  # not passed on yet, because it may be the last one of its part
-                for event in reader.feed(data):
-                    if isinstance(event, PartEnd):
-                        piece = piece or UploadPiece(item)
-                        piece.last, is_open = True, False
-                        continue
-                    if piece is not None:
-                        yield piece
-                        piece = None
-                    if isinstance(event, PartBegin):
-                        _check_part(event.headers, root_type)
-                        if item == MAX_PARTS:
-                            parts.too_many = True
-                            return
-                        item, is_open = item + 1, True
-                    else:
-                        piece = UploadPiece(item, event)
-                if piece is not None:
-                    yield piece
-    for event in reader.close():
-        if isinstance(event, PartEnd):
-            yield UploadPiece(item, last=True)
-            is_open = False
-    if is_open:  # the body ended before the part did
-        yield UploadPiece(item, last=True, aborted=True)
-
-
-def _body(request: Request) -> AsyncGenerator[bytes, None]:
-    core: Core = request.app.state.core
-    return body_of(request, core.idle_seconds)
-
-
-def _fitting(chunk: bytes, most_bytes: int) -> Iterable[bytes]:
-    """Return a chunk of the body in parts that fit into a message."""
-    if len(chunk) <= most_bytes:
-        return (chunk,)
-    return (chunk[start : start + most_bytes] for start in range(0, len(chunk), most_bytes))
-
-
-def _check_part(headers: dict[str, str], root_type: str) -> None:
-    media_type = parse_media_type(headers.get("content-type", root_type))
-    if media_type is None or media_type.name != _INSTANCE:
-        raise Refusal(415, f"All parts must be {_INSTANCE}.")
-
-
-# ---------------------------------------------------------------------------------------------------------------------
 # The call to the core
 
 
-async def _exchange(
-    request: Request, header: StoreHeader, pieces: AsyncGenerator[UploadPiece, None]
-) -> list[StoreOutcome]:
-    """Send all pieces and return the outcomes in the order of the items.
+async def _exchange(request: Request, header: StoreHeader, body: StoreBody) -> list[StoreOutcome]:
+    """Send all pieces of a body and return the outcomes in the order of the items.
 
     The call is always ended before this returns or raises; the core discards incomplete instances.
 
     Raises:
         CoreFailure: the call failed as a whole.
+        and as `body_of` and `StoreBody`.
     """
     core: Core = request.app.state.core
     call = core.store.StoreInstances(metadata=call_metadata(request))
     outcomes: dict[int, StoreOutcome] = {}
-    reader = asyncio.create_task(_read_outcomes(call, CallStatus(call), outcomes))
-    items = 0
+    reader = asyncio.get_running_loop().create_task(_read_outcomes(call, CallStatus(call), outcomes))
     idle_timeout = IdleTimeout(core.idle_seconds)
-    uploads: Uploads = request.app.state.uploads
-    message, size = UploadMessage(header), 0
     try:
-        async with aclosing(pieces):
-            async for piece in pieces:
-                length = len(piece.data)
-                if size + length > uploads.message_bytes:
-                    items = _last_item(message)
-                    if reader.done() or not await _write(idle_timeout, call, message):
-                        break
-                    message, size = UploadMessage(), 0
-                message.pieces.append(piece)
-                size += length
-            else:
-                items = _last_item(message)
-                if not reader.done() and await _write(idle_timeout, call, message):
-                    await call.done_writing()
+        async with aclosing(body_of(request, core.idle_seconds)) as chunks:
+            items = await _send(chunks, header, body, call, reader, idle_timeout, request.app.state.uploads)
         await _finish(reader, outcomes, idle_timeout)
     finally:
         idle_timeout.close()
@@ -258,6 +141,46 @@ async def _exchange(
         elif not reader.cancelled():
             reader.exception()  # marks it as retrieved: another one is raised
     return [outcomes.get(item) or _unanswered(item) for item in range(1, items + 1)]
+
+
+async def _send(
+    chunks: AsyncIterator[bytes],
+    header: StoreHeader,
+    body: StoreBody,
+    call: Any,
+    reader: "asyncio.Task[None]",
+    idle_timeout: IdleTimeout,
+    uploads: Uploads,
+) -> int:
+    """Send the pieces in messages, the first of which has the header; return the number of the last item.
+
+    Ends early if the call has ended.
+    """
+    message, size = UploadMessage(header), 0
+    async for chunk in chunks:
+        for data in _fitting(chunk, uploads.message_bytes):
+            for piece in body.feed(data):
+                length = len(piece.data)
+                if size + length > uploads.message_bytes:
+                    if reader.done() or not await _write(idle_timeout, call, message):
+                        return _last_item(message)
+                    message, size = UploadMessage(), 0
+                message.pieces.append(piece)
+                size += length
+        if body.has_too_many_parts:
+            break
+    else:
+        message.pieces += body.close()
+    if not reader.done() and await _write(idle_timeout, call, message):
+        await call.done_writing()
+    return _last_item(message)
+
+
+def _fitting(chunk: bytes, most_bytes: int) -> Iterable[bytes]:
+    """Return a chunk of the body in parts that fit into a message."""
+    if len(chunk) <= most_bytes:
+        return (chunk,)
+    return (chunk[start : start + most_bytes] for start in range(0, len(chunk), most_bytes))
 
 
 def _last_item(message: UploadMessage) -> int:

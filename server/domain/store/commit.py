@@ -62,10 +62,11 @@ class Committer:
         Raises, when awaited:
             Exhausted, Unavailable, NotFound: see `InstanceIndex.add`.
         """
-        future: asyncio.Future[AddOutcome] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[AddOutcome] = loop.create_future()
         self._waiting.append((instance, future, audit))
         if self._work is None or self._work.done():
-            self._work = asyncio.create_task(self._commit_all())
+            self._work = loop.create_task(self._commit_all())
         return future
 
     async def discard(self, locators: Sequence[Locator]) -> None:

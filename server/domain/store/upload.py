@@ -112,8 +112,9 @@ class Upload:
         self._change: asyncio.Future[None] | None = None  # of the two above, while `run` waits for it
         self._reading: asyncio.Task[None] | None = None
         self._last_in_order: CommitOrder | None = None
-        self._unread = asyncio.Semaphore(_MAX_UNREAD)
-        self._finishing_slots = asyncio.Semaphore(_MAX_FINISHING)
+        self._unread = 0  # results
+        self._at_work = 0  # instances in their finishing tasks, until their blob is released
+        self._slot: asyncio.Future[None] | None = None  # of these two, while `_end` waits for it
         self._finishing: set[asyncio.Task[None]] = set()
         self._all_done: asyncio.Future[None] | None = None  # of these tasks, while `_all_finished` waits for it
         self._ended: list[_Item] = []  # in the current message
@@ -128,13 +129,13 @@ class Upload:
             Exhausted: BUSY.
             and as `Store.target` and `CallAudit.stored`.
         """
-        self._reading = asyncio.create_task(self._read(messages))
+        self._reading = asyncio.get_running_loop().create_task(self._read(messages))
         try:
             while ready := await self._next_results():
                 await self._call.audit.stored(self._call, [_audited(done.result) for done in ready])
                 yield ready
-                for _ in ready:
-                    self._unread.release()
+                self._unread -= len(ready)
+                self._free_slot()
             await self._reading
         finally:
             if not self._reading.done():
@@ -268,13 +269,16 @@ class Upload:
         item.reserved_header_bytes += growth
 
     async def _end(self, item: _Item, piece: UploadPiece) -> None:
-        await self._unread.acquire()
-        await self._finishing_slots.acquire()
+        while self._unread >= _MAX_UNREAD or self._at_work >= _MAX_FINISHING:
+            self._slot = asyncio.get_running_loop().create_future()
+            await self._slot
+        self._unread += 1
+        self._at_work += 1
         self._open = None
         item.budget_bytes = min(item.receiver.size_bytes + len(piece.data), BASE_BYTES)
         self._ended.append(item)
         self._last_in_order = CommitOrder(self._last_in_order)
-        task = asyncio.create_task(self._finish(item, piece, self._last_in_order))
+        task = asyncio.get_running_loop().create_task(self._finish(item, piece, self._last_in_order))
         self._finishing.add(task)
         task.add_done_callback(self._finished)
 
@@ -301,11 +305,16 @@ class Upload:
             self._reservation.release_finishing(item.finishing_bytes)
         if item.reserved_header_bytes:
             self._reservation.release_header(item.reserved_header_bytes)
-        self._finishing_slots.release()
+        self._at_work -= 1
+        self._free_slot()
         try:
             await order.wait()  # later instances must not overtake earlier ones, even after a refused one
         finally:
             order.release()
+
+    def _free_slot(self) -> None:
+        if self._slot is not None and not self._slot.done():
+            self._slot.set_result(None)
 
     def _finished(self, task: "asyncio.Task[None]") -> None:
         self._finishing.discard(task)

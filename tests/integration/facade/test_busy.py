@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-import facade.endpoints.stow
+import facade.request.store_body
 import facade.serving.connections
 from facade.app import create_app
 from facade.config import Settings
@@ -136,7 +136,7 @@ async def test_exhaustion_without_a_reason_is_a_503() -> None:
 async def test_a_request_with_too_many_parts_gets_the_outcomes_of_the_first_ones(
     web: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(facade.endpoints.stow, "MAX_PARTS", 3)
+    monkeypatch.setattr(facade.request.store_body, "MAX_PARTS", 3)
     response = await stow(web, *[part10() for _ in range(5)])
     assert response.status_code == 413
     assert len(response.json()["00081199"]["Value"]) == 3
@@ -145,7 +145,7 @@ async def test_a_request_with_too_many_parts_gets_the_outcomes_of_the_first_ones
 
 
 async def test_the_maximum_number_of_parts_is_accepted(web: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(facade.endpoints.stow, "MAX_PARTS", 3)
+    monkeypatch.setattr(facade.request.store_body, "MAX_PARTS", 3)
     assert (await stow(web, *[part10() for _ in range(3)])).status_code == 200
 
 

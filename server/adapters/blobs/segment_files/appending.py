@@ -64,12 +64,13 @@ class Appender:
 
     def append(self, pieces: list[Buffer], *, is_derived: bool = False) -> Awaitable[Locator]:
         """Make a blob, given in pieces with its trailer, durable, and return its locator. It is unsettled then."""
-        future: asyncio.Future[Locator] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Locator] = loop.create_future()
         size = sum(map(len, pieces))
         self._waiting.append((pieces, is_derived, size, future))
         self.backlog_bytes += size
         if self._work is None or self._work.done():
-            self._work = asyncio.create_task(self._append_all())
+            self._work = loop.create_task(self._append_all())
         return future
 
     async def settle(self, records: Iterable[Record]) -> None:
