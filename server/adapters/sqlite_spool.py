@@ -8,8 +8,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from server.model.ids import Address, InstanceId, PartitionName, Uid
+from server.model.ids import Address, InstanceId, PartitionName, Uid, Version
 from server.model.instance import Locator
+from server.model.lifecycle.version import Provenance, VersionOrigin
 from server.model.receipt import Receipt
 from server.ports.journal import LabelChange
 
@@ -33,13 +34,13 @@ class SqliteSpool:
             "CREATE TABLE retired (old TEXT PRIMARY KEY, new TEXT, deletions INTEGER) WITHOUT ROWID",
             "CREATE TABLE restored (locator TEXT PRIMARY KEY, restorations INTEGER, partition TEXT, study TEXT, "
             "series TEXT, instance TEXT) WITHOUT ROWID",
-            "CREATE TABLE replacements (locator TEXT PRIMARY KEY, origin INTEGER) WITHOUT ROWID",
             "CREATE TABLE aside (locator TEXT PRIMARY KEY) WITHOUT ROWID",
-            "CREATE TABLE blobs (time INTEGER, version INTEGER, locator TEXT, partition TEXT, "
-            "PRIMARY KEY (time, version, locator)) WITHOUT ROWID",
-            "CREATE INDEX retired_new ON retired (new)",
             "CREATE TABLE labels (resource TEXT PRIMARY KEY, version INTEGER, time INTEGER, labels TEXT) WITHOUT ROWID",
             "CREATE TABLE resources (resource TEXT PRIMARY KEY, time INTEGER) WITHOUT ROWID",
+            "CREATE TABLE versions (locator TEXT PRIMARY KEY, number INTEGER, author TEXT, reason TEXT, "
+            "origin INTEGER) WITHOUT ROWID",
+            "CREATE TABLE blobs (number INTEGER, time INTEGER, version INTEGER, locator TEXT, partition TEXT, "
+            "PRIMARY KEY (number, time, version, locator)) WITHOUT ROWID",
             "BEGIN",
         ):
             self._connection.execute(statement)
@@ -66,19 +67,18 @@ class SqliteSpool:
             ((locator, one.partition, one.study, one.series, one.instance) for locator, one in blobs),
         )
 
-    def add_replacements(self, blobs: Iterable[tuple[Locator, int]]) -> None:
+    def add_versions(self, versions: Iterable[tuple[Locator, Version, Provenance]]) -> None:
         """See the port."""
-        self._connection.executemany("INSERT OR REPLACE INTO replacements VALUES (?, ?)", blobs)
+        for locator, number, by in versions:
+            if (current := self.current_locator(locator)) is not None:
+                row = (current, number, by.author, by.reason, int(by.origin))
+                self._connection.execute("INSERT OR REPLACE INTO versions VALUES (?, ?, ?, ?, ?)", row)
 
-    def origin_of(self, locator: Locator) -> int | None:
-        """See the port. A blob that was moved has the origin of the one that it is a copy of."""
-        row = self._connection.execute(
-            "WITH RECURSIVE old (locator) AS "
-            "(SELECT ? UNION SELECT retired.old FROM old JOIN retired ON retired.new = old.locator) "
-            "SELECT origin FROM old JOIN replacements USING (locator)",
-            (locator,),
-        ).fetchone()
-        return None if row is None else int(row[0])
+    def provenance(self, locator: Locator) -> Provenance | None:
+        """See the port."""
+        found = self._connection.execute("SELECT author, reason, origin FROM versions WHERE locator = ?", (locator,))
+        row = found.fetchone()
+        return None if row is None else Provenance(row[0], row[1], VersionOrigin(row[2]))
 
     def restored(self, count: int) -> Iterator[list[tuple[Locator, InstanceId]]]:
         """See the port."""
@@ -116,8 +116,10 @@ class SqliteSpool:
     def add(self, locator: Locator, receipt: Receipt) -> None:
         """See the port."""
         time = (receipt.time - _EPOCH) // _MICROSECOND
-        row = (time, receipt.version, locator, receipt.partition)
-        self._connection.execute("INSERT OR IGNORE INTO blobs VALUES (?, ?, ?, ?)", row)
+        self._connection.execute(
+            "INSERT OR IGNORE INTO blobs SELECT coalesce(max(number), 0), ?, ?, ?, ? FROM versions WHERE locator = ?",
+            (time, receipt.version, locator, receipt.partition, locator),
+        )
 
     def add_labels(self, changes: Iterable[LabelChange]) -> None:
         """See the port."""
@@ -155,7 +157,7 @@ class SqliteSpool:
     def in_order(self, count: int) -> Iterator[list[tuple[Locator, Receipt]]]:
         """See the port."""
         cursor = self._connection.execute(
-            "SELECT time, version, locator, partition FROM blobs ORDER BY time, version, locator"
+            "SELECT time, version, locator, partition FROM blobs ORDER BY number, time, version, locator"
         )
         while rows := cursor.fetchmany(count):
             yield [

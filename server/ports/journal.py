@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from server.model.ids import Address, InstanceId
+from server.model.ids import Address, InstanceId, Version
 from server.model.instance import Locator
 from server.model.lifecycle.label import Labels
+from server.model.lifecycle.version import Provenance
 
 Entry = tuple[Locator, Locator | None]
 """A blob, and its copy; None if its instance was deleted."""
@@ -62,11 +63,6 @@ class Journal(Protocol):
         """Record blobs of deleted instances that this transaction restores. Raises: as above."""
         ...
 
-    def replaced(self, blobs: Mapping[Locator, int]) -> None:
-        """Record blobs of new versions of existing instances, which this transaction adds, and the origin of each (see
-        `server.model.lifecycle.version`). Raises: as above."""
-        ...
-
     def deleted_all(self, deletion: int, scope: Address) -> None:
         """Record that this transaction deletes all instances of a study or series; their blobs follow, by `deleted` in
         later transactions.
@@ -85,6 +81,11 @@ class Journal(Protocol):
 
     def completed(self, deletion: int) -> None:
         """Record that all blobs of a deletion are recorded, including those of this transaction. Raises: as above."""
+        ...
+
+    def replaced(self, versions: Mapping[Locator, tuple[Version, Provenance]]) -> None:
+        """Record blobs that this transaction makes the next versions of their instances, in ascending order, so that a
+        rebuilt index has them as versions. Raises: as above."""
         ...
 
     def moved(self, moves: Mapping[Locator, Locator]) -> None:
@@ -126,8 +127,8 @@ class ArchiveJournal(Journal, Protocol):
         """Decide about transactions of ended processes without a recorded outcome.
 
         Such a transaction counts as committed if `referenced`, which returns the blobs that an instance refers to,
-        returns none of the blobs that it deletes or moves, or some of those that it restores. The open deletions are
-        those that `pending` returns. One process may call this at a time, with the right index.
+        returns none of the blobs that it deletes or moves, or some of those that it restores or adds as versions. The
+        open deletions are those that `pending` returns. One process may call this at a time, with the right index.
 
         Raises:
             Exhausted: STORAGE_FULL.
@@ -148,8 +149,8 @@ class ArchiveJournal(Journal, Protocol):
         """Yield the changes of labels of transactions as in `entries`, in any order."""
         ...
 
-    def replacements(self) -> Iterator[tuple[Locator, int]]:
-        """Yield the blobs of new versions that transactions as in `entries` have added, with their origins."""
+    def versions(self) -> Iterator[tuple[Locator, Version, Provenance]]:
+        """Yield the blobs that transactions as in `entries` have made the next versions of their instances."""
         ...
 
     def open_deletions(self) -> Mapping[int, OpenDeletion]:

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from server.model.ids import Address, InstanceId
+from server.model.ids import Address, InstanceId, Version
 from server.model.instance import Locator
+from server.model.lifecycle.version import Provenance
 from server.model.receipt import Receipt
 from server.ports.journal import LabelChange
 
@@ -21,12 +22,12 @@ class Spool(Protocol):
         """Add the restorations of deleted blobs. Blobs count as deleted that were deleted more often than restored."""
         ...
 
-    def add_replacements(self, blobs: Iterable[tuple[Locator, int]]) -> None:
-        """Add the blobs of new versions of instances, each with its origin."""
+    def add_versions(self, versions: Iterable[tuple[Locator, Version, Provenance]]) -> None:
+        """Add blobs that are versions after the first one of their instances, after retired and restored ones."""
         ...
 
-    def origin_of(self, locator: Locator) -> int | None:
-        """Return the origin of the blob of a new version; None for others."""
+    def provenance(self, locator: Locator) -> Provenance | None:
+        """Return the provenance of a version after the first one; None if a blob is the first version."""
         ...
 
     def restored(self, count: int) -> Iterator[Sequence[tuple[Locator, InstanceId]]]:
@@ -66,5 +67,6 @@ class Spool(Protocol):
         ...
 
     def in_order(self, count: int) -> Iterator[Sequence[tuple[Locator, Receipt]]]:
-        """Yield the added blobs by time of receipt, `count` at a time."""
+        """Yield the added blobs by time of receipt, then the versions after the first ones by number, `count` at a
+        time."""
         ...

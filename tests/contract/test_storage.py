@@ -9,6 +9,8 @@ import pytest
 from server.adapters.blobs.factory import storage_at
 from server.model.archive import Mark
 from server.model.audit.trail import AuditTrailSettings
+from server.model.ids import Version
+from server.model.lifecycle.version import Provenance, VersionOrigin
 from server.model.scrub import ScrubPosition
 from server.ports.journal import LabelChange, OpenDeletion
 from server.ports.storage import Storage
@@ -95,6 +97,20 @@ def test_the_journal_lists_restorations_of_transactions_that_were_not_rolled_bac
         else:
             storage.journal.rolled_back()
     assert list(storage.journal.restorations()) == [("blob-1", identity(1))]
+
+
+def test_the_journal_lists_versions_of_transactions_that_were_not_rolled_back(storage: Storage) -> None:
+    journal = storage.journal
+    by = Provenance("someone", "not this\npatient", VersionOrigin.REPLACED)
+    journal.replaced({"blob-1": (Version(2), by), "blob-2": (Version(3), Provenance(origin=VersionOrigin.REVERTED))})
+    journal.committed()
+    journal.replaced({"blob-3": (Version(4), by)})
+    journal.rolled_back()
+    assert list(journal.versions()) == [
+        ("blob-1", Version(2), by),
+        ("blob-2", Version(3), Provenance(origin=VersionOrigin.REVERTED)),
+    ]
+    assert list(journal.entries()) == []
 
 
 def test_the_journal_lists_deletions_of_many_instances_until_they_are_completed(storage: Storage) -> None:

@@ -13,6 +13,7 @@ from dicomstore.v1 import change_feed_service_pb2 as feed
 from dicomstore.v1 import lifecycle_service_pb2 as lifecycle
 from dicomstore.v1 import lifecycle_service_pb2_grpc
 from dicomstore.v1 import retrieve_service_pb2 as retrieve
+from dicomstore.v1.resources_pb2 import DUPLICATE_POLICY_NEW_VERSION
 
 from server.adapters.blobs.packed import PackedBlobs
 from server.adapters.sql import engine
@@ -25,6 +26,7 @@ from server.domain.upkeep.recovery import Recovered
 from server.model.errors import Reason, Unavailable
 from server.model.ids import DEFAULT_PARTITION, Address, Uid
 from server.model.instance import Added, ValidationMode
+from server.model.lifecycle.version import VersionOrigin
 from server.model.receipt import Receipt
 from server.opening import StartError, check_binding, prepare
 from tests.core import CoreClient, Ref, file_of, ref_of, settings_for, store_requests, stream_reason
@@ -159,6 +161,44 @@ async def test_restored_instances_are_in_a_rebuilt_index(stored: Stored, tmp_pat
     async with a_core(stored.data) as core:
         await stored.check(core, deleted, restored)
     assert untouched in stored.bodies
+
+
+@pytest.mark.parametrize("index", ["lost", "older"])
+async def test_a_rebuilt_index_has_the_versions_of_instances(stored: Stored, tmp_path: Path, index: str) -> None:
+    shutil.copy(stored.data / "index.db", tmp_path / "older.db")
+    uids = {"SeriesInstanceUID": "1.2.3.4", "SOPInstanceUID": "1.2.3.4.5"}
+    new_version = {"duplicates": DUPLICATE_POLICY_NEW_VERSION, "reason": "correction"}
+
+    async def replace(core: CoreClient, study: str, count: int) -> list[bytes]:
+        bodies = [part10(StudyInstanceUID=study, PatientName=str(number), **uids) for number in range(count)]
+        await core.stored(*bodies, **new_version)
+        return bodies
+
+    async with a_core(stored.data) as core:
+        kept, restored = await replace(core, "1.2.1", 3), await replace(core, "1.2.2", 2)
+        await replace(core, "1.2.3", 3)
+        for study in ("1.2.2", "1.2.3"):
+            assert await core.delete(Ref(study_instance_uid=study)) == 1
+        assert await undelete(core, "1.2.2") == 1
+    remove_index(stored.data)
+    if index == "older":
+        shutil.copy(tmp_path / "older.db", stored.data / "index.db")
+    done = await recover(settings_for(stored.data))
+    assert (done.retired, done.duplicates, done.unreadable) == (3, 0, 0)
+    assert await agreement(stored.data) == (True, 0)
+    database = engine.open_database(settings_for(stored.data).database_url)
+    async with a_core(stored.data) as core:
+        for study, bodies in (("1.2.1", kept), ("1.2.2", restored)):
+            instance = Address(DEFAULT_PARTITION, Uid(study), *map(Uid, uids.values()))
+            history = await database.instances.history(instance)
+            assert [one.provenance.origin for one in history[1:]] == [VersionOrigin.REPLACED] * (len(bodies) - 1)
+            assert {one.provenance.reason for one in history[1:]} == {"correction"}
+            ref = Ref(study_instance_uid=study, series_instance_uid="1.2.3.4", sop_instance_uid="1.2.3.4.5")
+            assert [(await core.retrieve(ref, version=one.version))[0][1] for one in history] == bodies
+            assert [data for _, data in await core.retrieve(ref)] == bodies[-1:]
+        with pytest.raises(Exception, match="NOT_FOUND"):
+            await core.retrieve(Ref(study_instance_uid="1.2.3"))
+    await database.close()
 
 
 async def undelete(core: CoreClient, study: str) -> int:

@@ -1,8 +1,9 @@
 """Rebuilds an index from the blobs, or completes one that has lost transactions.
 
-Missing instances are read from the blobs and added in the order of receipt; deletes, restorations and moves in the
-journal are repeated in an index that lacks them. Nothing is erased: blobs that need no index entry are quarantined. An
-interrupted recovery is repeated from the beginning and skips its earlier results.
+Missing instances are read from the blobs and added in the order of receipt, and then their later versions in the order
+of the journal; deletes, restorations and moves in the journal are repeated in an index that lacks them. Nothing is
+erased: blobs that need no index entry are quarantined. An interrupted recovery is repeated from the beginning and skips
+its earlier results.
 """
 
 import logging
@@ -16,9 +17,9 @@ from server.dicom.ingest.reader import Description, InstanceReader
 from server.domain.store.receive import new_instance
 from server.model.damage import Damage
 from server.model.errors import DataLoss, DicomStoreError, Reason
-from server.model.ids import InstanceId, PartitionName
-from server.model.instance import Added, AlreadyStored, Locator, NewInstance, StoredInstance, ValidationMode
-from server.model.lifecycle.version import Provenance, VersionOrigin
+from server.model.ids import InstanceId, PartitionName, Version
+from server.model.instance import Added, AlreadyStored, Locator, NewInstance, OnHold, StoredInstance, ValidationMode
+from server.model.lifecycle.version import Provenance
 from server.model.receipt import Receipt
 from server.ports.blobs import BlobStore
 from server.ports.index import InstanceIndex, Partitions
@@ -65,8 +66,8 @@ class Recovery:
 
     Args:
         retired: blobs from the journal that no instance refers to any more, each with its copy or None.
-        replacements: from the journal; blobs of new versions of instances, with their origins.
         restored: from the journal; blobs whose instances were deleted and restored.
+        versions: from the journal; blobs that are versions after the first one of their instances.
         deletions: from the journal; deletions of many instances that are not all among `retired`.
         label_changes: from the journal.
         retention: time before deleted bytes are erased.
@@ -83,7 +84,7 @@ class Recovery:
         spool: Spool,
         retired: Iterable[tuple[Locator, Locator | None]],
         restored: Iterable[tuple[Locator, InstanceId]] = (),
-        replacements: Iterable[tuple[Locator, int]] = (),
+        versions: Iterable[tuple[Locator, Version, Provenance]] = (),
         deletions: Collection[OpenDeletion] = (),
         labels: LabelRecord,
         label_changes: Iterable[LabelChange] = (),
@@ -98,7 +99,7 @@ class Recovery:
         self._spool = spool
         self._retired = retired
         self._restored = restored
-        self._replacements = replacements
+        self._versions = versions
         self._deletions = deletions
         self._labels = labels
         self._label_changes = label_changes
@@ -116,7 +117,7 @@ class Recovery:
         """
         self._spool.add_retired(self._retired)
         self._spool.add_restored(self._restored)
-        self._spool.add_replacements(self._replacements)
+        self._spool.add_versions(self._versions)
         for deletion in self._deletions:  # blobs stored later may have moved since
             current = [self._spool.current_locator(locator) for locator in deletion.stored_later]
             deletion.stored_later.update(filter(None, current))
@@ -253,9 +254,8 @@ class Recovery:
             locator=locator,
             must_be_indexed=False,
         )
-        origin = self._spool.origin_of(locator)
-        if origin is not None:
-            instance = replace(instance, may_replace=True, provenance=Provenance(origin=VersionOrigin(origin)))
+        if (provenance := self._spool.provenance(locator)) is not None:
+            instance = replace(instance, provenance=provenance, may_replace=True)
         return _Read(instance, receipt, crc != recorded)
 
     async def _add(self, some: Sequence[_Read]) -> None:
@@ -270,7 +270,9 @@ class Recovery:
                 if read.is_damaged:
                     self._done.damaged += 1
                     await self._index.add_damage(outcome.version, Damage(is_changed=True))
-            elif isinstance(outcome, AlreadyStored) and not await self._replaces(outcome.existing, read.instance):
+            elif isinstance(outcome, OnHold) or (
+                isinstance(outcome, AlreadyStored) and not await self._replaces(outcome.existing, read.instance)
+            ):
                 duplicates.append(read.instance.locator)
         if duplicates:
             self._done.duplicates += len(duplicates)

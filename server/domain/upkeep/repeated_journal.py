@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from server.model.ids import Address, InstanceId
+from server.model.ids import Address, InstanceId, Version
 from server.model.instance import Locator
 from server.model.lifecycle.label import Labels
+from server.model.lifecycle.version import Provenance
 from server.ports.journal import Journal
 from server.ports.spool import Spool
 
@@ -36,14 +37,14 @@ class RepeatedJournal:
     def labelled(self, version: int, time: datetime, resource: Address, labels: Labels) -> None:
         """Record nothing: every change of labels is a repetition."""
 
-    def replaced(self, blobs: Mapping[Locator, int]) -> None:
-        """Record nothing: every new version is a repetition."""
-
     def deleted(self, locators: Sequence[Locator]) -> None:
         """Record deletions that are not in the journal: those in the scope of a deletion of many instances."""
         new = [locator for locator in locators if self._spool.current_locator(locator) is not None]
         if new:
             self._journal.deleted(new)
+
+    def replaced(self, versions: Mapping[Locator, tuple[Version, Provenance]]) -> None:
+        """Record nothing: every version after the first one is a repetition."""
 
     def restored(self, blobs: Mapping[Locator, InstanceId]) -> None:
         """Record nothing: every restoration is a repetition."""

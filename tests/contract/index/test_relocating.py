@@ -50,6 +50,19 @@ async def test_old_blob_and_copy_of_a_moved_instance_are_known_and_only_the_copy
     assert await index.referenced(both) == {"copy"}
 
 
+async def test_the_blobs_of_earlier_versions_are_moved_unless_their_instance_is_deleted(index: InstanceIndex) -> None:
+    one, two = sample(), sample()
+    await index.add([one], NOON)
+    await index.add_version(two, NOON)
+    assert await index.referenced([one.locator, two.locator]) == {one.locator, two.locator}
+    assert await index.relocate({one.locator: "copy"}, LATER) == {one.locator}
+    assert [version.locator for version in await index.history(identity().address)] == ["copy", two.locator]
+    assert await index.erasable(LATER, 10) == [one.locator]
+    await index.delete(study_ref(1), NOON, MUCH_LATER)
+    assert await index.referenced(["copy", two.locator]) == set()
+    assert await index.relocate({"copy": "another"}, LATER) == set()
+
+
 async def test_a_deleted_instance_is_not_moved_and_its_blob_is_erased_as_planned(index: InstanceIndex) -> None:
     one = sample()
     await index.add([one], NOON)

@@ -6,14 +6,14 @@
     D <locator>       it deletes the instance of this blob
     R <locator> <partition> <study> <series> <instance>
                       it restores the deleted instance of this blob
-    N <locator> <origin>
-                      it adds this blob as a new version of an existing instance
     M <old> <new>     it refers the instance of this blob to a copy
     S <number> <partition> <study> [<series>]
                       it deletes all instances of a study or series; the lines D of their blobs follow
     K <number> <locator>
                       it adds this blob to the study or series of such a deletion, so that the blob is not deleted
     E <number>        all lines D of such a deletion are written
+    N <locator> <version> <JSON in base64>
+                      it makes this blob the next version of its instance: author, reason, origin
     L <version> <microseconds> <JSON in base64>
                       it changes labels: the address of the study, series or instance, and all its labels
     C                 it was committed
@@ -40,17 +40,19 @@ from typing import TypeVar
 from server.adapters.blobs.disk.file_lock import lock_if_free
 from server.adapters.blobs.disk.reserve import Reserve
 from server.adapters.blobs.disk.threads import as_errors_of_the_store, sync_directory
-from server.model.ids import Address, InstanceId, PartitionName, Uid
+from server.model.ids import Address, InstanceId, PartitionName, Uid, Version
 from server.model.instance import Locator
 from server.model.lifecycle.label import Labels
+from server.model.lifecycle.version import Provenance, VersionOrigin
 from server.ports.journal import Entry, LabelChange, OpenDeletion
 
 _HISTORY = "history"
 _ASKED_AT_ONCE = 500
 _LINE = re.compile(
-    r"([TCV]|D \S+|R \S+ \S+ \S+ \S+ \S+|M \S+ \S+|N \S+ \d+|S \d+ \S+ \S+( \S+)?|K \d+ \S+|E \d+|L \d+ \d+ \S+)\n"
+    r"([TCV]|D \S+|R \S+ \S+ \S+ \S+ \S+|M \S+ \S+|S \d+ \S+ \S+( \S+)?|K \d+ \S+|E \d+|N \S+ \d+ \S+|L \d+ \d+ \S+)\n"
 )
-_ENDS, _OF_BLOBS, _OF_DELETIONS = "CV", "DMNR", "SKE"  # kinds of lines
+_ENDS, _OF_BLOBS, _OF_DELETIONS = "CV", "DMRN", "SKE"  # kinds of lines
+_MAKES_VISIBLE = "RN"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
@@ -84,10 +86,6 @@ class FileJournal:
             f"R {locator} {one.partition} {one.study} {one.series} {one.instance}\n" for locator, one in blobs.items()
         )
 
-    def replaced(self, blobs: Mapping[Locator, int]) -> None:
-        """See the port."""
-        self._note(f"N {locator} {origin}\n" for locator, origin in blobs.items())
-
     def deleted_all(self, deletion: int, scope: Address) -> None:
         """See the port."""
         uids = filter(None, (scope.study, scope.series))
@@ -111,6 +109,10 @@ class FileJournal:
     def moved(self, moves: Mapping[Locator, Locator]) -> None:
         """See the port."""
         self._note(f"M {old} {new}\n" for old, new in moves.items())
+
+    def replaced(self, versions: Mapping[Locator, tuple[Version, Provenance]]) -> None:
+        """See the port."""
+        self._note(f"N {locator} {version} {_encoded(by)}\n" for locator, (version, by) in versions.items())
 
     def labelled(self, version: int, time: datetime, resource: Address, labels: Labels) -> None:
         """See the port."""
@@ -216,11 +218,12 @@ class FileJournal:
                 locator, partition, *uids = words
                 yield locator, InstanceId(PartitionName(partition), *map(Uid, uids))
 
-    def replacements(self) -> Iterator[tuple[Locator, int]]:
+    def versions(self) -> Iterator[tuple[Locator, Version, Provenance]]:
         """See the port."""
         for kind, *words in self._effective_lines():
             if kind == "N":
-                yield words[0], int(words[1])
+                author, reason, origin = json.loads(base64.b64decode(words[2]))
+                yield words[0], Version(int(words[1])), Provenance(author, reason, VersionOrigin(origin))
 
     def label_changes(self) -> Iterator[LabelChange]:
         """See the port."""
@@ -268,7 +271,7 @@ class FileJournal:
 def _effective(path: Path, is_committed: Callable[[Sequence[Locator], bool], bool]) -> Iterator[Line]:
     """Yield the entries of committed transactions; `is_committed` decides about those without an end.
 
-    Its arguments are the blobs of the transaction, and whether it restores them.
+    Its arguments are the blobs of the transaction, and whether it makes them visible.
     """
     counts = [
         end == "C" or (end == "" and is_committed(locators, restores))
@@ -295,7 +298,7 @@ def _without_completed(lines: Iterator[Line], pending: Callable[[], Collection[i
 
 
 def _transactions(path: Path) -> Iterator[tuple[str, list[Locator], bool]]:
-    """Yield the end of each transaction (C, V or none), its first blobs, and whether it restores or retires them."""
+    """Yield the end of each transaction (C, V or none), its first blobs, and whether it adds or retires them."""
     is_any, end, locators, restores = False, "", list[Locator](), False
     for kind, *words in _lines(path):
         if kind == "T":
@@ -306,7 +309,7 @@ def _transactions(path: Path) -> Iterator[tuple[str, list[Locator], bool]]:
             end, locators = kind, []
         elif kind in _OF_BLOBS and len(locators) < _ASKED_AT_ONCE:
             locators.append(words[0])
-            restores = kind in "NR"
+            restores = kind in _MAKES_VISIBLE
     if is_any:
         yield end, locators, restores
 
@@ -317,3 +320,7 @@ def _lines(path: Path) -> Iterator[Line]:
         for line in file:
             if line.endswith("\n") and _LINE.fullmatch(line):
                 yield line.split()
+
+
+def _encoded(by: Provenance) -> str:
+    return base64.b64encode(json.dumps([by.author, by.reason, int(by.origin)]).encode()).decode()

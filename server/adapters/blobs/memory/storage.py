@@ -10,9 +10,10 @@ from tempfile import TemporaryDirectory
 from server.adapters.blobs.audit_trail.trail import FileAuditTrail
 from server.adapters.blobs.memory.blobs import MemoryBlobs
 from server.model.archive import ArchiveId, BlobsIdentity, Mark
-from server.model.ids import Address, InstanceId
+from server.model.ids import Address, InstanceId, Version
 from server.model.instance import Locator
 from server.model.lifecycle.label import Labels
+from server.model.lifecycle.version import Provenance
 from server.model.scrub import ScrubPosition
 from server.ports.journal import Entry, LabelChange, OpenDeletion
 
@@ -116,8 +117,8 @@ class MemoryJournal:
         self._noted: list[Entry] = []
         self._counted: list[Entry] = []
         self._restored: list[tuple[Locator, InstanceId]] = []
+        self._versions: list[tuple[Locator, Version, Provenance]] = []
         self._labelled: list[LabelChange] = []
-        self._replaced: dict[Locator, int] = {}
         self._open: dict[int, OpenDeletion] = {}
         self._undo: list[Callable[[], object]] = []
 
@@ -130,11 +131,6 @@ class MemoryJournal:
         before = len(self._restored)
         self._restored += blobs.items()
         self._undo.append(lambda: self._restored.__delitem__(slice(before, None)))
-
-    def replaced(self, blobs: Mapping[Locator, int]) -> None:
-        """See the port."""
-        self._replaced |= blobs
-        self._undo.append(lambda: [self._replaced.pop(locator, None) for locator in blobs])
 
     def deleted_all(self, deletion: int, scope: Address) -> None:
         """See the port."""
@@ -154,6 +150,12 @@ class MemoryJournal:
     def moved(self, moves: Mapping[Locator, Locator]) -> None:
         """See the port."""
         self._noted += moves.items()
+
+    def replaced(self, versions: Mapping[Locator, tuple[Version, Provenance]]) -> None:
+        """See the port."""
+        before = len(self._versions)
+        self._versions += [(locator, *one) for locator, one in versions.items()]
+        self._undo.append(lambda: self._versions.__delitem__(slice(before, None)))
 
     def labelled(self, version: int, time: datetime, resource: Address, labels: Labels) -> None:
         """See the port."""
@@ -193,9 +195,9 @@ class MemoryJournal:
         """See the port."""
         yield from self._restored
 
-    def replacements(self) -> Iterator[tuple[Locator, int]]:
+    def versions(self) -> Iterator[tuple[Locator, Version, Provenance]]:
         """See the port."""
-        yield from self._replaced.items()
+        yield from self._versions
 
     def label_changes(self) -> Iterator[LabelChange]:
         """See the port."""

@@ -16,7 +16,6 @@ from server.adapters.sql.audit_outbox import change_outbox
 from server.adapters.sql.core import counters
 from server.adapters.sql.core.counters import Counters
 from server.adapters.sql.core.prepared import Prepared
-from server.adapters.sql.core.progress import progress_of
 from server.adapters.sql.core.shards import shard_of
 from server.adapters.sql.core.tables import (
     FRAMES_PER_CHUNK,
@@ -49,7 +48,6 @@ from server.model.instance import (
     AddOutcome,
     AlreadyStored,
     Faulty,
-    Locator,
     NewInstance,
     OnHold,
     PixelLayout,
@@ -232,7 +230,6 @@ class StudyChanges:
         self._bytes: Counter[tuple[int, int]] = Counter()  # added, by partition and shard
         self._entries: list[Row] = []
         self._holds: dict[PartitionName, Sequence[Any]] = {}
-        self._replacements: dict[Locator, int] = {}  # origins of new versions of existing instances
         self._expiries: dict[StudyIdentity, Row] = {}
 
     def load(self, rows: _Existing) -> None:
@@ -300,7 +297,6 @@ class StudyChanges:
         origin = new.provenance.origin
         if origin is VersionOrigin.STORED:
             origin = VersionOrigin.REPLACED
-        self._replacements[new.locator] = int(origin)
         self._replacing.replaced(existing, study.key, series_.key, {"version": version, **_content_columns(new)})
         self._add_version(new, version, study.row["shard"], ChangeAction.UPDATE, origin)
         self._by_tags.take(found, _owners(study, series_, version))
@@ -440,8 +436,6 @@ class StudyChanges:
 
     def write(self, connection: Connection) -> None:
         """Write all changes."""
-        if self._replacements and (progress := progress_of(connection.info)):
-            progress.journal.replaced(self._replacements)
         self.write_expiries(connection)
         note_stored(connection, self._open_deletions, self._partition_keys, self._new)
         write_groups(connection, studies, self._studies.values())

@@ -86,7 +86,7 @@ def known(connection: Connection, locators: Collection[Locator]) -> set[Locator]
 
 
 def referenced(connection: Connection, locators: Collection[Locator]) -> set[Locator]:
-    """Return the locators that visible instances reference."""
+    """Return the locators that visible instances reference, also those of earlier versions."""
     return set(_versions(connection, locators))
 
 
@@ -115,15 +115,18 @@ def relocate(connection: Connection, moves: Mapping[Locator, Locator], erase_aft
 
 
 def _versions(connection: Connection, locators: Iterable[Locator]) -> dict[Locator, tuple[int, int]]:
-    """Return version and shard of the visible instances with these locators."""
+    """Return version and shard of the versions of visible instances with these locators."""
     found: dict[Locator, tuple[int, int]] = {}
+    columns = select(versions.c.locator, versions.c.version, versions.c.shard)
+    current = columns.join_from(versions, instances, instances.c.version == versions.c.version).where(ALIVE)
+    is_deleted = select(deleted_instances.c.key).where(deleted_instances.c.key == versions.c.instance_key).exists()
+    replaced = columns.join(series, series.c.key == versions.c.series_key).where(
+        versions.c.replaced.is_not(None), ~is_deleted
+    )
     for some in slices(locators):
-        named = (
-            select(versions.c.locator, versions.c.version, versions.c.shard)
-            .join_from(versions, instances, instances.c.version == versions.c.version)
-            .where(versions.c.locator.in_(some), ALIVE)
-        )
-        found.update((row.locator, (row.version, row.shard)) for row in connection.execute(named))
+        for named in (current, replaced):
+            rows = connection.execute(named.where(versions.c.locator.in_(some)))
+            found.update((row.locator, (row.version, row.shard)) for row in rows)
     return found
 
 

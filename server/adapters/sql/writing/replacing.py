@@ -6,10 +6,13 @@ A transaction may replace an instance that it has added or replaced itself.
 from sqlalchemy import Connection, bindparam, insert, update
 
 from server.adapters.sql.core.prepared import Prepared
+from server.adapters.sql.core.progress import progress_of
 from server.adapters.sql.core.tables import instances, versions
 from server.adapters.sql.query_tags.tag_values import delete_of_versions
 from server.adapters.sql.writing.merging import Row
-from server.model.instance import StoredInstance
+from server.model.ids import Version
+from server.model.instance import Locator, StoredInstance
+from server.model.lifecycle.version import Provenance, VersionOrigin
 
 _INSERTS = {table: Prepared(insert(table)) for table in (versions, instances)}
 _UPDATES = {
@@ -30,6 +33,7 @@ class Replacing:
         self._changes: dict[int, Row] = {}  # of existing instances, by current version
         self._old: list[Row] = []  # changes of replaced versions that exist already
         self._superseded: list[int] = []
+        self._next: list[int] = []  # versions that replace another one
 
     def created(self, version: int, row: Row) -> None:
         """Add the row of a new instance."""
@@ -62,9 +66,12 @@ class Replacing:
             before = self._changes.pop(old, {"of_version": old})
             self._changes[new] = before | columns | {"damage": None}
         self._superseded.append(old)
+        self._next.append(new)
 
     def write(self, connection: Connection) -> None:
-        """Write all rows."""
+        """Write all rows, and in the journal which versions replace others."""
+        if self._next and (progress := progress_of(connection.info)):
+            progress.journal.replaced(dict(map(_in_journal, (self._versions[version] for version in self._next))))
         for table, changes in ((versions, self._old), (instances, list(self._changes.values()))):
             if changes:
                 _UPDATES[table].send(connection, changes)
@@ -76,3 +83,8 @@ class Replacing:
         """Delete the values of replaced versions for extended query tags, which only the current version has."""
         if self._superseded:
             delete_of_versions(connection, self._superseded)
+
+
+def _in_journal(row: Row) -> tuple[Locator, tuple[Version, Provenance]]:
+    by = Provenance(row["author"] or "", row["reason"] or "", VersionOrigin(row["origin"]))
+    return row["locator"], (row["version"], by)

@@ -8,6 +8,8 @@ import pytest
 from server.adapters.blobs.archive_records.journal import FileJournal
 from server.adapters.blobs.disk.reserve import Reserve
 from server.model.errors import Exhausted
+from server.model.ids import Version
+from server.model.lifecycle.version import Provenance, VersionOrigin
 from server.ports.journal import OpenDeletion
 from tests.contract.index.samples import identity, study_ref
 from tests.small_disk import fill, small_disk
@@ -44,6 +46,18 @@ def test_a_restoration_without_an_end_counts_if_the_index_refers_to_its_blobs(tm
     FileJournal(tmp_path).take_over(lambda locators: {"committed"} & set(locators), set)
     assert list(FileJournal(tmp_path).restorations()) == [("committed", identity(1))]
     assert [old for old, _ in FileJournal(tmp_path).entries()] == ["committed", "not-committed"]
+
+
+def test_a_version_without_an_end_counts_if_the_index_refers_to_its_blob(tmp_path: Path) -> None:
+    journal = FileJournal(tmp_path)
+    by = Provenance("someone", origin=VersionOrigin.REPLACED)
+    for number, locator in enumerate(("committed", "not-committed"), 1):
+        journal.replaced({locator: (Version(number), by)})
+        journal.ended()
+    assert len(list(journal.versions())) == 2
+    journal.close()
+    FileJournal(tmp_path).take_over(lambda locators: {"committed"} & set(locators), set)
+    assert list(FileJournal(tmp_path).versions()) == [("committed", Version(1), by)]
 
 
 def test_a_transaction_without_entries_creates_no_file(tmp_path: Path) -> None:
