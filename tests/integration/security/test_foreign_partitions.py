@@ -50,6 +50,10 @@ def statements() -> Iterator[list[str]]:
     event.remove(Engine, "connect", note)
 
 
+BODIES = {"hold": b'{"name": "trial", "reason": "study"}', "expiry": b'{"expires": "2099-01-01T00:00:00Z"}'}
+"""Valid bodies by the last part of the path; others are an empty object."""
+
+
 def paths(partition: str, study: str = STUDY) -> list[tuple[str, str]]:
     """Return method and path of all routes of a partition, for a study and its series and instance."""
     found = []
@@ -64,10 +68,10 @@ def paths(partition: str, study: str = STUDY) -> list[tuple[str, str]]:
 async def answered(web: httpx.AsyncClient, method: str, path: str, headers: dict[str, str]) -> tuple[Any, ...]:
     """Return the response of a request, without what varies."""
     content: bytes | None = None
-    if method == "POST":
-        is_store = "$" not in path
+    if method in ("POST", "PUT", "PATCH"):
+        is_store = re.search("/studies(/[^/$]+)?$", path) is not None
         headers = headers | {"Content-Type": "application/dicom" if is_store else "application/json"}
-        content = part10(**IDS) if is_store else b"{}"
+        content = part10(**IDS) if is_store else BODIES.get(path.rpartition("/")[2], b"{}")
     answer = await web.request(method, path, headers=headers, content=content)
     shown = {name: value for name, value in answer.headers.items() if name not in VARYING}
     return answer.status_code, answer.text, shown
