@@ -344,6 +344,7 @@ BODIES = {
     "/extendedquerytags": b'[{"path": "StationName", "level": "Series"}]',
     "/changefeed/consumers/{name}": b'{"sequence": 1}',
     "/hold": b'{"name": "trial", "reason": "study"}',
+    "/expiry": b'{"expires": "2099-01-01T00:00:00Z"}',
     "/extendedquerytags/{tag}": b'{"queryStatus": "Disabled"}',
 }
 """Valid bodies by the end of the path; others are an empty object."""
