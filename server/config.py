@@ -3,7 +3,7 @@
 import os
 import re
 from datetime import timedelta
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 from urllib.parse import quote
@@ -279,6 +279,27 @@ class Settings(TlsSettings):
         description="Time without a stored, updated, deleted or restored instance after which a study is quiet, and "
         "its [events](events.md) are created.",
     )
+    event_host: str = Field(
+        "",
+        description="Name of the archive for its clients, in [events](events.md) for webhooks. Empty means the name of "
+        "the machine.",
+    )
+    webhook_seconds: float = Field(15, gt=0, description="Time limit of one request to a webhook.")
+    webhook_retry_hours: float = Field(
+        72,
+        ge=0,
+        description="Time for which the delivery of an event to a webhook is tried; then it becomes a dead letter.",
+    )
+    webhook_http: bool = Field(False, description="Permit webhooks with http URLs, whose receivers cannot be verified.")
+    webhook_networks: str = Field(
+        "",
+        description="Exceptions from the addresses to which no events are sent (loopback, link-local, multicast, and "
+        "metadata services of cloud providers), separated by commas: addresses or networks such as 127.0.0.0/8.",
+    )
+    webhook_ca: str = Field(
+        "",
+        description="PEM file with the authorities of the certificates of webhooks; empty means those of the system.",
+    )
     max_watches: int = Field(
         50,
         ge=0,
@@ -450,7 +471,12 @@ class Settings(TlsSettings):
             exports=("syslog",) if self.audit_syslog else (),
         )
 
-    @field_validator("trusted_facades")
+    @property
+    def webhook_exceptions(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The networks of `webhook_networks`."""
+        return tuple(map(ip_network, _comma_list(self.webhook_networks)))
+
+    @field_validator("trusted_facades", "webhook_networks")
     @classmethod
     def _are_networks(cls, value: str) -> str:
         for entry in filter(None, map(str.strip, value.split(","))):

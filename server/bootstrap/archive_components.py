@@ -2,9 +2,11 @@
 
 import asyncio
 import secrets
+import socket
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from common.tls import TlsPaths
 from server.adapters.syslog import TlsSyslogServer
@@ -49,6 +51,9 @@ from server.domain.upkeep.scrub import Scrub
 from server.model.receipt import Receipt
 from server.ports.blobs import BlobStore
 from server.ports.storage import Storage
+
+if TYPE_CHECKING:
+    from server.adapters.webhooks.sender import HttpSender
 
 _PERFORM = "server.dicom.worker_jobs.perform"
 """The function that pixel workers call for a job. Only pixel workers import it."""
@@ -203,6 +208,19 @@ class ArchiveComponents(IndexComponents):
             access=self.access,
             now=now,
             on_released=self.housekeeping.start_soon,
+        )
+
+    def event_sender(self) -> "HttpSender":
+        """Return the sender of events, to be entered before use; blocks for a moment."""
+        # Local import: it would delay the start, and an archive without webhooks does not need it.
+        from server.adapters.webhooks.messages import EventOrigin
+        from server.adapters.webhooks.sender import HttpSender
+
+        settings = self.settings
+        host = settings.event_host or socket.gethostname()
+        origin = EventOrigin(f"urn:dicomstore:{self.storage.identity.read().id}", host, settings.partitions)
+        return HttpSender(
+            self.webhook_addresses, origin, seconds=settings.webhook_seconds, authorities=settings.webhook_ca
         )
 
     @cached_property

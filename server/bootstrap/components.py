@@ -14,14 +14,18 @@ from functools import cached_property
 from common.key_file import key_in
 from server.adapters.identity.issuers import OidcIssuers
 from server.adapters.sql.engine import Database
+from server.adapters.webhooks.addresses import PermittedAddresses
 from server.config import Settings
 from server.domain.access import Access
 from server.domain.audit.outbox import Outbox
 from server.domain.audit.recorder import AuditRecorder, RecordWork, unrecorded
 from server.domain.change_feed import ChangeFeed
 from server.domain.consumers import Consumers
+from server.domain.events.delivery import Delivery
 from server.domain.events.lease import Lease
+from server.domain.events.signal import Signal
 from server.domain.events.study_events import StudyEvents, StudyEventSource
+from server.domain.events.webhooks import Webhooks
 from server.domain.operations.reindex import reindex
 from server.domain.operations.service import Operations
 from server.domain.operations.types import OperationType, OperationTypes
@@ -42,6 +46,7 @@ from server.domain.sequencer import Sequencer
 from server.domain.upkeep.steady_clock import SteadyClock
 from server.model.partition import DuplicatePolicy
 from server.model.security.roles import Roles
+from server.ports.events.webhooks import LEASE, Sender
 
 SHARE_KEY_FILE = "share.key"
 """The file in the data directory with the key that signs share links, unless the settings have one."""
@@ -257,8 +262,13 @@ class IndexComponents:
 
     @cached_property
     def events_lease(self) -> Lease:
-        """The lease of the process that creates the events of studies."""
-        return Lease(self.database.leases, "events", secrets.token_hex(16))
+        """The lease of the process that creates the events of studies and delivers events to webhooks."""
+        return Lease(self.database.leases, LEASE, self.process_id)
+
+    @cached_property
+    def process_id(self) -> str:
+        """A random id of this process."""
+        return secrets.token_hex(16)
 
     @cached_property
     def study_event_source(self) -> StudyEventSource:
@@ -269,13 +279,49 @@ class IndexComponents:
             quiet=timedelta(seconds=self.settings.study_quiet_seconds),
             now=now,
             read_only=self.read_only,
-            processed=self.study_events.notify,
+            processed=self.events_changed.notify,
         )
 
     @cached_property
     def study_events(self) -> StudyEvents:
         """The events of studies."""
-        return StudyEvents(self.access, self.database.study_events)
+        return StudyEvents(self.access, self.database.study_events, self.events_changed)
+
+    @cached_property
+    def events_changed(self) -> Signal:
+        """Announces new events and changes of webhooks in this process."""
+        return Signal()
+
+    @cached_property
+    def webhook_addresses(self) -> PermittedAddresses:
+        """The addresses to which events may be sent."""
+        return PermittedAddresses(self.settings.webhook_exceptions)
+
+    @cached_property
+    def webhooks(self) -> Webhooks:
+        """Webhooks, from the administrator's view."""
+        return Webhooks(
+            access=self.access,
+            record=self.database.webhooks,
+            partitions=self.partition_names,
+            now=now,
+            permits_http=self.settings.webhook_http,
+            permits_host=self.webhook_addresses.permits_host,
+            changed=self.events_changed,
+        )
+
+    def delivery(self, sender: Sender) -> Delivery:
+        """Return the delivery of events to webhooks."""
+        return Delivery(
+            webhooks=self.database.webhooks,
+            deliveries=self.database.deliveries,
+            sender=sender,
+            holder=self.process_id,
+            now=now,
+            retry=timedelta(hours=self.settings.webhook_retry_hours),
+            read_only=self.read_only,
+            changed=self.events_changed,
+        )
 
     @cached_property
     def search(self) -> Search:

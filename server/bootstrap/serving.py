@@ -35,6 +35,7 @@ from server.rpc.capabilities import CapabilitiesServicer
 from server.rpc.change_feed import ChangeFeedServicer
 from server.rpc.delete import DeleteServicer
 from server.rpc.events.study_events import StudyEventServicer
+from server.rpc.events.webhooks import WebhookServicer
 from server.rpc.extended_query_tags import ExtendedQueryTagServicer
 from server.rpc.health import Health
 from server.rpc.interceptors.authentication import Authenticator
@@ -110,7 +111,7 @@ async def running(
             asyncio.create_task(components.operation_watch.run()),
             asyncio.create_task(components.sequencer.run()),
             asyncio.create_task(components.expiry_lease.run(components.expiry_worker.run)),
-            asyncio.create_task(components.events_lease.run(components.study_event_source.run)),
+            asyncio.create_task(components.events_lease.run(lambda: _events(components))),
             asyncio.create_task(components.token_verifier.run()),
         ]
         if components.syslog_export is not None:
@@ -138,6 +139,12 @@ async def running(
             await components.token_verifier.record()
             if components.recorder is not None:
                 components.recorder.event("core", "application-stop")
+
+
+async def _events(components: ArchiveComponents) -> None:
+    """Create the events of studies, and deliver events to webhooks, until cancelled."""
+    async with await asyncio.to_thread(components.event_sender) as sender:
+        await asyncio.gather(components.study_event_source.run(), components.delivery(sender).run())
 
 
 @asynccontextmanager
@@ -265,6 +272,7 @@ def _services(components: ArchiveComponents, watch: Health, authenticator: Authe
         labels=LabelServicer(components.labels),
         change_feed=ChangeFeedServicer(components.feed, components.consumers),
         study_events=StudyEventServicer(components.study_events),
+        webhooks=WebhookServicer(components.webhooks),
         tags=ExtendedQueryTagServicer(components.tags, OperationMessages(components.operation_types)),
         operations=OperationServicer(components.operations),
         partition=PartitionServicer(components.partitions),

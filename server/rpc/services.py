@@ -36,6 +36,8 @@ from dicomstore.v1 import (
     study_event_service_pb2_grpc,
     token_service_pb2,
     token_service_pb2_grpc,
+    webhook_service_pb2,
+    webhook_service_pb2_grpc,
 )
 from grpc_health.v1 import health_pb2_grpc
 
@@ -43,6 +45,7 @@ from server.rpc.capabilities import CapabilitiesServicer
 from server.rpc.change_feed import ChangeFeedServicer
 from server.rpc.delete import DeleteServicer
 from server.rpc.events.study_events import StudyEventServicer
+from server.rpc.events.webhooks import WebhookServicer
 from server.rpc.extended_query_tags import ExtendedQueryTagServicer
 from server.rpc.lifecycle.labels import LabelServicer
 from server.rpc.lifecycle.service import LifecycleServicer
@@ -69,6 +72,7 @@ SERVICES = tuple(
         (label_service_pb2, "LabelService"),
         (change_feed_service_pb2, "ChangeFeedService"),
         (study_event_service_pb2, "StudyEventService"),
+        (webhook_service_pb2, "WebhookService"),
         (extended_query_tag_service_pb2, "ExtendedQueryTagService"),
         (operation_service_pb2, "OperationService"),
         (partition_service_pb2, "PartitionService"),
@@ -95,6 +99,7 @@ class Services:
     labels: LabelServicer
     change_feed: ChangeFeedServicer
     study_events: StudyEventServicer
+    webhooks: WebhookServicer
     tags: ExtendedQueryTagServicer
     operations: OperationServicer
     partition: PartitionServicer
@@ -116,6 +121,7 @@ class Services:
         label_service_pb2_grpc.add_LabelServiceServicer_to_server(self.labels, server)
         change_feed_service_pb2_grpc.add_ChangeFeedServiceServicer_to_server(self.change_feed, server)
         study_event_service_pb2_grpc.add_StudyEventServiceServicer_to_server(self.study_events, server)
+        webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server(self.webhooks, server)
         extended_query_tag_service_pb2_grpc.add_ExtendedQueryTagServiceServicer_to_server(self.tags, server)
         operation_service_pb2_grpc.add_OperationServiceServicer_to_server(self.operations, server)
         partition_service_pb2_grpc.add_PartitionServiceServicer_to_server(self.partition, server)

@@ -133,6 +133,13 @@ EXPECTED: Mapping[str, tuple[str, Message | None]] = {
     "ChangeFeedService.ListChanges": (OF_ARCHIVE, None),
     "ChangeFeedService.GetLatestChange": (OF_ARCHIVE, None),
     "ChangeFeedService.WatchChanges": (OF_ARCHIVE, None),
+    **{
+        f"WebhookService.{name}": (OF_ARCHIVE, None)
+        for name in (
+            *("CreateWebhook", "GetWebhook", "ListWebhooks", "UpdateWebhook", "DeleteWebhook"),
+            *("ListDeadLetters", "RetryDeadLetters", "DeleteDeadLetters"),
+        )
+    },
     "StudyEventService.ListStudyEvents": (OF_ARCHIVE, None),
     "StudyEventService.WatchStudyEvents": (OF_ARCHIVE, None),
     "ChangeFeedService.GetConsumer": (OF_ARCHIVE, None),

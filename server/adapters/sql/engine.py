@@ -35,8 +35,10 @@ from server.adapters.sql.core.progress import Progress
 from server.adapters.sql.core.tables import REVISION
 from server.adapters.sql.core.transactions import READERS, Kind, Transactions, begin, commit, translated
 from server.adapters.sql.core.write_order import FileWriteOrder, WriteOrder
+from server.adapters.sql.events.deliveries import SqlDeliveries
 from server.adapters.sql.events.leases import SqlLeases
 from server.adapters.sql.events.study_events import SqlStudyEvents
+from server.adapters.sql.events.webhooks import SqlWebhooks
 from server.adapters.sql.instances import SqlInstanceIndex
 from server.adapters.sql.lifecycle.expiries import SqlExpiries
 from server.adapters.sql.lifecycle.holds import SqlHolds
@@ -57,6 +59,7 @@ from server.ports.clock import ClockRecord
 from server.ports.consumers import Consumers
 from server.ports.events.leases import Leases
 from server.ports.events.study_events import StudyEvents
+from server.ports.events.webhooks import Deliveries, Webhooks
 from server.ports.index import ChangeLog, InstanceIndex, Partitions
 from server.ports.lifecycle.expiries import Expiries
 from server.ports.lifecycle.holds import Holds
@@ -137,6 +140,8 @@ class Database:
         self.updates: Updates = SqlUpdates(transactions, keys, extract)
         self.leases: Leases = SqlLeases(transactions)
         self.study_events: StudyEvents = SqlStudyEvents(transactions, keys)
+        self.webhooks: Webhooks = SqlWebhooks(transactions)
+        self.deliveries: Deliveries = SqlDeliveries(transactions, keys)
         self._transactions = transactions
 
     async def close(self) -> None:

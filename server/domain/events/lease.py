@@ -12,7 +12,7 @@ from server.ports.events.leases import Leases, LeaseState
 LEASE_SECONDS = 15.0
 """Time after which another process takes over from one that was killed."""
 
-_log = logging.getLogger("dicomstore.events")
+_log = logging.getLogger("dicomstore.lease")
 
 
 class Lease:
@@ -84,9 +84,9 @@ async def _logged(work: Callable[[], Awaitable[None]]) -> None:
     try:
         await work()
     except DicomStoreError as error:
-        _log.warning("events are interrupted reason=%s", error.reason)
+        _log.warning("work of a lease is interrupted reason=%s", error.reason)
     except Exception:  # noqa: BLE001 - it is started again
-        _log.exception("events are interrupted by an unexpected fault")
+        _log.exception("work of a lease is interrupted by an unexpected fault")
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

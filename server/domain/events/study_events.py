@@ -1,16 +1,18 @@
 """Events of studies: processing the change feed, and reading the events (docs/events.md)."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime, timedelta
 
 from server.domain.access import Access
+from server.domain.events.signal import Signal, wait
 from server.domain.events.study_states import StudyStates
 from server.domain.read_only import ReadOnlyState
 from server.domain.sequencer import Sequencer
 from server.model.access import Action
 from server.model.call import Call
-from server.model.errors import InvalidRequest, Reason, Unavailable
+from server.model.errors import DicomStoreError, InvalidRequest, Reason, Unavailable
 from server.model.events.study_event import StudyEvent
 from server.ports.events.study_events import StudyEvents as Record
 
@@ -23,6 +25,8 @@ _MOST = 1000
 _PAGE = 100
 _POLL_SECONDS = 1.0
 DEFAULT_CHECKPOINT_SECONDS = 15.0
+
+_log = logging.getLogger("dicomstore.events")
 
 
 class StudyEventSource:
@@ -54,9 +58,14 @@ class StudyEventSource:
         self._processed = processed
 
     async def run(self) -> None:
-        """Process entries until cancelled or the archive is read-only. Raises: as the record."""
+        """Process entries until cancelled or the archive is read-only. Failures are logged and retried."""
         while not self._read_only.cause:
-            if not await self.process():
+            try:
+                may_be_more = await self.process()
+            except DicomStoreError as error:
+                _log.warning("events of studies are delayed reason=%s", error.reason)
+                may_be_more = False
+            if not may_be_more:
                 await asyncio.sleep(_POLL_SECONDS)
 
     async def process(self) -> bool:
@@ -81,21 +90,17 @@ class StudyEventSource:
 class StudyEvents:
     """Reads the events of studies."""
 
-    def __init__(self, access: Access, record: Record) -> None:
+    def __init__(self, access: Access, record: Record, changed: Signal) -> None:
+        """`changed` announces that there may be new events."""
         self._access = access
         self._record = record
-        self._changed = asyncio.Event()
+        self._changed = changed
         self._closing = False
-
-    def notify(self) -> None:
-        """Wake all watchers, because there may be new events."""
-        self._changed.set()
-        self._changed = asyncio.Event()
 
     def close(self) -> None:
         """End all watches."""
         self._closing = True
-        self.notify()
+        self._changed.notify()
 
     async def list(self, call: Call, after_number: int, limit: int) -> Sequence[StudyEvent]:
         """Return the events after a number in the permitted partitions, ascending.
@@ -125,7 +130,7 @@ class StudyEvents:
         clock = asyncio.get_running_loop().time
         due = clock()  # the first message is sent at once
         while not self._closing:
-            changed = self._changed  # taken before the query, so that no notification is missed
+            changed = self._changed.next()
             events = await self._record.list(after, _PAGE, permitted)
             if events:
                 after = events[-1].number
@@ -134,7 +139,7 @@ class StudyEvents:
                 yield events, after
                 due = clock() + checkpoint_seconds
             if not events:
-                await _wait(changed, min(_POLL_SECONDS, max(due - clock(), 0.01)))
+                await wait(changed, min(_POLL_SECONDS, max(due - clock(), 0.01)))
         raise Unavailable(Reason.SHUTTING_DOWN, "The server is shutting down.")
 
 
@@ -142,11 +147,3 @@ def _checked(after_number: int) -> int:
     if after_number < 0:
         raise InvalidRequest(Reason.INVALID_FIELD, "after_number must not be negative.", field="after_number")
     return after_number
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return

@@ -73,7 +73,7 @@ _ENTRIES = Prepared(
 _STATES = select(study_states, partitions.c.name.label("partition")).join_from(
     study_states, partitions, partitions.c.key == _s.partition_key
 )
-_EVENTS = select(study_events, partitions.c.name.label("partition")).join_from(
+EVENTS = select(study_events, partitions.c.name.label("partition")).join_from(
     study_events, partitions, partitions.c.key == _e.partition_key
 )
 _COUNTS = ("created", "updated", "deleted", "restored")
@@ -119,7 +119,7 @@ class SqlStudyEvents:
         """See the port."""
 
         def work(connection: Connection) -> Sequence[StudyEvent]:
-            page = _EVENTS.where(_e.number > after_number).order_by(_e.number).limit(limit)
+            page = EVENTS.where(_e.number > after_number).order_by(_e.number).limit(limit)
             if partitions is not None:
                 keys = self._partition_keys.of(connection, partitions).values()
                 page = page.where(_e.partition_key.in_(keys))
