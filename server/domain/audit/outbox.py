@@ -41,7 +41,9 @@ class Outbox:
         self._log = log
         self._trail = trail
         self._process = process
-        self._keys = itertools.count(process * ROWS_PER_PROCESS + 1)
+        first = process * ROWS_PER_PROCESS
+        # After the last key the first one again: its row was removed months ago.
+        self._keys = itertools.chain.from_iterable(itertools.repeat(range(first + 1, first + ROWS_PER_PROCESS)))
         self._appended: list[int] = []  # keys of rows to be removed
         self._pending: set[asyncio.Future[None]] = set()
         self._orphans: set[int] = set()  # keys of rows that `recover` has to decide about
