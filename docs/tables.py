@@ -35,7 +35,7 @@ from facade.endpoints import (
     wado_uri,
 )
 from facade.endpoints.changes import consumers, stream
-from facade.lifecycle import expiry, holds, labels, trash
+from facade.lifecycle import commitments, expiry, holds, labels, trash
 from facade.request.accept import ANY, STORED, Offer, negotiate, parse_accept
 from facade.request.catalogue import CATALOGUE, Product, Resource, Shape
 from facade.routes import BARE, DICOM, SERVICE, Row
@@ -113,6 +113,8 @@ _DESCRIPTIONS: Mapping[Any, str] = {
     holds.release: "[release a hold](#holds)",
     holds.holds_of_resource: "[list holds](#holds)",
     holds.holds: "[list holds](#holds)",
+    commitments.request_commitment: "[request storage commitment](#storage-commitment)",
+    commitments.result: "[get the result](#storage-commitment)",
     labels.labels: "[get labels](#labels)",
     labels.replace: "[replace labels](#labels)",
     labels.change: "[change labels](#labels)",

@@ -31,7 +31,7 @@ from facade.endpoints import (
 )
 from facade.endpoints.changes import consumers, stream
 from facade.errors import CoreFailure, Refusal
-from facade.lifecycle import expiry, holds, labels, trash
+from facade.lifecycle import commitments, expiry, holds, labels, trash
 from facade.serving.observe import call_metadata, identity_metadata
 from facade.sessions import login
 from facade.sharing import links, redeem
@@ -67,6 +67,8 @@ RPCS: Mapping[Endpoint, str] = MappingProxyType(
         holds.release: "LifecycleService.ReleaseHold",
         holds.holds_of_resource: "LifecycleService.ListHolds",
         holds.holds: "LifecycleService.ListHolds",
+        commitments.request_commitment: "CommitmentService.RequestCommitment",
+        commitments.result: "CommitmentService.GetCommitment",
         labels.labels: "LabelService.GetLabels",
         labels.replace: "LabelService.ChangeLabels",
         labels.change: "LabelService.ChangeLabels",

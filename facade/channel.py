@@ -17,6 +17,7 @@ from dicomstore.v1 import (
     access_service_pb2_grpc,
     capabilities_service_pb2_grpc,
     change_feed_service_pb2_grpc,
+    commitment_service_pb2_grpc,
     delete_service_pb2_grpc,
     extended_query_tag_service_pb2_grpc,
     label_service_pb2_grpc,
@@ -122,6 +123,7 @@ class Core:
         self.retrieve: Any = retrieve_service_pb2_grpc.RetrieveServiceStub(self.channel)
         self.search: Any = search_service_pb2_grpc.SearchServiceStub(self.channel)
         self.delete: Any = delete_service_pb2_grpc.DeleteServiceStub(self.channel)
+        self.commitments: Any = commitment_service_pb2_grpc.CommitmentServiceStub(self.channel)
         self.labels: Any = label_service_pb2_grpc.LabelServiceStub(self.channel)
         self.lifecycle: Any = lifecycle_service_pb2_grpc.LifecycleServiceStub(self.channel)
         self.changes: Any = change_feed_service_pb2_grpc.ChangeFeedServiceStub(self.channel)

@@ -30,7 +30,7 @@ from facade.endpoints import (
 )
 from facade.endpoints.changes import consumers, stream
 from facade.errors import Refusal
-from facade.lifecycle import expiry, holds, labels, trash
+from facade.lifecycle import commitments, expiry, holds, labels, trash
 from facade.sessions import login
 from facade.sharing import links, redeem
 from facade.versions import VersionConvertor
@@ -98,6 +98,10 @@ DICOM = (
     Row(_STUDY + "/$share", {"POST": links.share}),
     Row(_STUDY, {"GET": wado.instances, "POST": stow.store, "DELETE": delete.delete}),
     Row("/deleted", {"GET": trash.deleted}),
+    Row(
+        "/commitment-requests/{transaction}",
+        {"GET": commitments.result, "POST": commitments.request_commitment},
+    ),
     Row("/holds", {"GET": holds.holds}),
     Row("/$share-upload", {"POST": links.share_for_upload}),
     Row("/wado", {"GET": wado_uri.retrieve}),

@@ -332,6 +332,7 @@ class Settings(TlsSettings):
         description="Free space of the data directory below which the log and `dicomstore doctor` warn; 0 never warns.",
     )
     operation_days: float = Field(7, gt=0, description="Time for which finished operations are kept.")
+    commitment_days: float = Field(30, gt=0, description="Time for which results of storage commitment are kept.")
     worker_idle_seconds: float = Field(
         60,
         gt=0,

@@ -21,7 +21,7 @@ _TOKENS = re.compile(rb"(" + _STRING + rb"|/\*(?:(?!\*/).)*+\Z)|//[^\n]*|/\*.*?\
 _CLOSING_COMMAS = re.compile(rb"(" + _STRING + rb")|,(?=\s*+[\]}])", re.DOTALL)
 
 
-async def json_body(request: Request) -> Any:
+async def json_body(request: Request, max_bytes: int = MAX_BYTES) -> Any:
     """Return the parsed body of a request.
 
     Raises:
@@ -32,7 +32,7 @@ async def json_body(request: Request) -> Any:
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise Refusal(415, "The content type must be application/json.")
     require_no_coding(request)
-    return parse_json(await _read(request))
+    return parse_json(await read_body(request, max_bytes))
 
 
 def parse_json(text: bytes) -> Any:
@@ -80,15 +80,16 @@ def invalid_choice(where: str, value: str, choices: list[str]) -> Refusal:
     return _invalid(where, f"Expected value {shown(value)} to be one of the following values: [{possible}]")
 
 
-async def _read(request: Request) -> bytes:
+async def read_body(request: Request, max_bytes: int = MAX_BYTES) -> bytes:
+    """Return the body of a request. Raises: Refusal, as `json_body`."""
     settings: Settings = request.app.state.settings
     text = bytearray()
     try:
         async with aclosing(body_of(request, settings.idle_seconds)) as chunks:
             async for chunk in chunks:
                 text += chunk
-                if len(text) > MAX_BYTES:
-                    raise Refusal(413, f"The request body is larger than {MAX_BYTES} bytes.")
+                if len(text) > max_bytes:
+                    raise Refusal(413, f"The request body is larger than {max_bytes} bytes.")
     except ClientDisconnect as gone:
         raise Refusal(400, "The request body is incomplete.") from gone
     return bytes(text)

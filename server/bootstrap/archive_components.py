@@ -20,6 +20,7 @@ from server.domain.damage import DamageRecord
 from server.domain.events.lease import Lease
 from server.domain.flow.ingest_budget import IngestBudget
 from server.domain.flow.response_budget import ResponseBudget
+from server.domain.lifecycle.commitments import Commitments, Verifier
 from server.domain.lifecycle.delete import Delete
 from server.domain.lifecycle.expiry import Expiry, ExpiryWorker
 from server.domain.lifecycle.holds import Holds
@@ -221,6 +222,18 @@ class ArchiveComponents(IndexComponents):
         origin = EventOrigin(f"urn:dicomstore:{self.storage.identity.read().id}", host, settings.partitions)
         return HttpSender(
             self.webhook_addresses, origin, seconds=settings.webhook_seconds, authorities=settings.webhook_ca
+        )
+
+    @cached_property
+    def commitments(self) -> Commitments:
+        """Storage commitment."""
+        return Commitments(
+            access=self.access,
+            record=self.database.commitments,
+            verifier=Verifier(index=self.database.instances, blobs=self.blobs, damage=self.damage),
+            now=self.clock.now,
+            retention=timedelta(days=self.settings.commitment_days),
+            read_only=self.read_only,
         )
 
     @cached_property

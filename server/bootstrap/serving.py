@@ -40,6 +40,7 @@ from server.rpc.extended_query_tags import ExtendedQueryTagServicer
 from server.rpc.health import Health
 from server.rpc.interceptors.authentication import Authenticator
 from server.rpc.interceptors.surround import Surround
+from server.rpc.lifecycle.commitments import CommitmentServicer
 from server.rpc.lifecycle.labels import LabelServicer
 from server.rpc.lifecycle.service import LifecycleServicer
 from server.rpc.operations import OperationMessages, OperationServicer
@@ -107,6 +108,7 @@ async def running(
         chores = [
             asyncio.create_task(components.housekeeping.run(settings.erase_interval_seconds)),
             asyncio.create_task(components.scrub.run()),
+            asyncio.create_task(components.commitments.run()),
             asyncio.create_task(watch.run()),
             asyncio.create_task(components.operation_watch.run()),
             asyncio.create_task(components.sequencer.run()),
@@ -270,6 +272,7 @@ def _services(components: ArchiveComponents, watch: Health, authenticator: Authe
         delete=DeleteServicer(components.delete),
         lifecycle=LifecycleServicer(components.trash, components.holds, components.expiry),
         labels=LabelServicer(components.labels),
+        commitments=CommitmentServicer(components.commitments),
         change_feed=ChangeFeedServicer(components.feed, components.consumers),
         study_events=StudyEventServicer(components.study_events),
         webhooks=WebhookServicer(components.webhooks),

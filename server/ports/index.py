@@ -7,7 +7,7 @@ from typing import Protocol
 
 from server.model.change import Change, ChangeWindow
 from server.model.damage import Damage
-from server.model.ids import Address, InstanceId, PartitionName, Version
+from server.model.ids import Address, InstanceId, PartitionName, Uid, Version
 from server.model.instance import (
     Added,
     AddOutcome,
@@ -116,6 +116,10 @@ class InstanceIndex(Protocol):
         With `as_of`, those that were current when this was the highest version of the resource, except deleted ones:
         pages read with the same value are parts of one state.
         """
+        ...
+
+    async def find_by_uid(self, partition: PartitionName, uids: Collection[Uid]) -> list[StoredInstance]:
+        """Return the instances of a partition with these SOP Instance UIDs, in any study and series."""
         ...
 
     async def find_originals(self, resource: Address, after: int = 0, limit: int = 500) -> list[StoredInstance]:

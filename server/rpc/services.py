@@ -12,6 +12,8 @@ from dicomstore.v1 import (
     capabilities_service_pb2_grpc,
     change_feed_service_pb2,
     change_feed_service_pb2_grpc,
+    commitment_service_pb2,
+    commitment_service_pb2_grpc,
     delete_service_pb2,
     delete_service_pb2_grpc,
     extended_query_tag_service_pb2,
@@ -47,6 +49,7 @@ from server.rpc.delete import DeleteServicer
 from server.rpc.events.study_events import StudyEventServicer
 from server.rpc.events.webhooks import WebhookServicer
 from server.rpc.extended_query_tags import ExtendedQueryTagServicer
+from server.rpc.lifecycle.commitments import CommitmentServicer
 from server.rpc.lifecycle.labels import LabelServicer
 from server.rpc.lifecycle.service import LifecycleServicer
 from server.rpc.operations import OperationServicer
@@ -70,6 +73,7 @@ SERVICES = tuple(
         (delete_service_pb2, "DeleteService"),
         (lifecycle_service_pb2, "LifecycleService"),
         (label_service_pb2, "LabelService"),
+        (commitment_service_pb2, "CommitmentService"),
         (change_feed_service_pb2, "ChangeFeedService"),
         (study_event_service_pb2, "StudyEventService"),
         (webhook_service_pb2, "WebhookService"),
@@ -97,6 +101,7 @@ class Services:
     delete: DeleteServicer
     lifecycle: LifecycleServicer
     labels: LabelServicer
+    commitments: CommitmentServicer
     change_feed: ChangeFeedServicer
     study_events: StudyEventServicer
     webhooks: WebhookServicer
@@ -119,6 +124,7 @@ class Services:
         delete_service_pb2_grpc.add_DeleteServiceServicer_to_server(self.delete, server)
         lifecycle_service_pb2_grpc.add_LifecycleServiceServicer_to_server(self.lifecycle, server)
         label_service_pb2_grpc.add_LabelServiceServicer_to_server(self.labels, server)
+        commitment_service_pb2_grpc.add_CommitmentServiceServicer_to_server(self.commitments, server)
         change_feed_service_pb2_grpc.add_ChangeFeedServiceServicer_to_server(self.change_feed, server)
         study_event_service_pb2_grpc.add_StudyEventServiceServicer_to_server(self.study_events, server)
         webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server(self.webhooks, server)

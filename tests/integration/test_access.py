@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
+from dicomstore.v1 import commitment_service_pb2 as commitment
 from dicomstore.v1 import extended_query_tag_service_pb2 as tags
 from dicomstore.v1 import label_service_pb2 as labels
 from dicomstore.v1 import lifecycle_service_pb2 as lifecycle
@@ -127,6 +128,18 @@ EXPECTED: Mapping[str, tuple[str, Message | None]] = {
     "LifecycleService.ListHolds": (
         OF_PARTITION,
         lifecycle.ListHoldsRequest(scope=AddressMessage(partition=WARD)),
+    ),
+    "CommitmentService.RequestCommitment": (
+        OF_PARTITION,
+        commitment.RequestCommitmentRequest(
+            partition=WARD,
+            transaction_uid="1.9",
+            references=[{"sop_class_uid": "1.2", "sop_instance_uid": "1.2.3.4"}],
+        ),
+    ),
+    "CommitmentService.GetCommitment": (
+        OF_PARTITION,
+        commitment.GetCommitmentRequest(partition=WARD, transaction_uid="1.9"),
     ),
     "LabelService.GetLabels": (OF_STUDY, labels.GetLabelsRequest(resource=STUDY)),
     "LabelService.ChangeLabels": (OF_STUDY, labels.ChangeLabelsRequest(resource=STUDY)),

@@ -40,6 +40,7 @@ from server.adapters.sql.events.leases import SqlLeases
 from server.adapters.sql.events.study_events import SqlStudyEvents
 from server.adapters.sql.events.webhooks import SqlWebhooks
 from server.adapters.sql.instances import SqlInstanceIndex
+from server.adapters.sql.lifecycle.commitments import SqlCommitments
 from server.adapters.sql.lifecycle.expiries import SqlExpiries
 from server.adapters.sql.lifecycle.holds import SqlHolds
 from server.adapters.sql.lifecycle.labels import SqlLabels
@@ -61,6 +62,7 @@ from server.ports.events.leases import Leases
 from server.ports.events.study_events import StudyEvents
 from server.ports.events.webhooks import Deliveries, Webhooks
 from server.ports.index import ChangeLog, InstanceIndex, Partitions
+from server.ports.lifecycle.commitments import CommitmentRecord
 from server.ports.lifecycle.expiries import Expiries
 from server.ports.lifecycle.holds import Holds
 from server.ports.lifecycle.labels import LabelRecord
@@ -137,6 +139,7 @@ class Database:
         self.consumers: Consumers = SqlConsumers(transactions)
         self.outbox: OutboxTable = SqlOutboxTable(transactions)
         self.labels: LabelRecord = SqlLabels(transactions, keys)
+        self.commitments: CommitmentRecord = SqlCommitments(transactions, keys)
         self.updates: Updates = SqlUpdates(transactions, keys, extract)
         self.leases: Leases = SqlLeases(transactions)
         self.study_events: StudyEvents = SqlStudyEvents(transactions, keys)

@@ -25,7 +25,7 @@ from server.adapters.sql.writing.sequencing import number, to_do
 from server.adapters.sql.writing.versioning import add_version, history
 from server.model.damage import Damage
 from server.model.errors import Reason, Unavailable
-from server.model.ids import Address, InstanceId, PartitionName, Version
+from server.model.ids import Address, InstanceId, PartitionName, Uid, Version
 from server.model.instance import (
     Added,
     AddOutcome,
@@ -147,6 +147,14 @@ class SqlInstanceIndex:
                 resource.partition,
                 lambda connection, key: reading.find(connection, key, resource, after, limit, as_of),
                 missing=[],
+            )
+        )
+
+    async def find_by_uid(self, partition: PartitionName, uids: Collection[Uid]) -> list[StoredInstance]:
+        """See the port."""
+        return await self._transactions.read(
+            self._in_partition(
+                partition, lambda connection, key: reading.find_by_uid(connection, key, uids), missing=[]
             )
         )
 

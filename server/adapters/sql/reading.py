@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Connection, and_, bindparam, func, literal_column, select
+from sqlalchemy import BigInteger, BindParameter, Connection, and_, bindparam, func, literal_column, select
 
 from server.adapters.sql import earlier
 from server.adapters.sql.core.prepared import Prepared
@@ -66,6 +66,8 @@ _STATE = {
     2: Prepared(select(series.c.max_version, series.c.instance_count).where(series.c.key == SERIES_KEY)),
     3: Prepared(select(instances.c.version, literal_column("1", BigInteger)).where(*within(3))),
 }
+_UIDS: BindParameter[str] = bindparam("uids", expanding=True)
+_BY_UID = Prepared(STORED.where(instances.c.partition_key == bindparam("of_partition"), instances.c.uid.in_(_UIDS)))
 _FIRST_STORED = [
     [
         Prepared(select(func.min(versions.c.created)).join_from(instances, versions, is_version).where(*within(depth)))
@@ -127,6 +129,14 @@ def find(
     if as_of is not None and _has_changed(connection, partition_key, resource, as_of):
         return earlier.find(connection, page, depth(resource), as_of)
     return [stored_instance(row) for row in found()]
+
+
+def find_by_uid(connection: Connection, partition_key: int, uids: Collection[str]) -> list[StoredInstance]:
+    return [
+        stored_instance(row)
+        for some in slices(uids)
+        for row in _BY_UID.rows(connection, {"of_partition": partition_key, "uids": some})
+    ]
 
 
 def _has_changed(connection: Connection, partition_key: int, resource: Address, as_of: int) -> bool:

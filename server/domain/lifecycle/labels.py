@@ -3,13 +3,12 @@
 from collections.abc import Callable, Collection
 from datetime import datetime
 
-from server.domain.access import Access, denied
+from server.domain.access import Access
 from server.domain.resources import not_found
 from server.model.access import Action
 from server.model.call import Call
 from server.model.ids import Address
 from server.model.lifecycle.label import Labels, changed, check_labels, check_name
-from server.model.security.share_link import link_of
 from server.ports.index import InstanceIndex
 from server.ports.lifecycle.labels import LabelRecord
 
@@ -59,13 +58,11 @@ class LabelService:
             and as `Access.permit`.
         """
         address.require_study()
-        if link_of(call.principal) is not None:  # a link for uploads permits to store only
-            raise denied(Action.WRITE)
         check_labels(labels)
         for name in removed:
             check_name(name)
         call.audit.note(labels=sorted(labels), removed_labels=sorted(removed), replace=replace)
-        address = await self._access.permit(call, Action.WRITE, address)
+        address = await self._access.permit(call, Action.WRITE, address, by_share_link=False)
         names = frozenset(removed)
         result = await self._record.change(
             address, lambda present: changed(present, labels, names, replace=replace), self._now()

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from server.dicom.elements.external_metadata import ExternalAttribute, labels_of
 from server.dicom.ingest.reader import Description, InstanceReader
-from server.domain.access import Access, denied
+from server.domain.access import Access
 from server.domain.damage import DamageRecord, of_bytes
 from server.domain.limits import check_reason, expiry_time
 from server.domain.partition_names import PartitionNames
@@ -207,8 +207,6 @@ class Store:
         if reason:
             call.audit.note(reason=reason)
         labels = labels_of(external)
-        if labels and link_of(call.principal) is not None:
-            raise denied(Action.WRITE)
         expires = None
         if expires_after is not None:
             expires = expiry_time(self._receipt(address.partition).time, expires_after, "header.expires_after")
@@ -219,7 +217,7 @@ class Store:
             address,
             partition_may_be_new=create_partition,
             waits=False,
-            by_share_link=duplicates is not DuplicatePolicy.NEW_VERSION,
+            by_share_link=duplicates is not DuplicatePolicy.NEW_VERSION and not labels,
             also=None if expires_after is None else Action.DELETE,
         )
         quota = self._quotas.of(address.partition)

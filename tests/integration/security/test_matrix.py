@@ -60,6 +60,10 @@ LISTED_BY_PARTITION = {
 """Of the archive as a whole, but permitted with access to a partition, as reading is."""
 
 
+NOT_BY_LINK = {"LabelService.ChangeLabels"}
+"""What no share link permits, although it may grant the action: changes of what is stored."""
+
+
 class Outcome(Enum):
     """What the credential permits. The numbers are HTTP statuses."""
 
@@ -74,26 +78,31 @@ class Column:
     """A kind of credential: the value of its header, and what it grants; None if it is invalid.
 
     prefix: of the paths of HTTP requests, in place of the header.
+    is_link: it is that of a share link, which permits nothing of `NOT_BY_LINK`.
     """
 
     name: str
     header: str | None
     grants: tuple[Grant, ...] | None
     prefix: str = ""
+    is_link: bool = False
 
     @property
     def metadata(self) -> list[tuple[str, str]]:
         return [("authorization", self.header)] if self.header is not None else []
 
-    def may_somewhere(self, declared: int) -> bool:
-        """Return whether the credential grants the action at all."""
+    def may_somewhere(self, declared: int, rpc: str | None) -> bool:
+        """Return whether the credential grants the action of an rpc at all."""
+        if self.is_link and rpc in NOT_BY_LINK:
+            return False
         action = ACTIONS.get(declared)
         return action is None or any(action in grant.actions for grant in self.grants or ())
 
-    def outcome(self, declared: int, address: Address, *, narrows: bool) -> Outcome:
+    def outcome(self, declared: int, address: Address, *, narrows: bool, rpc: str | None) -> Outcome:
         """Return what is expected of a call.
 
         Args:
+            rpc: its name.
             declared: the action that the contract declares.
             narrows: a list, which contains what the principal may see.
         """
@@ -105,7 +114,7 @@ class Column:
         if action is None:  # any principal
             return Outcome.PERMITTED
         grants = [grant for grant in self.grants if action in grant.actions]
-        if not grants:
+        if not grants or (self.is_link and rpc in NOT_BY_LINK):
             return Outcome.FORBIDDEN
         if any(grant.covers(address) for grant in grants):
             return Outcome.PERMITTED
@@ -228,7 +237,7 @@ async def credentials(channel: grpc.aio.Channel, data: Path, provider: IdentityP
         await column("a reader of this partition", "globalReader", partitions=[WARD]),
         await column("an administrator of another partition", "globalAdmin", partitions=[OTHER]),
         Column("a share link", f"Bearer {link.token}", of_study),
-        Column("an upload link", f"Bearer {upload.token}", of_partition),
+        Column("an upload link", f"Bearer {upload.token}", of_partition, is_link=True),
         Column("a share link in the path", f"Bearer {link.token}", of_study, f"/share/{link.token}"),
         Column("a forged share link in the path", f"Bearer {forged}", None, f"/share/{forged}"),
     ]
@@ -268,7 +277,7 @@ def expected_of(method: MethodDescriptor, column: Column) -> Outcome:
         )
     is_reading = declared == access_options_pb2.ACTION_READ
     narrows = (is_reading and address_of(method) == ARCHIVE) or name == "SearchService.Search"
-    return column.outcome(declared, address_of(method), narrows=narrows or name in LISTED_BY_PARTITION)
+    return column.outcome(declared, address_of(method), narrows=narrows or name in LISTED_BY_PARTITION, rpc=name)
 
 
 async def rpc_outcome(channel: grpc.aio.Channel, method: MethodDescriptor, column: Column) -> tuple[str, str]:
@@ -334,11 +343,12 @@ VALUES = {
     "path": "7FE00010",
     "tag": "StationName",
     "operation": "0" * 32,
+    "transaction": "1.9",
     "link": "0" * 32,
     "code": "dcml_0",
     "name": "router",
 }
-MALFORMED = {"study": "abc", "frames": "0", "path": "zz", "tag": "!", "operation": "zz"}
+MALFORMED = {"study": "abc", "frames": "0", "path": "zz", "tag": "!", "operation": "zz", "transaction": "zz"}
 WADO_URI = {"requestType": "WADO", "studyUID": "1.2", "seriesUID": "1.2.3", "objectUID": "1.2.3.4"}
 BODIES = {
     "/extendedquerytags": b'[{"path": "StationName", "level": "Series"}]',
@@ -346,6 +356,10 @@ BODIES = {
     "/hold": b'{"name": "trial", "reason": "study"}',
     "/expiry": b'{"expires": "2099-01-01T00:00:00Z"}',
     "/extendedquerytags/{tag}": b'{"queryStatus": "Disabled"}',
+    "/commitment-requests/{transaction}": (
+        b'{"00081199": {"vr": "SQ", "Value": [{"00081150": {"vr": "UI", "Value": ["1.2"]}, '
+        b'"00081155": {"vr": "UI", "Value": ["1.2.3.4"]}}]}}'
+    ),
 }
 """Valid bodies by the end of the path; others are an empty object."""
 WRITES = ("POST", "PUT", "PATCH")
@@ -376,8 +390,8 @@ def requests_of(archive: Archive, route: Route, method: str, *, is_malformed: bo
     return arguments
 
 
-def http_rows() -> Iterator[tuple[Route, str, int, Address, bool]]:
-    """Yield each route and method, with its action, address, and whether it returns a list."""
+def http_rows() -> Iterator[tuple[Route, str, int, Address, bool, str | None]]:
+    """Yield each route and method, with its action, address, whether it returns a list, and its rpc."""
     for route in routes(has_viewer=False):
         for method, endpoint in route.row.methods.items():
             declared = action_of(endpoint)
@@ -394,7 +408,7 @@ def http_rows() -> Iterator[tuple[Route, str, int, Address, bool]]:
                 address == ARCHIVE or route.row.path.endswith(("/studies", "/series", "/instances"))
             )
             is_list |= RPCS.get(endpoint) in LISTED_BY_PARTITION
-            yield route, method, declared, address, is_list
+            yield route, method, declared, address, is_list, RPCS.get(endpoint)
 
 
 def needs_partition(route: Route) -> bool:
@@ -436,14 +450,14 @@ async def check_routes(archive: Archive, *, permitted: bool) -> int:
 
 async def check_routes_of(archive: Archive, column: Column, permitted: bool) -> int:
     count = 0
-    for route, method, declared, address, is_list in http_rows():
-        expected = column.outcome(declared, address, narrows=is_list)
+    for route, method, declared, address, is_list, rpc in http_rows():
+        expected = column.outcome(declared, address, narrows=is_list, rpc=rpc)
         if needs_partition(route) and expected is not Outcome.UNAUTHENTICATED:
-            expected = Outcome.PERMITTED if column.may_somewhere(declared) else Outcome.FORBIDDEN
+            expected = Outcome.PERMITTED if column.may_somewhere(declared, rpc) else Outcome.FORBIDDEN
         if (expected is Outcome.PERMITTED) != permitted or (column.prefix and route.row in BARE):
             continue
         # Errors of the request come before those of the address.
-        for is_malformed in (False,) if column.may_somewhere(declared) else (False, True):
+        for is_malformed in (False,) if column.may_somewhere(declared, None) else (False, True):
             arguments = requests_of(archive, route, method, is_malformed=is_malformed)
             headers = arguments.pop("headers", {})
             arguments["url"] = column.prefix + arguments["url"]
