@@ -83,10 +83,12 @@ class CoreClient:
                     found[-1] = (found[-1][0], found[-1][1] + piece.data)
         return found
 
-    async def frames(self, instance: Any, frames: Sequence[int], *acceptable: str) -> list[tuple[Any, bytes]]:
+    async def frames(
+        self, instance: Any, frames: Sequence[int], *acceptable: str, **fields: Any
+    ) -> list[tuple[Any, bytes]]:
         """Return (head, bytes) of each frame."""
         request = retrieve_service_pb2.RetrieveFramesRequest(
-            instance=instance, frames=frames, acceptable_transfer_syntax_uids=acceptable
+            instance=instance, frames=frames, acceptable_transfer_syntax_uids=acceptable, **fields
         )
         found: list[tuple[Any, bytes]] = []
         async for response in self.retrieve_stub.RetrieveFrames(request):

@@ -24,6 +24,8 @@ HEALTH = "grpc.health.v1.Health/Check"
 RARE = frozenset(
     {
         "UpdatePartition",
+        "CompareVersions",
+        "RevertInstance",
         "GetConsumer",
         "ListConsumers",
         "DeleteConsumer",

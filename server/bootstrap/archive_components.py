@@ -26,6 +26,7 @@ from server.domain.lifecycle.expiry import Expiry, ExpiryWorker
 from server.domain.lifecycle.holds import Holds
 from server.domain.lifecycle.labels import LabelService
 from server.domain.lifecycle.trash import Trash
+from server.domain.lifecycle.versions import Versions
 from server.domain.render.documents import DocumentRenderer
 from server.domain.render.image_info import ImageInfoReader
 from server.domain.render.images import ImageRenderer
@@ -49,6 +50,7 @@ from server.domain.store.writability import Writing
 from server.domain.upkeep.audit import Audit
 from server.domain.upkeep.garbage import Housekeeping
 from server.domain.upkeep.scrub import Scrub
+from server.model.ids import PartitionName
 from server.model.receipt import Receipt
 from server.ports.blobs import BlobStore
 from server.ports.storage import Storage
@@ -157,6 +159,15 @@ class ArchiveComponents(IndexComponents):
         return Writing(self.blobs, self.database.instances, self.settings.warn_free_bytes)
 
     @cached_property
+    def quotas(self) -> Quotas:
+        """The limits of the stored bytes of partitions."""
+        return Quotas(self.database.partitions, self.settings.partition_quotas)
+
+    def new_receipt(self, partition: PartitionName) -> Receipt:
+        """Return a receipt with the current time for an instance in a partition."""
+        return Receipt(partition, self.clock.now(), self.storage.marks.latest.version)
+
+    @cached_property
     def store(self) -> Store:
         """Storing."""
         return Store(
@@ -165,11 +176,11 @@ class ArchiveComponents(IndexComponents):
             writing=self.writing,
             access=self.access,
             partitions=self.partition_names,
-            receipt=lambda partition: Receipt(partition, self.clock.now(), self.storage.marks.latest.version),
+            receipt=self.new_receipt,
             max_instance_bytes=self.settings.max_instance_bytes,
             max_header_bytes=self.settings.max_header_bytes,
             damage=self.damage,
-            quotas=Quotas(self.database.partitions, self.settings.partition_quotas),
+            quotas=self.quotas,
             policies=self.duplicate_policies,
             accepts_identical=self.settings.identical_instances == "accept",
             labels=self.database.labels,
@@ -187,6 +198,20 @@ class ArchiveComponents(IndexComponents):
             retention=self.retention,
             on_change=self.sequencer.deleted,
             on_erasable=self.housekeeping.start_soon,
+        )
+
+    @cached_property
+    def versions(self) -> Versions:
+        """Listing, comparing and reverting versions."""
+        return Versions(
+            index=self.database.instances,
+            blobs=self.blobs,
+            committer=self.committer,
+            bulk_data=self.retrieve_bulk_data,
+            access=self.access,
+            quotas=self.quotas,
+            receipt=self.new_receipt,
+            max_header_bytes=self.settings.max_header_bytes,
         )
 
     @cached_property

@@ -43,6 +43,7 @@ from server.rpc.interceptors.surround import Surround
 from server.rpc.lifecycle.commitments import CommitmentServicer
 from server.rpc.lifecycle.labels import LabelServicer
 from server.rpc.lifecycle.service import LifecycleServicer
+from server.rpc.lifecycle.versions import VersionServicer
 from server.rpc.operations import OperationMessages, OperationServicer
 from server.rpc.partition import PartitionServicer
 from server.rpc.retrieve import RetrieveServicer
@@ -270,6 +271,7 @@ def _services(components: ArchiveComponents, watch: Health, authenticator: Authe
         ),
         search=SearchServicer(components.search),
         delete=DeleteServicer(components.delete),
+        versions=VersionServicer(components.versions),
         lifecycle=LifecycleServicer(components.trash, components.holds, components.expiry),
         labels=LabelServicer(components.labels),
         commitments=CommitmentServicer(components.commitments),

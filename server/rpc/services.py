@@ -38,6 +38,8 @@ from dicomstore.v1 import (
     study_event_service_pb2_grpc,
     token_service_pb2,
     token_service_pb2_grpc,
+    version_service_pb2,
+    version_service_pb2_grpc,
     webhook_service_pb2,
     webhook_service_pb2_grpc,
 )
@@ -52,6 +54,7 @@ from server.rpc.extended_query_tags import ExtendedQueryTagServicer
 from server.rpc.lifecycle.commitments import CommitmentServicer
 from server.rpc.lifecycle.labels import LabelServicer
 from server.rpc.lifecycle.service import LifecycleServicer
+from server.rpc.lifecycle.versions import VersionServicer
 from server.rpc.operations import OperationServicer
 from server.rpc.partition import PartitionServicer
 from server.rpc.pieces import add_service
@@ -72,6 +75,7 @@ SERVICES = tuple(
         (search_service_pb2, "SearchService"),
         (delete_service_pb2, "DeleteService"),
         (lifecycle_service_pb2, "LifecycleService"),
+        (version_service_pb2, "VersionService"),
         (label_service_pb2, "LabelService"),
         (commitment_service_pb2, "CommitmentService"),
         (change_feed_service_pb2, "ChangeFeedService"),
@@ -100,6 +104,7 @@ class Services:
     search: SearchServicer
     delete: DeleteServicer
     lifecycle: LifecycleServicer
+    versions: VersionServicer
     labels: LabelServicer
     commitments: CommitmentServicer
     change_feed: ChangeFeedServicer
@@ -123,6 +128,7 @@ class Services:
         add_service(search_service_pb2.DESCRIPTOR.services_by_name["SearchService"], self.search, server)
         delete_service_pb2_grpc.add_DeleteServiceServicer_to_server(self.delete, server)
         lifecycle_service_pb2_grpc.add_LifecycleServiceServicer_to_server(self.lifecycle, server)
+        version_service_pb2_grpc.add_VersionServiceServicer_to_server(self.versions, server)
         label_service_pb2_grpc.add_LabelServiceServicer_to_server(self.labels, server)
         commitment_service_pb2_grpc.add_CommitmentServiceServicer_to_server(self.commitments, server)
         change_feed_service_pb2_grpc.add_ChangeFeedServiceServicer_to_server(self.change_feed, server)

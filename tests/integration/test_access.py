@@ -19,6 +19,7 @@ from dicomstore.v1 import retrieve_service_pb2 as retrieve
 from dicomstore.v1 import search_service_pb2 as search
 from dicomstore.v1 import share_service_pb2 as share
 from dicomstore.v1 import store_service_pb2 as store
+from dicomstore.v1 import version_service_pb2 as versions
 from dicomstore.v1.access_options_pb2 import (
     ACTION_ADMINISTER,
     ACTION_ANONYMOUS,
@@ -198,6 +199,12 @@ EXPECTED: Mapping[str, tuple[str, Message | None]] = {
     "TokenService.CreateToken": (OF_ARCHIVE, None),
     "TokenService.ListTokens": (OF_ARCHIVE, None),
     "TokenService.RevokeToken": (OF_ARCHIVE, None),
+    "VersionService.ListVersions": (OF_STUDY, versions.ListVersionsRequest(resource=STUDY)),
+    "VersionService.CompareVersions": (
+        OF_INSTANCE,
+        versions.CompareVersionsRequest(instance=INSTANCE, version=1),
+    ),
+    "VersionService.RevertInstance": (OF_INSTANCE, versions.RevertInstanceRequest(instance=INSTANCE, version=1)),
     "PartitionService.UpdatePartition": (OF_PARTITION, partitions.UpdatePartitionRequest(name=WARD)),
     "PartitionService.CreatePartition": (OF_PARTITION, partitions.CreatePartitionRequest(name=WARD)),
     "ShareService.CreateShareLink": (

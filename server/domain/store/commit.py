@@ -15,7 +15,7 @@ from datetime import datetime
 from server.domain.audit.outbox import Outbox
 from server.model.audit.call_audit import CallAudit, StoredItem
 from server.model.errors import DicomStoreError
-from server.model.instance import Added, AddOutcome, Locator, NewInstance
+from server.model.instance import Added, AddOutcome, Faulty, Locator, NewInstance
 from server.ports.blobs import BlobStore
 from server.ports.index import InstanceIndex
 from server.ports.outbox import OutboxChanges
@@ -68,6 +68,29 @@ class Committer:
         if self._work is None or self._work.done():
             self._work = loop.create_task(self._commit_all())
         return future
+
+    async def replace(self, instance: NewInstance) -> Added | Faulty | None:
+        """Make the next version of an instance visible, as `InstanceIndex.add_version`, and settle or erase its blob.
+
+        Raises: as `InstanceIndex.add_version`.
+        """
+        try:
+            outcome = await self._index.add_version(instance, self._now())
+        except DicomStoreError as error:
+            if error.may_have_happened:
+                await self._after_failure([instance.locator])
+            else:
+                await self.discard([instance.locator])
+            raise
+        except BaseException:
+            self.mark_in_doubt(instance.locator)
+            raise
+        if not isinstance(outcome, Added):
+            await self.discard([instance.locator])
+            return outcome
+        self._on_change()
+        await self._settle([instance.locator])
+        return outcome
 
     async def discard(self, locators: Sequence[Locator]) -> None:
         """Erase blobs that no instance refers to. `resolve_in_doubt` retries a failure."""
@@ -140,12 +163,15 @@ class Committer:
         ]
         self._on_change()
         added = [locator for locator, outcome in zip(locators, outcomes, strict=True) if isinstance(outcome, Added)]
+        await self._settle(added)
+        if unclaimed:
+            await self.discard(unclaimed)
+
+    async def _settle(self, added: Sequence[Locator]) -> None:
         try:
             await self._blobs.settle(added)
         except DicomStoreError as error:  # the next start asks the index about unsettled blobs
             _log.warning("could not mark committed blobs as settled count=%d reason=%s", len(added), error.reason)
-        if unclaimed:
-            await self.discard(unclaimed)
 
     async def _after_failure(self, locators: Sequence[Locator]) -> None:
         """Ask about a transaction that may have been committed, for instance when the connection broke."""
