@@ -16,6 +16,7 @@ from cli.commands.hold import hold
 from cli.commands.label import label
 from cli.commands.login import login
 from cli.commands.operations import operations
+from cli.commands.partition import partition
 from cli.commands.programs import accept_clock, facade, migrate, recover, server
 from cli.commands.search import search
 from cli.commands.share import share
@@ -83,6 +84,7 @@ for _panel, _commands in (
         app.command(rich_help_panel=_panel)(_command)
 
 app.add_typer(hold, name="hold", rich_help_panel="Administer the archive")
+app.add_typer(partition, name="partition", rich_help_panel="Administer the archive")
 app.add_typer(token, name="token", rich_help_panel="Administer the archive")
 app.add_typer(share, name="share", rich_help_panel="Administer the archive")
 app.add_typer(audit, name="audit", rich_help_panel="Administer the archive")

@@ -104,6 +104,7 @@ _DESCRIPTIONS: Mapping[Any, str] = {
     extended_query_tags.errors: "[list indexing errors](#extended-query-tags)",
     operations.operation: "[get an operation](#operations)",
     partitions.partitions: "[list partitions](#partitions)",
+    partitions.delete: "[delete a partition](#partitions)",
     trash.undelete: "[restore](#deleted-instances)",
     trash.deleted: "[list deletions](#deleted-instances)",
     expiry.expiry: "[get the expiry](#expiry)",

@@ -88,6 +88,7 @@ RPCS: Mapping[Endpoint, str] = MappingProxyType(
         extended_query_tags.errors: "ExtendedQueryTagService.ListExtendedQueryTagErrors",
         operations.operation: "OperationService.GetOperation",
         partitions.partitions: "PartitionService.ListPartitions",
+        partitions.delete: "PartitionService.DeletePartition",
         links.share: "ShareService.CreateShareLink",
         links.share_for_upload: "ShareService.CreateShareLink",
         links.links: "ShareService.ListShareLinks",

@@ -98,6 +98,8 @@ ANSWERS: Mapping[str, Answer] = MappingProxyType(
         "AUTHENTICATION_OFF": Answer(409),
         "CONSUMER_MOVED": Answer(409),
         "ON_HOLD": Answer(409),
+        "PARTITION_BEING_DELETED": Answer(409, "The partition is being deleted."),
+        "DEFAULT_PARTITION": Answer(409, "The default partition cannot be deleted."),
         "TOO_MANY_TAGS": Answer(400),
         "TOO_MANY_CONSUMERS": Answer(400),
         "TOO_MANY_WEBHOOKS": Answer(400),

@@ -133,6 +133,7 @@ SERVICE = (
     Row("/extendedquerytags/{tag}/errors", {"GET": extended_query_tags.errors}),
     Row("/operations/{operation}", {"GET": operations.operation}),
     Row("/partitions", {"GET": partitions.partitions}),
+    Row("/partitions/{partition}", {"DELETE": partitions.delete}),
     Row("/shares", {"GET": links.links}),
     Row("/shares/{link}", {"DELETE": links.revoke}),
     Row("/api.json", {"GET": openapi.as_json}),

@@ -26,6 +26,7 @@ RARE = frozenset(
         "UpdatePartition",
         "CompareVersions",
         "RevertInstance",
+        "DeletePartition",
         "GetConsumer",
         "ListConsumers",
         "DeleteConsumer",

@@ -25,6 +25,7 @@ from server.domain.lifecycle.delete import Delete
 from server.domain.lifecycle.expiry import Expiry, ExpiryWorker
 from server.domain.lifecycle.holds import Holds
 from server.domain.lifecycle.labels import LabelService
+from server.domain.lifecycle.partition_deletion import PartitionDeletion
 from server.domain.lifecycle.trash import Trash
 from server.domain.lifecycle.versions import Versions
 from server.domain.render.documents import DocumentRenderer
@@ -266,6 +267,23 @@ class ArchiveComponents(IndexComponents):
         """Labels."""
         return LabelService(
             access=self.access, index=self.database.instances, record=self.database.labels, now=self.clock.now
+        )
+
+    @cached_property
+    def partition_deletion_lease(self) -> Lease:
+        """The lease of the process that deletes the studies of deleted partitions."""
+        return Lease(self.database.leases, "partition-deletion", secrets.token_hex(16))
+
+    @cached_property
+    def partition_deletion(self) -> PartitionDeletion:
+        """Deleting the studies of deleted partitions."""
+        return PartitionDeletion(
+            partitions=self.database.partitions,
+            now=now,
+            deadline_now=self.clock.now,
+            retention=self.retention,
+            read_only=self.read_only,
+            on_change=self.sequencer.deleted,
         )
 
     @cached_property

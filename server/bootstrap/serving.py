@@ -113,6 +113,7 @@ async def running(
             asyncio.create_task(watch.run()),
             asyncio.create_task(components.operation_watch.run()),
             asyncio.create_task(components.sequencer.run()),
+            asyncio.create_task(components.partition_deletion_lease.run(components.partition_deletion.run)),
             asyncio.create_task(components.expiry_lease.run(components.expiry_worker.run)),
             asyncio.create_task(components.events_lease.run(lambda: _events(components))),
             asyncio.create_task(components.token_verifier.run()),

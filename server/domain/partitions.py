@@ -5,11 +5,12 @@ from collections.abc import Callable
 from datetime import datetime
 
 from server.domain.access import Access
+from server.domain.limits import check_reason
 from server.domain.partition_names import PartitionNames
 from server.model.access import Action
 from server.model.call import Call
-from server.model.errors import AlreadyExists, Reason
-from server.model.ids import Address, PartitionName
+from server.model.errors import AlreadyExists, NotFound, Reason, WrongState
+from server.model.ids import DEFAULT_PARTITION, Address, PartitionName
 from server.model.partition import DuplicatePolicy, Partition
 from server.ports.index import Partitions as PartitionIndex
 
@@ -51,7 +52,7 @@ class DuplicatePolicies:
 
 
 class Partitions:
-    """Lists, creates and changes partitions."""
+    """Lists, creates, changes and deletes partitions."""
 
     def __init__(
         self,
@@ -83,7 +84,8 @@ class Partitions:
         """
         address = await self._access.permit(call, Action.READ, address)
         partition = await self._partitions.get(address.partition)
-        assert partition is not None, "partitions are never removed"
+        if partition is None:
+            raise _not_found(address)
         return partition
 
     async def create(self, call: Call, address: Address) -> Partition:
@@ -91,6 +93,7 @@ class Partitions:
 
         Raises:
             WrongState: PARTITIONS_DISABLED.
+            WrongState: PARTITION_BEING_DELETED.
             AlreadyExists: PARTITION_ALREADY_EXISTS.
         """
         address = await self._access.permit(call, Action.WRITE, address, partition_may_be_new=True)
@@ -108,6 +111,33 @@ class Partitions:
         call.audit.note(duplicates=duplicates.name.lower() if duplicates is not None else "default")
         address = await self._access.permit(call, Action.ADMINISTER, address)
         partition = await self._partitions.update(address.partition, duplicates)
-        assert partition is not None, "partitions are never removed"
+        if partition is None:
+            raise _not_found(address)
         self._policies.forget(address.partition)
         return partition
+
+    async def delete(self, call: Call, address: Address, *, reason: str = "") -> None:
+        """Delete a partition with all its instances.
+
+        Raises:
+            InvalidRequest: INVALID_FIELD, the reason.
+            WrongState: DEFAULT_PARTITION; ON_HOLD; PARTITIONS_DISABLED.
+            NotFound: PARTITION_NOT_FOUND.
+            and as `Access.permit`.
+        """
+        check_reason(reason)
+        if reason:
+            call.audit.note(reason=reason)
+        address = await self._access.permit(call, Action.DELETE, address)
+        if address.partition == DEFAULT_PARTITION:
+            message = "The default partition cannot be deleted."
+            raise WrongState(Reason.DEFAULT_PARTITION, message, partition=address.partition)
+        if not await self._partitions.delete(address.partition, self._now()):
+            raise _not_found(address)
+        self._names.forget(address.partition)
+        self._policies.forget(address.partition)
+
+
+def _not_found(address: Address) -> NotFound:
+    message = "Specified PartitionName does not exist."
+    return NotFound(Reason.PARTITION_NOT_FOUND, message, partition=address.partition)

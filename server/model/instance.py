@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from server.model.damage import NO_DAMAGE, Damage
-from server.model.errors import WrongState
+from server.model.errors import NotFound, WrongState
 from server.model.ids import InstanceId, Version
 from server.model.lifecycle.version import NO_PROVENANCE, Provenance
 from server.model.search.query_tag import NewTag, TagFault
@@ -206,7 +206,14 @@ class OnHold:
     error: WrongState
 
 
-AddOutcome = Added | AlreadyStored | Faulty | OnHold
+@dataclass(frozen=True, slots=True)
+class PartitionGone:
+    """The partition of the instance has been deleted; nothing was changed."""
+
+    error: NotFound
+
+
+AddOutcome = Added | AlreadyStored | Faulty | OnHold | PartitionGone
 
 
 @dataclass(frozen=True, slots=True)

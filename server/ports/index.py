@@ -319,7 +319,30 @@ class Partitions(Protocol):
         ...
 
     async def create(self, name: PartitionName, now: datetime) -> Partition | None:
-        """Create one and return it; None if it already exists."""
+        """Create one and return it; None if it already exists.
+
+        One that was deleted returns with its key, and with its deleted instances that are not erased yet.
+
+        Raises:
+            WrongState: PARTITION_BEING_DELETED, its studies have not all been deleted.
+        """
+        ...
+
+    async def delete(self, name: PartitionName, now: datetime) -> bool:
+        """Delete one with all its instances; return False if it does not exist.
+
+        From its return on it does not exist, and nothing can be stored in it. `purge` deletes its studies.
+
+        Raises:
+            WrongState: ON_HOLD, there is a hold in it.
+        """
+        ...
+
+    async def purge(self, now: datetime, erase_after: datetime, *, reason: str, author: str) -> Address | None:
+        """Delete a study of a deleted partition, as `InstanceIndex.delete` does, and return it; None if there is none.
+
+        Any number of processes may call it, and each continues the work of the others.
+        """
         ...
 
     async def update(self, name: PartitionName, duplicates: DuplicatePolicy | None) -> Partition | None:

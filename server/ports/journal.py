@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from server.model.ids import Address, InstanceId, Version
+from server.model.ids import Address, InstanceId, PartitionName, Version
 from server.model.instance import Locator
+from server.model.lifecycle.hold import Hold
 from server.model.lifecycle.label import Labels
 from server.model.lifecycle.version import Provenance
 
@@ -23,11 +24,19 @@ class LabelChange(NamedTuple):
     labels: Labels
 
 
+class HoldChange(NamedTuple):
+    """A hold that was set, or, if it is None, released; see `Journal.held`."""
+
+    resource: Address
+    name: str
+    hold: Hold | None
+
+
 @dataclass(frozen=True, slots=True)
 class OpenDeletion:
     """A deletion of many instances whose blobs are not all recorded one by one.
 
-    scope: the study or series.
+    scope: the study or series, or the partition, in which nothing is stored later.
     stored_later: blobs of instances that were stored in the scope after the deletion.
     """
 
@@ -38,7 +47,7 @@ class OpenDeletion:
         """Return whether an instance was deleted."""
         return (
             instance.partition == self.scope.partition
-            and instance.study == self.scope.study
+            and self.scope.study in (None, instance.study)
             and self.scope.series in (None, instance.series)
             and locator not in self.stored_later
         )
@@ -64,12 +73,12 @@ class Journal(Protocol):
         ...
 
     def deleted_all(self, deletion: int, scope: Address) -> None:
-        """Record that this transaction deletes all instances of a study or series; their blobs follow, by `deleted` in
-        later transactions.
+        """Record that this transaction deletes all instances of a partition, study or series; their blobs follow, by
+        `deleted` in later transactions.
 
         Args:
             deletion: its number.
-            scope: address of the study or series.
+            scope: address of the partition, study or series.
 
         Raises: as above.
         """
@@ -99,6 +108,10 @@ class Journal(Protocol):
             version: of the archive, assigned by the transaction; that of a later change is greater.
             time: from the clock of receipts.
         """
+        ...
+
+    def held(self, change: HoldChange) -> None:
+        """Record that this transaction sets or releases a hold. Raises: as above."""
         ...
 
     def prepare(self) -> None:
@@ -151,6 +164,14 @@ class ArchiveJournal(Journal, Protocol):
 
     def versions(self) -> Iterator[tuple[Locator, Version, Provenance]]:
         """Yield the blobs that transactions as in `entries` have made the next versions of their instances."""
+        ...
+
+    def hold_changes(self) -> Iterator[HoldChange]:
+        """Yield the changes of holds by transactions as in `entries`, those of the same hold in order."""
+        ...
+
+    def deleted_partitions(self) -> Collection[PartitionName]:
+        """Return the partitions that transactions as in `entries` deleted; they may have been created again."""
         ...
 
     def open_deletions(self) -> Mapping[int, OpenDeletion]:

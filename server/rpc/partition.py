@@ -29,6 +29,11 @@ class PartitionServicer(partition_service_pb2_grpc.PartitionServiceServicer):
         partition = await self._partitions.create(context.call, _address(request.name))
         return pb.CreatePartitionResponse(partition=convert.partition(partition))
 
+    async def DeletePartition(self, request: pb.DeletePartitionRequest, context: Context) -> pb.DeletePartitionResponse:
+        """See the contract."""
+        await self._partitions.delete(context.call, _address(request.name), reason=request.reason)
+        return pb.DeletePartitionResponse()
+
     async def UpdatePartition(self, request: pb.UpdatePartitionRequest, context: Context) -> pb.UpdatePartitionResponse:
         """See the contract."""
         address = _address(request.name) if request.name else Address(NO_PARTITION)

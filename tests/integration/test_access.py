@@ -205,6 +205,7 @@ EXPECTED: Mapping[str, tuple[str, Message | None]] = {
         versions.CompareVersionsRequest(instance=INSTANCE, version=1),
     ),
     "VersionService.RevertInstance": (OF_INSTANCE, versions.RevertInstanceRequest(instance=INSTANCE, version=1)),
+    "PartitionService.DeletePartition": (OF_PARTITION, partitions.DeletePartitionRequest(name=WARD)),
     "PartitionService.UpdatePartition": (OF_PARTITION, partitions.UpdatePartitionRequest(name=WARD)),
     "PartitionService.CreatePartition": (OF_PARTITION, partitions.CreatePartitionRequest(name=WARD)),
     "ShareService.CreateShareLink": (

@@ -12,6 +12,7 @@ from crc32c import crc32c
 from dicomstore.v1 import change_feed_service_pb2 as feed
 from dicomstore.v1 import lifecycle_service_pb2 as lifecycle
 from dicomstore.v1 import lifecycle_service_pb2_grpc
+from dicomstore.v1 import partition_service_pb2 as partitions
 from dicomstore.v1 import retrieve_service_pb2 as retrieve
 from dicomstore.v1.resources_pb2 import DUPLICATE_POLICY_NEW_VERSION
 
@@ -24,7 +25,7 @@ from server.dicom.ingest.reader import InstanceReader
 from server.domain.store.receive import new_instance
 from server.domain.upkeep.recovery import Recovered
 from server.model.errors import Reason, Unavailable
-from server.model.ids import DEFAULT_PARTITION, Address, Uid
+from server.model.ids import DEFAULT_PARTITION, Address, PartitionName, Uid
 from server.model.instance import Added, ValidationMode
 from server.model.lifecycle.version import VersionOrigin
 from server.model.receipt import Receipt
@@ -233,6 +234,79 @@ async def test_labels_are_restored_for_the_objects_that_had_them(stored: Stored,
             assert await labels.get(ref_of(stored_again)) == {"reviewed": "yes"}
             assert await labels.get(Ref(study_instance_uid=changed)) == {"other": "1"}
             assert await labels.get(Ref(study_instance_uid=again)) == {}
+
+
+@pytest.mark.parametrize("index", ["lost", "older"])
+async def test_holds_are_restored(stored: Stored, tmp_path: Path, index: str) -> None:
+    held, released, named = stored.order[:3]
+    shutil.copy(stored.data / "index.db", tmp_path / "older")
+    async with a_core(stored.data) as core:
+        stub = lifecycle_service_pb2_grpc.LifecycleServiceStub(core.channel)
+        for study, name in ((held, ""), (released, ""), (named, "audit"), (named, "Prüfung")):
+            resource = Ref(study_instance_uid=study)
+            await stub.SetHold(lifecycle.SetHoldRequest(resource=resource, name=name, reason="ß"))
+        await stub.ReleaseHold(lifecycle.ReleaseHoldRequest(resource=Ref(study_instance_uid=released)))
+        expected = sorted(
+            (one.resource.study_instance_uid, one.name, one.reason, one.time.ToMicroseconds())
+            for one in (await stub.ListHolds(lifecycle.ListHoldsRequest())).holds
+        )
+    assert len(expected) == 3
+    for _ in range(2):
+        remove_index(stored.data)
+        if index == "older":
+            shutil.copy(tmp_path / "older", stored.data / "index.db")
+        await recover(settings_for(stored.data))
+        async with a_core(stored.data) as core:
+            stub = lifecycle_service_pb2_grpc.LifecycleServiceStub(core.channel)
+            found = (await stub.ListHolds(lifecycle.ListHoldsRequest())).holds
+            assert expected == sorted(
+                (one.resource.study_instance_uid, one.name, one.reason, one.time.ToMicroseconds()) for one in found
+            )
+            assert await core.delete(Ref(study_instance_uid=released)) in (0, 1)
+
+
+async def partition_names(core: CoreClient) -> list[str]:
+    return [
+        one.name for one in (await core.partition_stub.ListPartitions(partitions.ListPartitionsRequest())).partitions
+    ]
+
+
+@pytest.mark.parametrize("index", ["lost", "older"])
+@pytest.mark.parametrize("is_complete", [False, True])
+async def test_a_deleted_partition_does_not_come_back(tmp_path: Path, index: str, is_complete: bool) -> None:
+    data = tmp_path / "data"
+    async with a_core(data, partitions=True) as core:
+        for name in ("kept", "gone"):
+            for _ in range(3):
+                await core.stored(part10(), address={"partition": name}, create_partition=True)
+    shutil.copy(data / "index.db", tmp_path / "older")
+    if is_complete:
+        async with a_core(data, partitions=True) as core:
+            await core.partition_stub.DeletePartition(partitions.DeletePartitionRequest(name="gone"))
+            assert await partition_names(core) == ["Microsoft.Default", "kept"]
+            while sum(one.action == feed.CHANGE_ACTION_DELETE for one in await core.changes()) < 3:
+                pass
+    else:
+        settings = settings_for(data)
+        prepared = prepare(settings)
+        storage = prepared.storage
+        progress = Progress(prepared.mark, storage.marks.record, prepared.read_only.restrict, storage.journal)
+        database = engine.open_database(settings.database_url, progress=progress)
+        assert await database.partitions.delete(PartitionName("gone"), datetime.now(UTC))
+        await database.close()
+        storage.close()
+    for _ in range(2):
+        remove_index(data)
+        if index == "older":
+            shutil.copy(tmp_path / "older", data / "index.db")
+        await recover(settings_for(data))
+        async with a_core(data, partitions=True) as core:
+            assert await partition_names(core) == ["Microsoft.Default", "kept"]
+            assert {
+                one.instance.partition
+                for one in await core.changes()
+                if one.action == feed.CHANGE_ACTION_CREATE and one.state == feed.CHANGE_STATE_CURRENT
+            } == {"kept"}
 
 
 async def test_recovering_again_changes_nothing(stored: Stored) -> None:

@@ -44,14 +44,16 @@ from server.adapters.sql.lifecycle.commitments import SqlCommitments
 from server.adapters.sql.lifecycle.expiries import SqlExpiries
 from server.adapters.sql.lifecycle.holds import SqlHolds
 from server.adapters.sql.lifecycle.labels import SqlLabels
+from server.adapters.sql.lifecycle.partitions import SqlPartitions
 from server.adapters.sql.lifecycle.updates import SqlUpdates
 from server.adapters.sql.login_links import SqlLoginLinks
 from server.adapters.sql.operations import SqlOperations
-from server.adapters.sql.partitions import PartitionKeys, SqlPartitions
+from server.adapters.sql.partitions import PartitionKeys
 from server.adapters.sql.query_tags.tags import SqlTags
 from server.adapters.sql.share_links import SqlShareLinks
 from server.adapters.sql.writing.locators import referenced
 from server.adapters.sql.writing.open_deletions import pending
+from server.adapters.sql.writing.partition_deleting import open_partition_deletions
 from server.adapters.sql.writing.sequencing import CHANNEL
 from server.model.archive import ArchiveId, IndexIdentity, Mark
 from server.model.instance import Locator
@@ -283,7 +285,7 @@ def referenced_locators(url: str, locators: Collection[Locator]) -> set[Locator]
 
 
 def pending_deletions(url: str) -> set[int]:
-    """Return the numbers of the deletions whose instances have not all been moved.
+    """Return the numbers of the deletions of partitions, studies and series that are not completed.
 
     Raises:
         ValueError, Unavailable
@@ -291,7 +293,7 @@ def pending_deletions(url: str) -> set[int]:
     engine = _engine(url, reading_seconds=SEARCH_SECONDS)
     try:
         with translated(), engine.connect() as connection:
-            return {deletion.key for deletion in pending(connection)}
+            return {deletion.key for deletion in pending(connection)} | open_partition_deletions(connection)
     finally:
         engine.dispose()
 

@@ -45,6 +45,7 @@ from server.model.instance import (
     Locator,
     NewInstance,
     OnHold,
+    PartitionGone,
     StoredInstance,
     ValidationMode,
 )
@@ -422,7 +423,7 @@ class Receiver:
             await self._committer.discard([instance.locator])
             found = tuple(_finding(tag, fault) for tag, fault in outcome.faults)
             return _failed(_invalid(), replace(description, errors=found))
-        if isinstance(outcome, OnHold):
+        if isinstance(outcome, OnHold | PartitionGone):
             await self._committer.discard([instance.locator])
             return _failed(outcome.error, description)
         if isinstance(outcome, AlreadyStored):

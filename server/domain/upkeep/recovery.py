@@ -17,13 +17,14 @@ from server.dicom.ingest.reader import Description, InstanceReader
 from server.domain.store.receive import new_instance
 from server.model.damage import Damage
 from server.model.errors import DataLoss, DicomStoreError, Reason
-from server.model.ids import InstanceId, PartitionName, Version
+from server.model.ids import Address, InstanceId, PartitionName, Version
 from server.model.instance import Added, AlreadyStored, Locator, NewInstance, OnHold, StoredInstance, ValidationMode
 from server.model.lifecycle.version import Provenance
 from server.model.receipt import Receipt
 from server.ports.blobs import BlobStore
 from server.ports.index import InstanceIndex, Partitions
-from server.ports.journal import LabelChange, OpenDeletion
+from server.ports.journal import HoldChange, LabelChange, OpenDeletion
+from server.ports.lifecycle.holds import Holds
 from server.ports.lifecycle.labels import LabelRecord
 from server.ports.spool import Spool
 
@@ -70,6 +71,8 @@ class Recovery:
         versions: from the journal; blobs that are versions after the first one of their instances.
         deletions: from the journal; deletions of many instances that are not all among `retired`.
         label_changes: from the journal.
+        hold_changes: from the journal.
+        deleted_partitions: from the journal.
         retention: time before deleted bytes are erased.
         with_quarantined: also index quarantined blobs. A complete index did not have them, so they are uploads without
             acknowledgement, and indexing them may restore deleted instances.
@@ -88,6 +91,9 @@ class Recovery:
         deletions: Collection[OpenDeletion] = (),
         labels: LabelRecord,
         label_changes: Iterable[LabelChange] = (),
+        holds: Holds,
+        hold_changes: Iterable[HoldChange] = (),
+        deleted_partitions: Collection[PartitionName] = (),
         now: Callable[[], datetime],
         retention: timedelta,
         max_header_bytes: int,
@@ -103,6 +109,9 @@ class Recovery:
         self._deletions = deletions
         self._labels = labels
         self._label_changes = label_changes
+        self._holds = holds
+        self._hold_changes = hold_changes
+        self._deleted_partitions = deleted_partitions
         self._now = now
         self._retention = retention
         self._max_header_bytes = max_header_bytes
@@ -129,7 +138,24 @@ class Recovery:
         for to_add in self._spool.in_order(_MAX_BATCH):
             await self._add_all(to_add)
         await self._restore_labels()
+        await self._restore_holds()
+        await self._delete_partitions()
         return self._done
+
+    async def _restore_holds(self) -> None:
+        """Set and release the holds of the journal."""
+        last = {(resource, name): hold for resource, name, hold in self._hold_changes}
+        for (resource, name), hold in last.items():
+            if hold is None:
+                await self._holds.release(resource, name)
+            elif not await self._holds.set(hold):
+                _log.warning("a hold was not restored, because there is nothing to hold study=%s", resource.study)
+
+    async def _delete_partitions(self) -> None:
+        """Delete the deleted partitions that are in an older index, unless they were created again and are in use."""
+        for name in self._deleted_partitions:
+            if not await self._index.find(Address(name), limit=1):
+                await self._partitions.delete(name, self._now())
 
     async def _restore_labels(self) -> None:
         """Set the labels of the journal.

@@ -1,5 +1,7 @@
 """Partitions over a real core (docs/api.md, Partitions)."""
 
+import asyncio
+
 import httpx
 import pytest
 
@@ -72,3 +74,31 @@ async def test_urls_name_the_partition(partitioned_web: httpx.AsyncClient) -> No
     (entry,) = (await partitioned_web.get("/v2/changefeed")).json()
     assert entry["partitionName"] == "p1"
     assert entry["metadata"]["7FE00010"]["BulkDataURI"] == f"{instance}/bulkdata/7FE00010"
+
+
+async def test_a_deleted_partition_disappears_and_can_be_created_again(partitioned_web: httpx.AsyncClient) -> None:
+    await stored(partitioned_web, FILE, base="/v2/partitions/p1")
+    await stored(partitioned_web, FILE, base="/v2/partitions/p2")
+    assert (await partitioned_web.delete("/v2/partitions/p1?reason=moved")).status_code == 204
+    assert (await partitioned_web.delete("/v2/partitions/p1")).status_code == 404
+    names = [row["partitionName"] for row in (await partitioned_web.get("/v2/partitions")).json()]
+    assert names == ["Microsoft.Default", "p2"]
+    assert (await partitioned_web.get("/v2/partitions/p1/studies", headers=JSON)).status_code == 400
+    async with asyncio.timeout(30):
+        while (await stow(partitioned_web, FILE, path="/v2/partitions/p1/studies")).status_code == 409:
+            pass
+    assert len((await partitioned_web.get("/v2/partitions/p1/instances", headers=JSON)).json()) == 1
+    actions = [(one["partitionName"], one["action"]) for one in (await partitioned_web.get("/v2/changefeed")).json()]
+    assert actions == [("p1", "Create"), ("p2", "Create"), ("p1", "Delete"), ("p1", "Create")]
+
+
+async def test_the_default_partition_and_one_with_a_hold_are_not_deleted(partitioned_web: httpx.AsyncClient) -> None:
+    await stored(partitioned_web, FILE, base="/v2/partitions/p1")
+    await partitioned_web.put(f"/v2/partitions/p1/studies/{STUDY}/hold", json={"reason": "complaint"})
+    answer = await partitioned_web.delete("/v2/partitions/p1")
+    assert answer.status_code == 409
+    assert "is on hold: complaint" in answer.text
+    assert (await partitioned_web.delete("/v2/partitions/Microsoft.Default")).status_code == 409
+    assert (await partitioned_web.delete("/v2/partitions/unknown")).status_code == 404
+    assert (await partitioned_web.delete("/v2/partitions/a%20b")).status_code == 400
+    assert len((await partitioned_web.get("/v2/partitions")).json()) == 2

@@ -27,7 +27,7 @@ from dicomstore.v1 import resources_pb2 as dicomstore_dot_v1_dot_resources__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%dicomstore/v1/partition_service.proto\x12\rdicomstore.v1\x1a\"dicomstore/v1/access_options.proto\x1a\x1d\x64icomstore/v1/resources.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8b\x01\n\tPartition\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\nduplicates\x18\x04 \x01(\x0e\x32\x1e.dicomstore.v1.DuplicatePolicy\"\x17\n\x15ListPartitionsRequest\"F\n\x16ListPartitionsResponse\x12,\n\npartitions\x18\x01 \x03(\x0b\x32\x18.dicomstore.v1.Partition\"#\n\x13GetPartitionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x14GetPartitionResponse\x12+\n\tpartition\x18\x01 \x01(\x0b\x32\x18.dicomstore.v1.Partition\"&\n\x16\x43reatePartitionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"F\n\x17\x43reatePartitionResponse\x12+\n\tpartition\x18\x01 \x01(\x0b\x32\x18.dicomstore.v1.Partition\"Z\n\x16UpdatePartitionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x32\n\nduplicates\x18\x02 \x01(\x0e\x32\x1e.dicomstore.v1.DuplicatePolicy\"F\n\x17UpdatePartitionResponse\x12+\n\tpartition\x18\x01 \x01(\x0b\x32\x18.dicomstore.v1.Partition2\xa6\x03\n\x10PartitionService\x12\x63\n\x0eListPartitions\x12$.dicomstore.v1.ListPartitionsRequest\x1a%.dicomstore.v1.ListPartitionsResponse\"\x04\x88\xb2\x19\x04\x12]\n\x0cGetPartition\x12\".dicomstore.v1.GetPartitionRequest\x1a#.dicomstore.v1.GetPartitionResponse\"\x04\x88\xb2\x19\x04\x12\x66\n\x0f\x43reatePartition\x12%.dicomstore.v1.CreatePartitionRequest\x1a&.dicomstore.v1.CreatePartitionResponse\"\x04\x88\xb2\x19\x05\x12\x66\n\x0fUpdatePartition\x12%.dicomstore.v1.UpdatePartitionRequest\x1a&.dicomstore.v1.UpdatePartitionResponse\"\x04\x88\xb2\x19\nb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%dicomstore/v1/partition_service.proto\x12\rdicomstore.v1\x1a\"dicomstore/v1/access_options.proto\x1a\x1d\x64icomstore/v1/resources.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8b\x01\n\tPartition\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\nduplicates\x18\x04 \x01(\x0e\x32\x1e.dicomstore.v1.DuplicatePolicy\"\x17\n\x15ListPartitionsRequest\"F\n\x16ListPartitionsResponse\x12,\n\npartitions\x18\x01 \x03(\x0b\x32\x18.dicomstore.v1.Partition\"#\n\x13GetPartitionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x14GetPartitionResponse\x12+\n\tpartition\x18\x01 \x01(\x0b\x32\x18.dicomstore.v1.Partition\"&\n\x16\x43reatePartitionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"F\n\x17\x43reatePartitionResponse\x12+\n\tpartition\x18\x01 \x01(\x0b\x32\x18.dicomstore.v1.Partition\"Z\n\x16UpdatePartitionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x32\n\nduplicates\x18\x02 \x01(\x0e\x32\x1e.dicomstore.v1.DuplicatePolicy\"F\n\x17UpdatePartitionResponse\x12+\n\tpartition\x18\x01 \x01(\x0b\x32\x18.dicomstore.v1.Partition\"6\n\x16\x44\x65letePartitionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x19\n\x17\x44\x65letePartitionResponse2\x8e\x04\n\x10PartitionService\x12\x63\n\x0eListPartitions\x12$.dicomstore.v1.ListPartitionsRequest\x1a%.dicomstore.v1.ListPartitionsResponse\"\x04\x88\xb2\x19\x04\x12]\n\x0cGetPartition\x12\".dicomstore.v1.GetPartitionRequest\x1a#.dicomstore.v1.GetPartitionResponse\"\x04\x88\xb2\x19\x04\x12\x66\n\x0f\x43reatePartition\x12%.dicomstore.v1.CreatePartitionRequest\x1a&.dicomstore.v1.CreatePartitionResponse\"\x04\x88\xb2\x19\x05\x12\x66\n\x0fUpdatePartition\x12%.dicomstore.v1.UpdatePartitionRequest\x1a&.dicomstore.v1.UpdatePartitionResponse\"\x04\x88\xb2\x19\n\x12\x66\n\x0f\x44\x65letePartition\x12%.dicomstore.v1.DeletePartitionRequest\x1a&.dicomstore.v1.DeletePartitionResponse\"\x04\x88\xb2\x19\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,6 +42,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PARTITIONSERVICE'].methods_by_name['CreatePartition']._serialized_options = b'\210\262\031\005'
   _globals['_PARTITIONSERVICE'].methods_by_name['UpdatePartition']._loaded_options = None
   _globals['_PARTITIONSERVICE'].methods_by_name['UpdatePartition']._serialized_options = b'\210\262\031\n'
+  _globals['_PARTITIONSERVICE'].methods_by_name['DeletePartition']._loaded_options = None
+  _globals['_PARTITIONSERVICE'].methods_by_name['DeletePartition']._serialized_options = b'\210\262\031\006'
   _globals['_PARTITION']._serialized_start=157
   _globals['_PARTITION']._serialized_end=296
   _globals['_LISTPARTITIONSREQUEST']._serialized_start=298
@@ -60,6 +62,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPDATEPARTITIONREQUEST']._serialized_end=703
   _globals['_UPDATEPARTITIONRESPONSE']._serialized_start=705
   _globals['_UPDATEPARTITIONRESPONSE']._serialized_end=775
-  _globals['_PARTITIONSERVICE']._serialized_start=778
-  _globals['_PARTITIONSERVICE']._serialized_end=1200
+  _globals['_DELETEPARTITIONREQUEST']._serialized_start=777
+  _globals['_DELETEPARTITIONREQUEST']._serialized_end=831
+  _globals['_DELETEPARTITIONRESPONSE']._serialized_start=833
+  _globals['_DELETEPARTITIONRESPONSE']._serialized_end=858
+  _globals['_PARTITIONSERVICE']._serialized_start=861
+  _globals['_PARTITIONSERVICE']._serialized_end=1387
 # @@protoc_insertion_point(module_scope)

@@ -70,3 +70,15 @@ class UpdatePartitionResponse(_message.Message):
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     partition: Partition
     def __init__(self, partition: _Optional[_Union[Partition, _Mapping]] = ...) -> None: ...
+
+class DeletePartitionRequest(_message.Message):
+    __slots__ = ("name", "reason")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    reason: str
+    def __init__(self, name: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class DeletePartitionResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

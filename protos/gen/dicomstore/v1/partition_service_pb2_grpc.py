@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class PartitionServiceStub:
-    """Manages the partitions. Partitions cannot be renamed or deleted.
+    """Manages the partitions. Partitions cannot be renamed.
 
     Errors of all rpcs: PARTITIONS_DISABLED when the server runs without partitions, DATABASE_UNAVAILABLE. For a caller with
     access to some partitions only, others are PARTITION_NOT_PERMITTED, whether they exist or not.
@@ -58,10 +58,15 @@ class PartitionServiceStub:
                 request_serializer=dicomstore_dot_v1_dot_partition__service__pb2.UpdatePartitionRequest.SerializeToString,
                 response_deserializer=dicomstore_dot_v1_dot_partition__service__pb2.UpdatePartitionResponse.FromString,
                 _registered_method=True)
+        self.DeletePartition = channel.unary_unary(
+                '/dicomstore.v1.PartitionService/DeletePartition',
+                request_serializer=dicomstore_dot_v1_dot_partition__service__pb2.DeletePartitionRequest.SerializeToString,
+                response_deserializer=dicomstore_dot_v1_dot_partition__service__pb2.DeletePartitionResponse.FromString,
+                _registered_method=True)
 
 
 class PartitionServiceServicer:
-    """Manages the partitions. Partitions cannot be renamed or deleted.
+    """Manages the partitions. Partitions cannot be renamed.
 
     Errors of all rpcs: PARTITIONS_DISABLED when the server runs without partitions, DATABASE_UNAVAILABLE. For a caller with
     access to some partitions only, others are PARTITION_NOT_PERMITTED, whether they exist or not.
@@ -86,7 +91,7 @@ class PartitionServiceServicer:
     def CreatePartition(self, request, context):
         """Creates a partition. Repeating a successful call returns PARTITION_ALREADY_EXISTS.
 
-        Errors: INVALID_PARTITION_NAME, PARTITION_ALREADY_EXISTS.
+        Errors: INVALID_PARTITION_NAME, PARTITION_BEING_DELETED, PARTITION_ALREADY_EXISTS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -97,6 +102,22 @@ class PartitionServiceServicer:
         uploads that begin later, within ten seconds in all processes.
 
         Errors: INVALID_PARTITION_NAME, INVALID_FIELD, PARTITION_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeletePartition(self, request, context):
+        """Deletes a partition with all its instances.
+
+        When the call returns, the partition does not exist. Its studies are then deleted one after another, each as by
+        DeleteInstances, with the author "dicomstore:partition-deletion", so the change feed has an entry for each instance and
+        the bytes are retained. When all are deleted, a partition with the same name can be created; its deleted instances
+        that are not erased yet can be restored. Other processes of the server notice the deletion within a second; they store
+        nothing in the partition in the meantime.
+
+        Errors: INVALID_PARTITION_NAME, PARTITION_NOT_FOUND, DEFAULT_PARTITION, ON_HOLD, INVALID_FIELD (the reason),
+        ARCHIVE_READ_ONLY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -125,6 +146,11 @@ def add_PartitionServiceServicer_to_server(servicer, server):
                     request_deserializer=dicomstore_dot_v1_dot_partition__service__pb2.UpdatePartitionRequest.FromString,
                     response_serializer=dicomstore_dot_v1_dot_partition__service__pb2.UpdatePartitionResponse.SerializeToString,
             ),
+            'DeletePartition': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeletePartition,
+                    request_deserializer=dicomstore_dot_v1_dot_partition__service__pb2.DeletePartitionRequest.FromString,
+                    response_serializer=dicomstore_dot_v1_dot_partition__service__pb2.DeletePartitionResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'dicomstore.v1.PartitionService', rpc_method_handlers)
@@ -134,7 +160,7 @@ def add_PartitionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class PartitionService:
-    """Manages the partitions. Partitions cannot be renamed or deleted.
+    """Manages the partitions. Partitions cannot be renamed.
 
     Errors of all rpcs: PARTITIONS_DISABLED when the server runs without partitions, DATABASE_UNAVAILABLE. For a caller with
     access to some partitions only, others are PARTITION_NOT_PERMITTED, whether they exist or not.
@@ -238,6 +264,33 @@ class PartitionService:
             '/dicomstore.v1.PartitionService/UpdatePartition',
             dicomstore_dot_v1_dot_partition__service__pb2.UpdatePartitionRequest.SerializeToString,
             dicomstore_dot_v1_dot_partition__service__pb2.UpdatePartitionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeletePartition(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dicomstore.v1.PartitionService/DeletePartition',
+            dicomstore_dot_v1_dot_partition__service__pb2.DeletePartitionRequest.SerializeToString,
+            dicomstore_dot_v1_dot_partition__service__pb2.DeletePartitionResponse.FromString,
             options,
             channel_credentials,
             insecure,

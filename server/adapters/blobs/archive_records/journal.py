@@ -7,8 +7,8 @@
     R <locator> <partition> <study> <series> <instance>
                       it restores the deleted instance of this blob
     M <old> <new>     it refers the instance of this blob to a copy
-    S <number> <partition> <study> [<series>]
-                      it deletes all instances of a study or series; the lines D of their blobs follow
+    S <number> <partition> [<study> [<series>]]
+                      it deletes all instances of a partition, study or series; the lines D of their blobs follow
     K <number> <locator>
                       it adds this blob to the study or series of such a deletion, so that the blob is not deleted
     E <number>        all lines D of such a deletion are written
@@ -16,6 +16,8 @@
                       it makes this blob the next version of its instance: author, reason, origin
     L <version> <microseconds> <JSON in base64>
                       it changes labels: the address of the study, series or instance, and all its labels
+    H <JSON in base64>
+                      it sets or releases a hold: address of the resource, name, and reason, author and time, or null
     C                 it was committed
     V                 it was rolled back
 
@@ -42,14 +44,16 @@ from server.adapters.blobs.disk.reserve import Reserve
 from server.adapters.blobs.disk.threads import as_errors_of_the_store, sync_directory
 from server.model.ids import Address, InstanceId, PartitionName, Uid, Version
 from server.model.instance import Locator
+from server.model.lifecycle.hold import Hold
 from server.model.lifecycle.label import Labels
 from server.model.lifecycle.version import Provenance, VersionOrigin
-from server.ports.journal import Entry, LabelChange, OpenDeletion
+from server.ports.journal import Entry, HoldChange, LabelChange, OpenDeletion
 
 _HISTORY = "history"
 _ASKED_AT_ONCE = 500
 _LINE = re.compile(
-    r"([TCV]|D \S+|R \S+ \S+ \S+ \S+ \S+|M \S+ \S+|S \d+ \S+ \S+( \S+)?|K \d+ \S+|E \d+|N \S+ \d+ \S+|L \d+ \d+ \S+)\n"
+    r"([TCV]|D \S+|R \S+ \S+ \S+ \S+ \S+|M \S+ \S+|S \d+ \S+( \S+){0,2}|K \d+ \S+|E \d+"
+    r"|H \S+|N \S+ \d+ \S+|L \d+ \d+ \S+)\n"
 )
 _ENDS, _OF_BLOBS, _OF_DELETIONS = "CV", "DMRN", "SKE"  # kinds of lines
 _MAKES_VISIBLE = "RN"
@@ -119,6 +123,14 @@ class FileJournal:
         uids = (resource.study, resource.series, resource.instance)
         text = json.dumps([resource.partition, *uids, dict(labels)]).encode()
         self._note(iter([f"L {version} {(time - _EPOCH) // _MICROSECOND} {base64.b64encode(text).decode()}\n"]))
+
+    def held(self, change: HoldChange) -> None:
+        """See the port."""
+        resource, name, hold = change
+        details = None if hold is None else [hold.reason, hold.author, (hold.time - _EPOCH) // _MICROSECOND]
+        uids = (resource.study, resource.series, resource.instance)
+        text = json.dumps([resource.partition, *uids, name, details]).encode()
+        self._note(iter([f"H {base64.b64encode(text).decode()}\n"]))
 
     def prepare(self) -> None:
         """See the port."""
@@ -233,6 +245,22 @@ class FileJournal:
                 resource = Address(PartitionName(partition), study, series, instance)
                 yield LabelChange(int(words[0]), _EPOCH + int(words[1]) * _MICROSECOND, resource, labels)
 
+    def hold_changes(self) -> Iterator[HoldChange]:
+        """See the port."""
+        for kind, *words in self._effective_lines():
+            if kind == "H":
+                partition, study, series, instance, name, details = json.loads(base64.b64decode(words[0]))
+                resource = Address(PartitionName(partition), study, series, instance)
+                hold = None
+                if details is not None:
+                    reason, author, time = details
+                    hold = Hold(resource, name, reason, author, _EPOCH + time * _MICROSECOND)
+                yield HoldChange(resource, name, hold)
+
+    def deleted_partitions(self) -> set[PartitionName]:
+        """See the port."""
+        return {PartitionName(words[1]) for kind, *words in self._effective_lines() if kind == "S" and len(words) == 2}
+
     def open_deletions(self) -> Mapping[int, OpenDeletion]:
         """See the port."""
         found: dict[int, OpenDeletion] = {}
@@ -240,8 +268,8 @@ class FileJournal:
         completed: set[int] = set()
         for kind, *words in self._effective_lines():
             if kind == "S":
-                partition, study, *series = words[1:]
-                scope = Address(PartitionName(partition), Uid(study), Uid(series[0]) if series else None)
+                partition, *uids = words[1:]
+                scope = Address(PartitionName(partition), *map(Uid, uids))
                 found[int(words[0])] = OpenDeletion(scope)
             elif kind == "K":
                 later.append((int(words[0]), words[1]))
@@ -286,10 +314,10 @@ def _effective(path: Path, is_committed: Callable[[Sequence[Locator], bool], boo
 
 
 def _without_completed(lines: Iterator[Line], pending: Callable[[], Collection[int]]) -> Iterator[Line]:
-    """Omit the lines of deletions that are not pending, and the completion of those that are."""
+    """Omit the lines of deletions of studies and series that are not pending, and the completion of those that are."""
     known: Collection[int] | None = None
     for line in lines:
-        if line[0] in _OF_DELETIONS:
+        if line[0] in _OF_DELETIONS and not (line[0] == "S" and len(line) == 3):  # a partition, which is remembered
             if known is None:
                 known = pending()
             if (int(line[1]) in known) == (line[0] == "E"):

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import CompoundSelect, Connection, Table, delete, insert, select, union_all
 
 from server.adapters.sql.core import counters
+from server.adapters.sql.core.progress import progress_of
 from server.adapters.sql.core.shards import shard_of
 from server.adapters.sql.core.tables import (
     deleted_instances,
@@ -18,9 +19,10 @@ from server.adapters.sql.core.tables import (
 )
 from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.core.transactions import Transactions
-from server.adapters.sql.partitions import PartitionKeys
+from server.adapters.sql.partitions import PartitionKeys, is_deleted
 from server.model.ids import Address, PartitionName, Uid
 from server.model.lifecycle.hold import Hold
+from server.ports.journal import HoldChange
 
 _c = holds.c
 
@@ -65,7 +67,7 @@ def _set(connection: Connection, partition_key: int, hold: Hold) -> bool:
     assert resource.study is not None, "a study, a series or an instance"
     shard = shard_of(connection, partition_key, resource.study)
     last = counters.lock(connection, [shard])
-    if not _exists(connection, partition_key, resource):
+    if is_deleted(connection, partition_key) or not _exists(connection, partition_key, resource):
         return False
     row = {
         "key": last.next_version(),
@@ -75,6 +77,8 @@ def _set(connection: Connection, partition_key: int, hold: Hold) -> bool:
         "author": hold.author,
         "time": to_microseconds(hold.time),
     }
+    if progress := progress_of(connection.info):
+        progress.journal.held(HoldChange(resource, hold.name, hold))
     connection.execute(delete(holds).filter_by(**_of(partition_key, resource, hold.name)))
     connection.execute(insert(holds), row)
     last.save()
@@ -83,12 +87,16 @@ def _set(connection: Connection, partition_key: int, hold: Hold) -> bool:
 
 def _release(connection: Connection, partition_key: int, resource: Address, name: str) -> Hold | None:
     assert resource.study is not None, "a study, a series or an instance"
-    counters.lock(connection, [shard_of(connection, partition_key, resource.study)])
+    last = counters.lock(connection, [shard_of(connection, partition_key, resource.study)])
     one = _of(partition_key, resource, name)
     row = connection.execute(select(holds).filter_by(**one)).one_or_none()
     if row is None:
         return None
+    last.next_version()  # an index without this change is recognised as older
+    if progress := progress_of(connection.info):
+        progress.journal.held(HoldChange(resource, name, None))
     connection.execute(delete(holds).filter_by(**one))
+    last.save()
     return _hold(row, resource.partition)
 
 

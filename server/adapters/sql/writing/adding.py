@@ -6,7 +6,7 @@ rows and the commit another.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from datetime import datetime
 from typing import Any
 
@@ -31,7 +31,7 @@ from server.adapters.sql.core.tables import (
     study_blocks,
 )
 from server.adapters.sql.core.times import to_microseconds
-from server.adapters.sql.partitions import PartitionKeys
+from server.adapters.sql.partitions import PartitionKeys, deleted_later
 from server.adapters.sql.query_tags.tag_values import ByTags, Found, Owners, active_later
 from server.adapters.sql.rows import STORED, stored_instance
 from server.adapters.sql.search.keys import columns_of
@@ -50,6 +50,7 @@ from server.model.instance import (
     Faulty,
     NewInstance,
     OnHold,
+    PartitionGone,
     PixelLayout,
     StoredInstance,
 )
@@ -149,6 +150,7 @@ def begin(
     versions = len(new) if replaces else len({one.id for one in new})
     locked = counters.lock_later(connection, shards.values(), versions=versions)
     tags = active_later(connection)
+    gone = deleted_later(connection, keys.values())
     found = [_Existing(connection, name, key, new, with_holds=replaces) for name, key in keys.items()]
     deletions = pending_later(connection)
     last = locked()
@@ -156,6 +158,7 @@ def begin(
     changes = StudyChanges(keys, shards, last, time, ByTags(tags(), extract, time), deletions())
     for existing_rows in found:
         changes.load(existing_rows)
+    changes.gone = {key for (key,) in gone()}
     changes.reserve(new)
     return changes
 
@@ -188,9 +191,12 @@ def _keys_of_partitions(
     names = {instance.id.partition for instance in new}
     keys = partition_keys.of(connection, names)
     if missing := names - keys.keys():
-        name = min(missing)
-        raise NotFound(Reason.PARTITION_NOT_FOUND, f"There is no partition {name}.", partition=name)
+        raise _no_partition(min(missing))
     return keys
+
+
+def _no_partition(name: PartitionName) -> NotFound:
+    return NotFound(Reason.PARTITION_NOT_FOUND, f"There is no partition {name}.", partition=name)
 
 
 StudyIdentity = tuple[PartitionName, str]
@@ -231,6 +237,7 @@ class StudyChanges:
         self._entries: list[Row] = []
         self._holds: dict[PartitionName, Sequence[Any]] = {}
         self._expiries: dict[StudyIdentity, Row] = {}
+        self.gone: Set[int] = frozenset()
 
     def load(self, rows: _Existing) -> None:
         """Take over existing studies, series and instances of a partition."""
@@ -259,6 +266,8 @@ class StudyChanges:
 
     def add(self, new: NewInstance) -> AddOutcome:
         """Collect the changes for one instance."""
+        if self.gone and self._partition_keys[new.id.partition] in self.gone:
+            return PartitionGone(_no_partition(new.id.partition))
         found = self._by_tags.of(new)
         if new.must_be_indexed and (faults := self._by_tags.faults(found)):
             return Faulty(faults)

@@ -1,0 +1,102 @@
+"""The transactions that delete a partition: first it disappears, then its studies are deleted one by one."""
+
+from datetime import datetime
+
+from sqlalchemy import Connection, select, update
+
+from server.adapters.sql.core import counters
+from server.adapters.sql.core.progress import progress_of
+from server.adapters.sql.core.tables import deletions, holds, partitions, studies
+from server.adapters.sql.core.times import to_microseconds
+from server.adapters.sql.writing.deleting import delete_resource
+from server.adapters.sql.writing.holding import on_hold
+from server.model.ids import Address, PartitionName, Uid
+
+_SHARD = 0  # any: the transactions run alone
+
+
+def begin_deletion(connection: Connection, name: PartitionName, now: datetime) -> bool:
+    """Let a partition disappear; return False if it does not exist. To be run alone.
+
+    Raises:
+        WrongState: ON_HOLD.
+    """
+    key = connection.execute(
+        select(partitions.c.key).where(partitions.c.name == name, partitions.c.deleted.is_(None))
+    ).scalar()
+    if key is None:
+        return False
+    hold = connection.execute(
+        select(holds).where(holds.c.partition_key == key).order_by(holds.c.key).limit(1)
+    ).one_or_none()
+    if hold is not None:
+        raise on_hold(Address(name, Uid(hold.study_uid)), hold.series_uid, hold.sop_uid, hold.name, hold.reason)
+    last = counters.lock(connection, [_SHARD])
+    number = last.next_version()
+    connection.execute(
+        update(partitions)
+        .where(partitions.c.key == key)
+        .values(deleted=to_microseconds(now), deletion_key=number, duplicates=None)
+    )
+    if progress := progress_of(connection.info):
+        progress.journal.deleted_all(number, Address(name))
+    last.save()
+    return True
+
+
+def next_study(connection: Connection) -> tuple[int, Address] | None:
+    """Return the key of a deleted partition that is not empty, and a study in it; None if there is none."""
+    row = connection.execute(
+        select(partitions.c.key, partitions.c.name, studies.c.uid)
+        .join_from(partitions, studies, studies.c.partition_key == partitions.c.key)
+        .where(partitions.c.deletion_key.is_not(None))
+        .limit(1)
+    ).one_or_none()
+    return None if row is None else (row.key, Address(PartitionName(row.name), Uid(row.uid)))
+
+
+def delete_study(
+    connection: Connection,
+    partition_key: int,
+    study: Address,
+    now: datetime,
+    erase_after: datetime,
+    reason: str,
+    author: str,
+) -> int:
+    """Delete a study of a deleted partition; return the number of its instances."""
+    is_deleted = select(partitions.c.key).where(
+        partitions.c.key == partition_key, partitions.c.deletion_key.is_not(None)
+    )
+    if connection.execute(is_deleted).scalar() is None:  # another process has completed it
+        return 0
+    return delete_resource(connection, partition_key, study, now, erase_after, reason, author)
+
+
+def open_partition_deletions(connection: Connection) -> set[int]:
+    """Return the numbers of the deletions of partitions that are not completed."""
+    is_open = select(partitions.c.deletion_key).where(partitions.c.deletion_key.is_not(None))
+    return set(connection.execute(is_open).scalars())
+
+
+def end_deletions(connection: Connection) -> bool:
+    """Complete the deletions of empty partitions; return whether there were any. To be run alone."""
+    counters.lock(connection, [_SHARD])
+    has_studies = select(studies.c.key).where(studies.c.partition_key == partitions.c.key).exists()
+    is_pending = (
+        select(deletions.c.key)
+        .where(deletions.c.is_pending == 1, deletions.c.partition_key == partitions.c.key)
+        .correlate(partitions)
+        .exists()
+    )
+    completed = connection.execute(
+        select(partitions.c.key, partitions.c.deletion_key).where(
+            partitions.c.deletion_key.is_not(None), ~has_studies, ~is_pending
+        )
+    ).all()
+    progress = progress_of(connection.info)
+    for row in completed:
+        connection.execute(update(partitions).where(partitions.c.key == row.key).values(deletion_key=None))
+        if progress is not None:
+            progress.journal.completed(row.deletion_key)
+    return bool(completed)
