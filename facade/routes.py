@@ -11,6 +11,7 @@ from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 from facade.actions import require_permission
+from facade.capabilities.description import capabilities
 from facade.endpoints import (
     bulk_data,
     change_feed,
@@ -171,7 +172,8 @@ class FramesConvertor(Convertor[str]):
 class Path(Route):
     """A path with all its methods, with or without a trailing slash. Puts its template into the scope for the log.
 
-    Guarantees: an unsupported method is 405 with the supported ones in `Allow`; HEAD is supported wherever GET is. A
+    Guarantees: an unsupported method is 405 with the supported ones in `Allow`; HEAD is supported wherever GET is, and
+    OPTIONS everywhere, without permission, because it describes the service and no data. A
     client without permission gets 401 or 403 even if its request is malformed.
     """
 
@@ -179,7 +181,7 @@ class Path(Route):
         """Serve `row` below `base`."""
 
         self.row = row
-        super().__init__(base + row.path, self._serve, methods=list(row.methods))
+        super().__init__(base + row.path, self._serve, methods=[*row.methods, "OPTIONS"])
         # Starlette's own wrapper of endpoints handles exceptions that its middleware for exceptions also handles.
         self.app = self._serve
         self.path_regex = re.compile(self.path_regex.pattern.removesuffix("$") + "/?$")
@@ -187,6 +189,10 @@ class Path(Route):
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
+        if scope["method"] == "OPTIONS":
+            described = await capabilities(request, self.path_format, frozenset(self.methods or ()))
+            await described(scope, receive, send)
+            return
         called = self.row.methods["GET" if scope["method"] == "HEAD" else scope["method"]]
         try:
             response = await called(request)

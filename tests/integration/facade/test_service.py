@@ -50,10 +50,10 @@ async def test_unknown_paths_are_not_found(shared_web: httpx.AsyncClient, path: 
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("PUT", "/v2/studies", {"GET", "HEAD", "POST"}),
-        ("DELETE", "/v2/studies", {"GET", "HEAD", "POST"}),
-        ("PATCH", "/v2/studies/1.2", {"DELETE", "GET", "HEAD", "POST"}),
-        ("POST", "/v2/changefeed", {"GET", "HEAD"}),
+        ("PUT", "/v2/studies", {"GET", "HEAD", "OPTIONS", "POST"}),
+        ("DELETE", "/v2/studies", {"GET", "HEAD", "OPTIONS", "POST"}),
+        ("PATCH", "/v2/studies/1.2", {"DELETE", "GET", "HEAD", "OPTIONS", "POST"}),
+        ("POST", "/v2/changefeed", {"GET", "HEAD", "OPTIONS"}),
     ],
 )
 async def test_unsupported_methods_are_405_with_the_allowed_ones(

@@ -1,0 +1,107 @@
+"""The media types and parameters of each endpoint, for the Capabilities Description."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from facade.endpoints import bulk_data, home, metadata, openapi, qido, rendered, stow, wado, wado_uri
+from facade.endpoints.changes import stream
+from facade.lifecycle import commitments
+from facade.request.catalogue import CATALOGUE, DICOM, DICOM_JSON, DICOM_XML, Resource, Shape
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+_JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Representations:
+    """What an endpoint accepts and returns.
+
+    parameters: names of query parameters.
+    requests: media types of the body of a request.
+    responses: media types of the body of a response.
+    """
+
+    parameters: Sequence[str] = ()
+    requests: Sequence[str] = ()
+    responses: Sequence[str] = (_JSON,)
+
+
+def _multipart(media_type: str) -> str:
+    return f'multipart/related; type="{media_type}"'
+
+
+def _products(resource: Resource) -> list[str]:
+    """Return the media types of a resource, without and with envelope."""
+    names: list[str] = []
+    for product in CATALOGUE[resource]:
+        names += [product.media_type] if product.shape is not Shape.MULTIPART else []
+        names += [_multipart(product.media_type)] if product.shape is not Shape.SINGLE else []
+    return names
+
+
+_RENDERING = ("accept", "annotation", "quality", "viewport", "window", "iccprofile")
+_SEARCH = Representations(
+    (
+        "{attributeID}",
+        *("fuzzymatching", "emptyvaluematching", "multiplevaluematching", "includefield", "limit", "offset"),
+        *("PriorRecordKey", "pagetoken", "totalcount", "label.{name}", "labels", "accept"),
+    ),
+    responses=(DICOM_JSON, _multipart(DICOM_XML)),
+)
+_COMMITMENT = (DICOM_JSON, DICOM_XML)
+_RENDERED = Representations(_RENDERING, responses=_products(Resource.RENDERED))
+_BULK_DATA = Representations(("accept",), responses=_products(Resource.BULK_DATA))
+_PIXELS = Representations(("accept",), responses=_products(Resource.FRAMES))
+
+_OF_ENDPOINTS: Mapping[Endpoint, Representations] = MappingProxyType(
+    {
+        **dict.fromkeys(
+            (
+                *(qido.all_studies, qido.all_series, qido.all_instances),
+                *(qido.series_of_study, qido.instances_of_study, qido.instances_of_series),
+            ),
+            _SEARCH,
+        ),
+        stow.store: Representations(requests=(DICOM, _multipart(DICOM)), responses=(DICOM_JSON, DICOM_XML)),
+        wado.frames: _PIXELS,
+        metadata.metadata: Representations(
+            ("includefield", "excludefield", "limit", "offset", "labels", "accept"),
+            responses=_products(Resource.METADATA),
+        ),
+        rendered.rendered: _RENDERED,
+        rendered.rendered_frames: _RENDERED,
+        rendered.thumbnail: Representations(("accept", "viewport"), responses=_products(Resource.THUMBNAIL)),
+        bulk_data.bulk_data: _BULK_DATA,
+        bulk_data.all_bulk_data: _BULK_DATA,
+        bulk_data.pixel_data: _PIXELS,
+        wado_uri.retrieve: Representations(
+            (
+                *("requestType", "studyUID", "seriesUID", "objectUID", "contentType", "charset", "transferSyntax"),
+                *("annotation", "rows", "columns", "region", "windowCenter", "windowWidth", "frameNumber"),
+                "imageQuality",
+            ),
+            responses=(DICOM, *_products(Resource.THUMBNAIL)),
+        ),
+        commitments.request_commitment: Representations(requests=_COMMITMENT, responses=_COMMITMENT),
+        commitments.result: Representations(responses=_COMMITMENT),
+        stream.stream: Representations(responses=("text/event-stream",)),
+        openapi.as_yaml: Representations(responses=("application/yaml",)),
+        home.home: Representations(responses=("text/html", _JSON)),
+    }
+)
+
+
+def representations_of(endpoint: Endpoint, method: str, path: str) -> Representations:
+    """Return what an endpoint accepts and returns; without an entry, it is JSON."""
+    if endpoint is wado.instances:
+        resource = Resource.INSTANCE if "{instance}" in path else Resource.STUDY
+        return Representations(("accept",), responses=_products(resource))
+    if method == "DELETE":
+        return Representations(responses=())
+    has_body = method in ("PUT", "PATCH", "POST")
+    return _OF_ENDPOINTS.get(endpoint) or Representations(requests=(_JSON,) if has_body else ())
