@@ -131,7 +131,7 @@ class Settings(CoreSettings, TlsSettings):
     omit_bulk_data_in: str = Field(
         "",
         description="Comma-separated API versions in which metadata omits every element of VR OB, OD, OF, OL, OV, OW "
-        "and UN, as v1 of Azure's service does; empty omits nothing.",
+        "and UN, as v1 of Azure's service does, and other bulk data; empty omits nothing.",
     )
     metadata_cache_bytes: int = Field(
         32 << 20,

@@ -17,7 +17,7 @@ from server.dicom.elements.transfer_syntax import (
     transfer_syntax,
 )
 from server.dicom.ingest.describe import MAX_FINDINGS
-from server.dicom.ingest.reader import Description, InstanceReader
+from server.dicom.ingest.reader import WINDOW_BYTES, Description, InstanceReader
 from server.dicom.part10.deflate import Inflater
 from server.dicom.part10.file_meta import FileMeta, read_meta
 from server.dicom.part10.rewriter import Rewriter
@@ -39,13 +39,18 @@ _REASONS = {Reason.UNREADABLE_INSTANCE, Reason.HEADER_TOO_LARGE, Reason.INSTANCE
 def check_file(file: bytes, mode: ValidationMode, chunk: int) -> None:
     """Check the guarantees of the reader: the same result for all chunks, within the file, and readable again.
 
-    chunk: size in bytes of one of the chunkings; 0 for growing chunks.
+    chunk: size in bytes of one of the chunkings; 0 for growing chunks. Also, the size of small windows of the reader,
+        which find differences between its paths for complete and for incomplete elements.
     """
-    whole = outcome(file, mode, len(file) or 1)
-    _check_same(file, whole, outcome(file, mode, chunk))
-    _check_same(file, whole, outcome(file, mode, 1 + chunk * 5 % 97, as_views=True))
+    size, window = len(file) or 1, 1 + chunk * 5 % 97
+    whole = outcome(file, mode, size)
+    require(whole == outcome(file, mode, chunk), "the result does not depend on the chunks of the file")
+    small = outcome(file, mode, size, window=window)
+    require(small == outcome(file, mode, chunk, window=window, as_views=True), "views are read like bytes")
+    _check_same(file, whole, small)
+    _check_same(file, whole, outcome(file, mode, size, window=chunk or size))
     if chunk % 4 == 0:
-        _check_same(file, *(outcome(file, mode, size, limit=_SMALL_HEADER_BYTES) for size in (len(file) or 1, chunk)))
+        _check_same(file, *(outcome(file, mode, size, limit=_SMALL_HEADER_BYTES, window=w) for w in (size, window)))
     if isinstance(whole, Description):
         size_bytes = len(_inflated(file)) if whole.transfer_syntax_uid == DEFLATED else len(file)
         _check_description(whole, size_bytes)
@@ -54,21 +59,30 @@ def check_file(file: bytes, mode: ValidationMode, chunk: int) -> None:
 
 
 def _check_same(file: bytes, one: Description | Reason, other: Description | Reason) -> None:
-    """Check that two outcomes are equal.
+    """Check that the outcomes of two window sizes are equal.
 
     A damaged deflated file may have faults in the stream and in its content: which is found first depends on zlib.
     """
     is_same = one == other
     if DEFLATED.encode() in file and isinstance(one, Reason) and isinstance(other, Reason):
         is_same = True
-    require(is_same, "the result does not depend on the chunks of the file")
+    require(is_same, "the result does not depend on the windows of the reader")
 
 
 def outcome(
-    file: bytes, mode: ValidationMode, chunk: int, *, as_views: bool = False, limit: int = _MAX_HEADER_BYTES
+    file: bytes,
+    mode: ValidationMode,
+    chunk: int,
+    *,
+    as_views: bool = False,
+    limit: int = _MAX_HEADER_BYTES,
+    window: int = 0,
 ) -> Description | Reason:
-    """Return the description of a file, or the reason why it cannot be stored."""
-    reader = InstanceReader(mode, limit)
+    """Return the description of a file, or the reason why it cannot be stored.
+
+    window: size of the windows of the reader; 0 for those of the archive.
+    """
+    reader = InstanceReader(mode, limit, (window, window) if window else WINDOW_BYTES)
     try:
         for piece in pieces(file, chunk):
             reader.feed(memoryview(piece) if as_views else piece)

@@ -145,13 +145,7 @@ class ElementTable(dict[bytes, Row]):
         entry, is_cacheable = self._entry_of(key)
         has_own_encoding = entry.length_at == 4 != self.key_bytes
         is_special = self._is_special(entry) or has_own_encoding
-        is_left_out = (
-            is_group_length(entry.tag)
-            and entry.tag != 0
-            and entry.vr != UNDEFINED
-            and entry.value_at == 8
-            and not has_own_encoding
-        )
+        is_left_out = is_group_length(entry.tag) and entry.is_certain and entry.value_at == 8 and not has_own_encoding
         emit = None if is_special else self.emitters[entry.vr]
         plain, before, after = PLAIN_VALUES.get(entry.vr, (None, "", ""))
         opening = "" if is_left_out else entry.head + before
@@ -181,9 +175,9 @@ class ElementTable(dict[bytes, Row]):
         tag = entry.tag
         return (
             entry.vr not in self.emitters
+            or not entry.is_certain
             or tag in _ALWAYS_SPECIAL
             or tag in self.watched
-            or tag >> 16 == 0xFFFE
             or is_private_creator(tag)
             or is_group_length(tag)
         )

@@ -2,6 +2,9 @@
 
 Only the header is held in memory, and each byte is examined once. Bulk values and pixel data are skipped; their
 positions are recorded.
+
+The bytes are processed in windows whose boundaries depend on the content of the file only, so the result does not
+depend on how the client divides the file.
 """
 
 from collections.abc import Iterator
@@ -20,13 +23,15 @@ from server.model.buffer import Buffer
 from server.model.errors import Exhausted, Reason
 from server.model.instance import ValidationMode
 
-__all__ = ["Description", "InstanceReader"]
+__all__ = ["WINDOW_BYTES", "Description", "InstanceReader"]
 
 
-_LOOK_BYTES = 8 << 10
+WINDOW_BYTES = (8 << 10, 64 << 10)
+"""Size of the smallest window, and of the largest, where nothing is skipped. Fewer bytes than the smallest are not
+skipped."""
 
-_INFLATED_AT_ONCE = 4
-"""Pieces of an inflated data set, about a megabyte together, that are processed in one step."""
+_INFLATED_AT_ONCE = 1 << 20
+"""Number of bytes of an inflated data set that are processed in one step, to the next piece of it."""
 
 
 class InstanceReader:
@@ -35,11 +40,18 @@ class InstanceReader:
     Args:
         mode: of validation.
         max_header_bytes: limit of everything except bulk values; also limits the memory used, up to a small factor.
+        window_bytes: see `WINDOW_BYTES`; errors are found when a window is complete.
     """
 
-    def __init__(self, mode: ValidationMode, max_header_bytes: int) -> None:
+    def __init__(
+        self, mode: ValidationMode, max_header_bytes: int, window_bytes: tuple[int, int] = WINDOW_BYTES
+    ) -> None:
         self._mode = mode
         self._max_header_bytes = max_header_bytes
+        self._min_window_bytes, self._max_window_bytes = window_bytes
+        self._window_bytes = self._min_window_bytes
+        self._window = b""
+        self._is_skipping = False
         self._end = 0
         self._meta_end = 0
         self._held: list[bytes] = []
@@ -64,7 +76,7 @@ class InstanceReader:
         return self._inflater is None and size_bytes < awaited_end
 
     def feed(self, data: Buffer) -> None:
-        """Process the next bytes. From a view, only the bytes that need examination are copied.
+        """Process the next bytes. Only those that need examination are copied.
 
         Raises:
             InvalidRequest: UNREADABLE_INSTANCE, as soon as it is certain.
@@ -79,18 +91,27 @@ class InstanceReader:
 
         A deflated data set may be a thousand times larger than its file.
         """
-        if isinstance(data, bytes):
-            self._feed(data)
-            return
-        position = 0
-        while position < len(data):
-            if self._inflater is not None:
-                self._inflate(data[position:])
-                return
-            position += self._skip(len(data) - position)
-            if position < len(data):
-                self._feed(bytes(data[position : position + _LOOK_BYTES]))
-                position += _LOOK_BYTES
+        position, size = 0, len(data)
+        while position < size and self._inflater is None:
+            if self._is_skipping:
+                position += self._skip(size - position)
+                if position == size:
+                    break
+                self._is_skipping = False
+            window, position = self._next_window(data, position)
+            if window:
+                self._feed(window)
+                gap_bytes = self._scanner.at - self._end if self._scanner is not None else 0
+                self._is_skipping = gap_bytes >= self._min_window_bytes
+                self._window_bytes = self._min_window_bytes if self._is_skipping else self._larger_window()
+        if position < size:
+            self._add_inflated(self._inflate_windows(data[position:]))
+
+    def end_some(self) -> None:
+        """Process the last bytes, in short steps as `feed_some`; then only `finish` may be called."""
+        window, self._window = self._window, b""
+        if window:
+            self._feed(window)
 
     @property
     def is_behind(self) -> bool:
@@ -100,23 +121,47 @@ class InstanceReader:
     def proceed(self) -> None:
         """Process the next fed bytes; raises as `feed`."""
         assert self._inflated is not None
-        for _ in range(_INFLATED_AT_ONCE):
+        left_bytes = _INFLATED_AT_ONCE
+        while left_bytes > 0:
             piece = next(self._inflated, None)
             if piece is None:
                 self._inflated = None
                 return
             self._scan(self._scanner_of(), piece)
+            left_bytes -= len(piece)
 
-    def _inflate(self, data: Buffer) -> None:
+    def _next_window(self, data: Buffer, position: int) -> tuple[bytes, int]:
+        """Add bytes from `position` on to the current window; return it, empty if it is incomplete, and its end."""
+        end = position + self._window_bytes - len(self._window)
+        window = self._window + bytes(data[position:end])
+        if end > len(data):
+            self._window = window
+            return b"", len(data)
+        self._window = b""
+        return window, end
+
+    def _larger_window(self) -> int:
+        return min(2 * self._window_bytes, self._max_window_bytes)
+
+    def _inflate_windows(self, data: Buffer) -> Iterator[bytes]:
         assert self._inflater is not None
-        inflated = self._inflater.inflate(data)
+        position = 0
+        while position < len(data):
+            window, position = self._next_window(data, position)
+            if window:
+                self._window_bytes = self._larger_window()
+                yield from self._inflater.inflate(window)
+
+    def _inflate(self, window: bytes) -> None:
+        assert self._inflater is not None
+        self._add_inflated(self._inflater.inflate(window))
+
+    def _add_inflated(self, inflated: Iterator[bytes]) -> None:
         self._inflated = inflated if self._inflated is None else chain(self._inflated, inflated)
 
     def _skip(self, most_bytes: int) -> int:
         """Return the number of next bytes that are skipped unexamined; they count as fed."""
-        if self._scanner is None or self._inflater is not None or self._held:
-            return 0
-        passed = max(0, min(most_bytes, self._scanner.at - self._end))
+        passed = min(most_bytes, self._scanner_of().at - self._end)
         self._end += passed
         return passed
 
@@ -137,6 +182,7 @@ class InstanceReader:
             InvalidRequest: UNREADABLE_INSTANCE, the file is empty, truncated or not DICOM.
             Exhausted: HEADER_TOO_LARGE; INSTANCE_TOO_LARGE if the inflated size exceeds its limit.
         """
+        self.end_some()
         if self._scanner is None:
             self._begin(self._released(), is_whole=True)
         scanner, syntax = self._scanner_of(), self._syntax

@@ -186,8 +186,7 @@ class Scanner(Walk):
         except NotFinite:
             pass  # this element gets an entry in `bulk`
         self._pos, data_set.last_tag = position, last_tag
-        if len(data_set.json) > _MAX_ELEMENTS:
-            raise _too_large()
+        self._check_count(data_set)
 
     def _take_value(self, data_set: DataSet, entry: Entry, vr: str, length: int) -> bool:
         start = self._pos + entry.value_at
@@ -243,6 +242,7 @@ class Scanner(Walk):
             data_set.is_unordered = True
         data_set.last_tag = tag
         data_set.json.append(element)
+        self._check_count(data_set)
 
     def _irregular(self, tag: int, vr: str, message: str) -> None:
         self.notes.add_irregular(element_head(tag, vr), message)
@@ -403,6 +403,10 @@ class Scanner(Walk):
             self.awaited_end = self._base + self._pos + needed
             self._check_budget(needed)
         return super()._wait(needed)
+
+    def _check_count(self, data_set: DataSet) -> None:
+        if len(data_set.json) > _MAX_ELEMENTS:
+            raise _too_large()
 
     def _check_budget(self, more: int) -> None:
         if self._base + self._pos + more > self._budget_end:

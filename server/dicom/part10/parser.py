@@ -32,10 +32,16 @@ def unreadable(message: str) -> InvalidRequest:
 
 
 class Inner(Protocol):
-    """Processes the bytes of one large value; see `FragmentWalk`."""
+    """Processes the bytes of one large value; see `FragmentWalk`.
+
+    needed: number of bytes required from the position returned by `advance`.
+    is_done: nothing of the value follows.
+    kept_bytes: number of its bytes in memory, which count as header; the others do not.
+    """
 
     needed: int
     is_done: bool
+    kept_bytes: int
 
     def advance(self, data: bytes, base: int, position: int) -> int:
         """Continue at `position` in `data`, which starts at `base` in the file; return the position reached."""
@@ -143,7 +149,7 @@ class Walk(ABC):
 
     @abstractmethod
     def _passed(self, count: int) -> None:
-        """`_inner` has processed `count` bytes."""
+        """`_inner` has processed `count` bytes without keeping them; negative if it has only kept some."""
 
     @abstractmethod
     def _irregular(self, tag: int, vr: str, message: str) -> None:
@@ -194,9 +200,11 @@ class Walk(ABC):
         self._ended(closed)
 
     def _step_inner(self, inner: Inner) -> bool:
-        before = self._pos
-        self._pos = inner.advance(self._data, self._base, before)
-        self._passed(self._pos - before)
+        before, kept_before = self._pos, inner.kept_bytes
+        try:
+            self._pos = inner.advance(self._data, self._base, before)
+        finally:
+            self._passed(self._pos - before - (inner.kept_bytes - kept_before))
         if inner.is_done:
             self._inner = None
             if not isinstance(inner, TrailingBytes):

@@ -178,8 +178,9 @@ class Recoder(Walk):
         self._inner = _CopyFragments(data_set.table, data_set.cut_at, self._write if has_pixels else _nothing)
 
     def _is_cut_trailer(self, tag: int, stop: int) -> bool:
-        """Return whether an element after the pixel data exceeds the file."""
-        is_behind = bool(self._last_element) and tag not in element_headers.PIXEL_DATA
+        """Return whether padding, or an element after the pixel data, exceeds the file."""
+        is_last = tag == element_headers.TRAILING_PADDING or bool(self._last_element)
+        is_behind = is_last and tag not in element_headers.PIXEL_DATA
         return is_behind and self._size_bytes is not None and self._base + stop > self._size_bytes
 
     def _existing(self, tag: int, start: int, length: int) -> int:
@@ -284,6 +285,8 @@ class _Icon:
 class _Copy:
     """Copies the next `length` bytes, in byte-swapped words of `unit` bytes."""
 
+    kept_bytes = 0
+
     def __init__(self, length: int, unit: int, write: Callable[[bytes], None]) -> None:
         self.needed = unit
         self.is_done = False
@@ -308,6 +311,7 @@ class _Stop:
 
     needed = 1
     is_done = False
+    kept_bytes = 0
 
     def advance(self, data: bytes, base: int, position: int) -> int:
         """See `Inner`."""
@@ -322,6 +326,8 @@ class _CopyFragments:
     Args:
         end: absolute position of the end of the containing item.
     """
+
+    kept_bytes = 0
 
     def __init__(self, table: ElementTable, end: float, write: Callable[[bytes], None]) -> None:
         order = ">" if table.is_big_endian else "<"

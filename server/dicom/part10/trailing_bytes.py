@@ -37,6 +37,7 @@ class TrailingBytes:
     def __init__(self, filler: int | None) -> None:
         self.needed = _BLOCK
         self.is_done = False
+        self.kept_bytes = 0
         self.is_last = False
         self.has_others = bool(filler)
         self._filler = filler

@@ -43,6 +43,7 @@ class FragmentWalk:
         marks: of the transfer syntax.
         needed: number of bytes required from the position returned by `advance`.
         is_done: the sequence delimiter, or `end`, was reached.
+        kept_bytes: size of the Basic Offset Table.
         first, stop: absolute positions of the first fragment's item, and after the last fragment.
         starts: positions of the items of the fragments.
         kinds: OTHER, START, BARE_START or FILLER for each fragment.
@@ -57,6 +58,7 @@ class FragmentWalk:
         self.marks = marks
         self.needed = _ITEM_HEADER_BYTES
         self.is_done = False
+        self.kept_bytes = 0
         self.first: int | None = None
         self.stop = 0
         self.starts = array("Q")
@@ -161,6 +163,7 @@ class FragmentWalk:
 
     def _read_table(self, raw: bytes) -> None:
         self._has_table = True
+        self.kept_bytes = len(raw)
         self.offsets = unpack(f"{self._order}{len(raw) // 4}I", raw[: len(raw) // 4 * 4])
 
     def _remember(self, start: int, head: bytes, length: int) -> None:

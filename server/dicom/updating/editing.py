@@ -418,6 +418,7 @@ class _Stop:
 
     needed = 1
     is_done = False
+    kept_bytes = 0
 
     def advance(self, data: bytes, base: int, position: int) -> int:
         """See `Inner`."""

@@ -311,9 +311,7 @@ class Receiver:
                     Reason.INSTANCE_TOO_LARGE, f"The instance is larger than {self._max_instance_bytes} bytes."
                 )
             self._reader.feed_some(data)
-            while self._reader.is_behind:
-                await asyncio.sleep(0)
-                self._reader.proceed()
+            await self._catch_up()
             if self._writer is None:
                 opened = self._blobs.open_write(self._declared_size_bytes)
                 self._writer = await opened.__aenter__()
@@ -330,8 +328,10 @@ class Receiver:
         description: Description | None = None
         try:
             if self._failure is not None:
-                raise self._truncation_or(self._failure)
+                raise self._failure
             self._check_transfer(crc32c)
+            self._reader.end_some()
+            await self._catch_up()
             description = self._reader.finish()
             self._check_content(description)
             result = await self._within_quota(description, order or CommitOrder())
@@ -339,8 +339,9 @@ class Receiver:
                 await self._target.external.attach(result.id.study)
             return result
         except DicomStoreError as error:
-            self._writing.refused(error, self.size_bytes)
-            return _failed(error, description)
+            failure = self._truncation_or(error)
+            self._writing.refused(failure, self.size_bytes)
+            return _failed(failure, description)
         finally:
             await self.close()
 
@@ -354,6 +355,12 @@ class Receiver:
         opened, self._opened = self._opened, None
         if opened is not None:
             await opened.__aexit__(None, None, None)
+
+    async def _catch_up(self) -> None:
+        """Let the reader process the bytes it has, in steps between which other tasks run."""
+        while self._reader.is_behind:
+            await asyncio.sleep(0)
+            self._reader.proceed()
 
     async def _fail(self, error: DicomStoreError) -> None:
         self._failure = error

@@ -217,6 +217,7 @@ def test_the_json_response_is_built_item_by_item(outcomes: list[StoreOutcome], s
         '"00282000":{"vr":"OB"}',
         '"7FE00010":{"vr":"OW","BulkDataURI":"bulkdata:7FE00010"}',
         '"00091001":{"vr":"UN","InlineBinary":"AAAA"}',
+        '"00189087":{"vr":"FD","BulkDataURI":"bulkdata:00189087"}',
     ],
 )
 def test_binary_elements_can_be_omitted_at_any_depth(data_set: str, left: str, binary: str) -> None:

@@ -25,8 +25,11 @@ def read(
     chunk: int = 1 << 20,
     max_header_bytes: int = MAX_HEADER_BYTES,
 ) -> Description:
-    """Read a file in chunks, which are views if `data` is one."""
-    reader = InstanceReader(mode, max_header_bytes)
+    """Read a file in chunks, which are views if `data` is one, and in windows of the same size.
+
+    Small windows show differences between the paths of the reader for complete and for incomplete elements.
+    """
+    reader = InstanceReader(mode, max_header_bytes, window_bytes=(chunk, chunk))
     for start in range(0, len(data), chunk):
         reader.feed(data[start : start + chunk])
     return reader.finish()

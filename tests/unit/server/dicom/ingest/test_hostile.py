@@ -1,6 +1,7 @@
 """Arbitrary bytes give a description or a DicomStoreError, and nothing else, in bounded time."""
 
 import contextlib
+import random
 import struct
 import time
 import tracemalloc
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from pydicom.data import get_testdata_file
 
 from server.dicom.ingest.describe import MAX_FINDINGS
-from server.dicom.ingest.reader import Description, InstanceReader
+from server.dicom.ingest.reader import WINDOW_BYTES, Description, InstanceReader
 from server.model.errors import DicomStoreError, Reason
 from tests import data
 from tests.data import DEFLATED, EXPLICIT_LITTLE, IMPLICIT_LITTLE, JPEG_BASELINE, element, part10, part10_of, sequence
@@ -167,7 +168,7 @@ _DATE = element(0x00080020, "DA", b"20200101")
 
 
 def _outcomes(file: bytes, *, max_header_bytes: int = 1 << 20) -> list[object]:
-    """Return the outcome of a file for chunks of several sizes."""
+    """Return the outcome of a file for chunks, and windows of the reader, of several sizes."""
     found: list[object] = []
     for chunk in (1, 3, 64, 200, 1 << 20):
         try:
@@ -224,6 +225,70 @@ def test_a_header_over_the_limit_is_reported_before_later_faults() -> None:
     file = part10_of([*data.required_elements(), element(0x00104000, "UT", b"x" * 300), b"\xff" * 12 + b"garbage"])
     assert _outcomes(file) == [Reason.UNREADABLE_INSTANCE] * 5
     assert _outcomes(file, max_header_bytes=400) == [Reason.HEADER_TOO_LARGE] * 5
+
+
+def _long_file(syntax: str) -> bytes:
+    """Return a file of several windows of the reader."""
+    texts = [element(0x00291000 + number, "UT", b"%07d " % number * number) for number in range(100)]
+    bulk = [element(0x00420011, "OB", random.Random(1).randbytes(50_000)), element(0x7FE00010, "OW", bytes(6))]
+    return part10_of([*data.required_elements(), *texts, *bulk], syntax)
+
+
+@pytest.mark.parametrize("chunk", [1, 100, WINDOW_BYTES[0] - 1, 3 * WINDOW_BYTES[0] + 5])
+@pytest.mark.parametrize("syntax", [EXPLICIT_LITTLE, DEFLATED])
+def test_the_outcome_does_not_depend_on_the_chunks_of_a_file(syntax: str, chunk: int) -> None:
+    def outcome(body: bytes, limit: int, size: int) -> object:
+        reader = InstanceReader(LENIENT, limit)
+        try:
+            for start in range(0, len(body), size):
+                reader.feed(memoryview(body)[start : start + size])
+            return reader.finish()
+        except DicomStoreError as error:
+            return error.reason
+
+    file = _long_file(syntax)
+    middle = len(file) // 2
+    damaged = file[:middle] + b"\xff" * 100 + file[middle + 100 :]
+    for body in (file, file[:middle], damaged):
+        for limit in (1 << 20, 25_000):
+            assert outcome(body, limit, chunk) == outcome(body, limit, len(body))
+    assert isinstance(outcome(file, 1 << 20, chunk), Description)
+    assert outcome(file, 25_000, chunk) is Reason.HEADER_TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    ("syntax", "elements"),
+    [
+        # A group length in the group of items is a delimiter of eight bytes, whatever its length.
+        (
+            IMPLICIT_LITTLE,
+            [
+                element(0xFFFE0000, "UL", b"x" * 49, IMPLICIT_LITTLE),
+                element(0x00400555, "LO", b"text", IMPLICIT_LITTLE),
+            ],
+        ),
+        (IMPLICIT_LITTLE, [element(0xFFFE0000, "UL", b"", IMPLICIT_LITTLE, length=300)]),
+        # Anything may follow padding, whatever its value representation.
+        (EXPLICIT_LITTLE, [element(0xFFFCFFFC, "LO", b""), b"not an element: padding"]),
+        (EXPLICIT_LITTLE, [element(0xFFFCFFFC, "LO", b"x" * 40), b"not an element: padding"]),
+    ],
+    ids=range(4),
+)
+def test_complete_and_incomplete_elements_have_the_same_meaning(syntax: str, elements: list[bytes]) -> None:
+    first, *others = _outcomes(part10_of([*data.required_elements(syntax), *elements], syntax))
+    assert others == [first] * 4
+
+
+def test_a_table_of_offsets_counts_as_header() -> None:
+    items = data.encapsulated([[b"\xff\xd8ab"], [b"\xff\xd8cd"]], basic_offset_table=False)[8:]
+    table = b"\xfe\xff\0\xe0" + struct.pack("<I", 8000) + bytes(8000)
+    pixels = element(0x7FE00010, "OB", table + items, length=0xFFFFFFFF)
+    for end in (b"\xfe\xff\xdd\xe0\0\0\0\0", b"\xfe\xff\0\xe0\xff\xff\xff\xff"):  # the second is unreadable
+        file = part10_of([*data.required_elements(), pixels, end], JPEG_BASELINE)
+        assert _outcomes(file, max_header_bytes=8000) == [Reason.HEADER_TOO_LARGE] * 5
+        first, *others = _outcomes(file, max_header_bytes=9000)
+        assert first is not Reason.HEADER_TOO_LARGE
+        assert others == [first] * 4
 
 
 def test_bulk_data_of_an_element_that_occurs_again_is_not_listed() -> None:

@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from server.dicom.ingest.reader import InstanceReader
+from server.dicom.ingest.reader import WINDOW_BYTES, InstanceReader
 from server.model.errors import Exhausted, InvalidRequest, Reason
 from tests import data
 from tests.data import DEFLATED, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, element, part10, part10_of, sequence
@@ -253,16 +253,16 @@ def test_a_file_that_is_not_dicom_or_truncated_is_refused(file: bytes) -> None:
     assert refusal.value.reason is Reason.UNREADABLE_INSTANCE
 
 
-def test_a_wrong_prefix_is_refused_at_once() -> None:
+def test_a_wrong_prefix_is_refused_before_the_end_of_the_file() -> None:
     reader = InstanceReader(LENIENT, 1 << 20)
     with pytest.raises(InvalidRequest):
-        reader.feed(b"\x89PNG" + bytes(200))
+        reader.feed(b"\x89PNG" + bytes(WINDOW_BYTES[0]))
 
 
 def test_a_header_over_the_limit_is_refused_before_all_of_it_is_read() -> None:
     reader = InstanceReader(LENIENT, 10_000)
     with pytest.raises(Exhausted) as refusal:
-        reader.feed(data.file_head() + element(0x00080001, "UT", b"", length=1 << 30) + bytes(100))
+        reader.feed(data.file_head() + element(0x00080001, "UT", b"", length=1 << 30) + bytes(WINDOW_BYTES[0]))
     assert refusal.value.reason is Reason.HEADER_TOO_LARGE
 
 
@@ -278,7 +278,7 @@ def test_a_header_over_the_limit_is_refused_before_all_of_it_is_read() -> None:
 def test_an_element_over_the_limit_that_exceeds_the_file_counts_as_truncated(start: bytes) -> None:
     reader = InstanceReader(LENIENT, 10_000)
     with pytest.raises(Exhausted):
-        reader.feed(start + bytes(100))
+        reader.feed(start + bytes(WINDOW_BYTES[0]))
     assert reader.is_cut_off_at(len(start) + (1 << 30) - 1)
     assert not reader.is_cut_off_at(len(start) + (1 << 30))
 
