@@ -133,11 +133,11 @@ def _check_cookies(headers: list[tuple[bytes, bytes]]) -> None:
     present = cookies_of({"type": "http", "headers": headers})
     for is_https in (True, False):
         require(_SESSIONS.of(present, is_https=is_https) is None, "only sealed cookies are sessions")
-    sealed = _SEALER.seal("session", b"content")
-    require(_SEALER.open("session", sealed) == b"content", "a sealed cookie can be opened")
+    sealed = _SEALER.seal("session", 1, ["content"])
+    require(_SEALER.open("session", 1, sealed) == ["content"], "a sealed cookie can be opened")
     for text in present.values():
-        require(_SEALER.open("session", text) is None, "only sealed cookies can be opened")
-        require(not text or _SEALER.open("session", sealed + text) is None, "changed cookies cannot be opened")
+        require(_SEALER.open("session", 1, text) is None, "only sealed cookies can be opened")
+        require(not text or _SEALER.open("session", 1, sealed + text) is None, "changed cookies cannot be opened")
     listed = [value.decode("latin-1") for name, value in headers if name == b"x-forwarded-for"]
     require(_is_ip(proxies.client_of("10.0.0.9", listed, _TRUSTED)), "the client behind proxies has an address")
 
