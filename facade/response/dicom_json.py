@@ -16,7 +16,9 @@ from facade.request.addresses import Urls
 from facade.versions import ApiVersion
 
 _RELATIVE = b'"BulkDataURI":"bulkdata:'
-_BINARY = re.compile(rb':\{"vr":"(?:(?:O[BDFLVW]|UN)"(?:,"InlineBinary":"[^"]*+")?+|[A-Z]{2}","BulkDataURI":"[^"]*+")\}')
+_BINARY = re.compile(
+    rb':\{"vr":"(?:(?:O[BDFLVW]|UN)"(?:,"InlineBinary":"[^"]*+")?+|[A-Z]{2}","BulkDataURI":"[^"]*+")\}'
+)
 _KEY_BYTES = len('"7FE00010"')
 _BRACE = ord("{")
 _RETRIEVE_URL = "00081190"
@@ -56,7 +58,7 @@ def with_bulk_data_urls(data_set: bytes, instance_url: str) -> bytes:
 
 
 def without_bulk_data(data_set: bytes) -> bytes:
-    """Return a data set without its binary elements and bulk data, also in items of sequences (setting `omit_bulk_data_in`).
+    """Return a data set without binary elements and bulk data, also in items (setting `omit_bulk_data_in`).
 
     Works without parsing, like `with_bulk_data_urls`.
     """
