@@ -301,7 +301,8 @@ class LocalCall:
             self._done.set()
         if self._requests is not None:
             self._requests.close()
-        for callback in self._callbacks:
+        callbacks, self._callbacks = self._callbacks, []  # they usually refer to this call: a cycle would be freed late
+        for callback in callbacks:
             callback(self)
 
     @staticmethod

@@ -161,6 +161,9 @@ RecordWork = Callable[..., AbstractAsyncContextManager[None]]
 """`AuditRecorder.work` or `unrecorded`."""
 
 
+_NOT_RECORDED = CallAudit()
+
+
 class RecordedCall(CallAudit):
     """The record of one call; see `CallAudit` for what operations add."""
 
@@ -206,7 +209,8 @@ class RecordedCall(CallAudit):
         """See the base class. The records of a delete may use the reserve of the disk, because it frees space."""
         self._action = action.value
         if only_stores and self._recorder.outbox is not None:
-            self._upload = call
+            # Without this record, because reference cycles are freed late.
+            self._upload = Call(call.request_id, call.principal, call.deadline, _NOT_RECORDED)
             return
         record = _encoded(self._values("executing", call))
         # An upload has to send its data first. Until then, the record may be written with those of other calls.
@@ -285,6 +289,7 @@ class RecordedCall(CallAudit):
         Raises: as `begun`.
         """
         self._recorder.ended(self)
+        self._call = None
         values = self._values("executed", call)
         values["code"] = code
         if reason:

@@ -44,6 +44,10 @@ def busy() -> Exhausted:
     return Exhausted(Reason.BUSY, "The server has too many uploads in flight; try again later.")
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 class _Waiter:
     """An upload in the queue."""
 
@@ -277,3 +281,4 @@ class Reservation:
         """Release everything."""
         self._budget.release_base(self)
         self._budget.release(self, self.held_bytes)
+        self.evict = _nothing  # breaks a reference cycle with the upload, which would be freed late

@@ -15,7 +15,7 @@ from server.domain.security.credentials import (
 )
 from server.model.call import ANONYMOUS, EVERYBODY, Principal
 from server.model.errors import Unauthenticated, Unavailable
-from server.rpc.interceptors.call_context import Context
+from server.rpc.interceptors.call_context import Context, nothing
 from server.rpc.interceptors.declared_actions import ACTIONS, declared_action
 from server.rpc.interceptors.surround import Surround
 
@@ -108,7 +108,7 @@ class _Authenticated:
         self._context.identify(await self._authenticator.authenticate(self._context, required=required))
 
     async def __aexit__(self, kind: object, error: object, trace: object) -> None:
-        return
+        self._context.authenticate_again = nothing  # breaks a reference cycle, which would be freed late
 
 
 _SCHEME = "bearer "

@@ -34,7 +34,7 @@ class Context:
     def __init__(self, call: Call, grpc_context: Any) -> None:
         self.call = call
         self._grpc = grpc_context
-        self.authenticate_again: Callable[[], Awaitable[None]] = _nothing
+        self.authenticate_again: Callable[[], Awaitable[None]] = nothing
 
     def identify(self, principal: Principal) -> None:
         """Set the principal of the call."""
@@ -66,7 +66,7 @@ class Context:
         await self._grpc.abort_with_status(status)
 
 
-async def _nothing() -> None:
+async def nothing() -> None:
     """Do nothing."""
 
 
