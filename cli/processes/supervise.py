@@ -24,7 +24,7 @@ _GATHER_S = 0.1
 class Program:
     """A child process in its own session, so that Ctrl-C on the terminal reaches only the supervisor."""
 
-    def __init__(self, name: str, process: Process, log: asyncio.StreamReader, *, echo: bool) -> None:
+    def __init__(self, name: str, process: Process, log: "_Log", *, echo: bool) -> None:
         """Use `start` instead."""
         self.name = name
         self._process = process
@@ -49,7 +49,7 @@ class Program:
         read_end, write_end = os.pipe()
         _widen(write_end)
         try:
-            log = await _reader(read_end)
+            log = _Log(read_end)
             process = await asyncio.create_subprocess_exec(
                 *with_parent_watchdog(command),
                 stdin=DEVNULL,
@@ -111,14 +111,15 @@ class Program:
 
     async def _pass_on_log(self, echo: bool) -> None:
         rest = b""
-        while chunk := await self._log.read(_LOG_BYTES):
-            block, newline, rest = (rest + chunk).rpartition(b"\n")
-            if len(rest) > _MAX_LINE_BYTES:  # split lines that are too long
-                block, newline, rest = block + newline + rest, b"\n", b""
-            if newline:
-                await self._write(block, echo)
-            # Waking up for each line would add a fifth to the CPU time of a request.
-            await asyncio.sleep(_GATHER_S)
+        with contextlib.closing(self._log):
+            while chunk := await self._log.read():
+                block, newline, rest = (rest + chunk).rpartition(b"\n")
+                if len(rest) > _MAX_LINE_BYTES:  # split lines that are too long
+                    block, newline, rest = block + newline + rest, b"\n", b""
+                if newline:
+                    await self._write(block, echo)
+                # Waking up for each line would add a fifth to the CPU time of a request.
+                await asyncio.sleep(_GATHER_S)
         if rest:
             await self._write(rest, echo)
 
@@ -134,12 +135,33 @@ class Program:
                 await asyncio.to_thread(_print_to_stderr, text)
 
 
-async def _reader(read_end: int) -> asyncio.StreamReader:
-    """Return a reader that owns the descriptor."""
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(limit=_LOG_BYTES)
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read_end, "rb", 0))
-    return reader
+class _Log:
+    """The end of a pipe from which the log of a program is read.
+
+    While nothing is being read, data in the pipe do not wake this process, as they would with a `StreamReader`.
+    """
+
+    def __init__(self, read_end: int) -> None:
+        """Take over a descriptor."""
+        os.set_blocking(read_end, False)
+        self._read_end = read_end
+
+    async def read(self) -> bytes:
+        """Wait for data and return them; nothing at the end."""
+        loop = asyncio.get_running_loop()
+        while True:
+            with contextlib.suppress(BlockingIOError):
+                return os.read(self._read_end, _LOG_BYTES)
+            readable = asyncio.Event()
+            loop.add_reader(self._read_end, readable.set)
+            try:
+                await readable.wait()
+            finally:
+                loop.remove_reader(self._read_end)
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        os.close(self._read_end)
 
 
 def _print_to_stderr(text: bytes) -> None:

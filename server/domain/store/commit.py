@@ -1,15 +1,19 @@
 """Group commit: makes durable instances visible, many in one transaction.
 
-Instances that arrive during a transaction are committed together by the next one. A single instance never waits. The
-committer also decides about the blobs: it settles them when the index has added them, erases them when the index has
-refused them, and asks the index again when the outcome of the transaction is unknown. A blob that the index does not
-know is then quarantined, not erased, see `BlobStore.quarantine`.
+Instances that arrive during a transaction are committed together by the next one, and a transaction waits for a moment
+for instances whose bytes are being made durable: it costs nearly the same for one instance and for several. An instance
+that is stored alone never waits.
+
+The committer also decides about the blobs: it settles them when the index has added them, erases them when the index
+has refused them, and asks the index again when the outcome of the transaction is unknown. A blob that the index does
+not know is then quarantined, not erased, see `BlobStore.quarantine`.
 """
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 
 from server.domain.audit.outbox import Outbox
@@ -21,6 +25,10 @@ from server.ports.index import InstanceIndex
 from server.ports.outbox import OutboxChanges
 
 _MAX_BATCH = 200
+
+_GATHER_SECONDS = 0.002
+"""Longest wait for instances whose bytes are being made durable."""
+
 _log = logging.getLogger("dicomstore.commit")
 
 _UNRECORDED = CallAudit()
@@ -50,8 +58,21 @@ class Committer:
         self._quarantine_now = quarantine_now
         self._waiting: deque[_Waiting] = deque()
         self._work: asyncio.Task[None] | None = None
+        self._coming = 0  # instances that are announced
+        self._all_arrived: asyncio.Future[None] | None = None  # while a transaction waits for these
         self._unused: set[Locator] = set()  # to be erased
         self._in_doubt: set[Locator] = set()
+
+    @contextmanager
+    def coming(self) -> Iterator[None]:
+        """Announce an instance while its bytes are made durable, until it is added within the block, or failed."""
+        self._coming += 1
+        try:
+            yield
+        finally:
+            self._coming -= 1
+            if not self._coming:
+                self._end_gathering()
 
     def add(self, instance: NewInstance, audit: CallAudit = _UNRECORDED) -> Awaitable[AddOutcome]:
         """Queue one instance; it becomes visible after those queued before it, together with its audit record.
@@ -133,7 +154,23 @@ class Committer:
 
     async def _commit_all(self) -> None:
         while self._waiting:
+            if self._coming and len(self._waiting) < _MAX_BATCH:
+                await self._gather()
             await self._commit()
+
+    async def _gather(self) -> None:
+        """Wait for the announced instances, to commit them in the same transaction."""
+        loop = asyncio.get_running_loop()
+        self._all_arrived = loop.create_future()
+        timer = loop.call_later(_GATHER_SECONDS, self._end_gathering)
+        try:
+            await self._all_arrived
+        finally:
+            timer.cancel()
+
+    def _end_gathering(self) -> None:
+        if self._all_arrived is not None and not self._all_arrived.done():
+            self._all_arrived.set_result(None)
 
     async def _commit(self) -> None:
         batch = _Batch(self._waiting, self._outbox)

@@ -403,24 +403,25 @@ class Receiver:
     async def _commit(self, description: Description, order: CommitOrder) -> StoreResult:
         assert self._writer is not None, "an empty instance is unreadable"
         self._target.audit.expedite()  # it is written while the blob is
-        instance = new_instance(
-            description,
-            partition=self._target.partition,
-            size_bytes=self.size_bytes,
-            crc32c=self._writer.crc32c,
-            locator=await self._writer.commit(self._receipt(self._target.partition)),
-            must_be_indexed=self._target.mode is not ValidationMode.LENIENT,
-            provenance=self._target.provenance,
-            may_replace=self._target.duplicates is DuplicatePolicy.NEW_VERSION,
-            expires=self._target.expires,
-        )
-        try:
-            await self._target.audit.begun()  # usually durable already: it was written beside the blob
-            await order.wait()
-        except (asyncio.CancelledError, DicomStoreError):
-            self._committer.abandon(instance.locator)
-            raise
-        added = self._committer.add(instance, self._target.audit)
+        with self._committer.coming():
+            instance = new_instance(
+                description,
+                partition=self._target.partition,
+                size_bytes=self.size_bytes,
+                crc32c=self._writer.crc32c,
+                locator=await self._writer.commit(self._receipt(self._target.partition)),
+                must_be_indexed=self._target.mode is not ValidationMode.LENIENT,
+                provenance=self._target.provenance,
+                may_replace=self._target.duplicates is DuplicatePolicy.NEW_VERSION,
+                expires=self._target.expires,
+            )
+            try:
+                await self._target.audit.begun()  # usually durable already: it was written beside the blob
+                await order.wait()
+            except (asyncio.CancelledError, DicomStoreError):
+                self._committer.abandon(instance.locator)
+                raise
+            added = self._committer.add(instance, self._target.audit)
         order.release()
         return await self._result(await added, instance, description)
 

@@ -1,0 +1,81 @@
+"""Instances that are stored at the same time share a transaction (server/domain/store/commit.py)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from server.adapters.blobs.memory.blobs import MemoryBlobs
+from server.adapters.sql.engine import migrate, open_database
+from server.domain.store import commit
+from server.domain.store.commit import Committer
+from server.model.instance import Added
+from tests.contract.index.samples import sample
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Transactions:
+    """A committer, and the times of its transactions."""
+
+    def __init__(self) -> None:
+        self.times: list[datetime] = []
+        self.committer: Committer
+
+    def ended(self) -> None:
+        self.times.append(now())
+
+
+@pytest.fixture
+async def transactions(tmp_path: Path) -> AsyncIterator[Transactions]:
+    url = f"sqlite:///{tmp_path}/index.db"
+    await asyncio.to_thread(migrate, url)
+    database, found = open_database(url), Transactions()
+    found.committer = Committer(MemoryBlobs(), database.instances, now, found.ended, now)
+    yield found
+    await database.close()
+
+
+async def test_an_instance_alone_does_not_wait_for_others(
+    transactions: Transactions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commit, "_GATHER_SECONDS", 3600)
+    with transactions.committer.coming():
+        added = transactions.committer.add(sample(1, 1, 1))
+    assert isinstance(await added, Added)
+
+
+async def test_instances_whose_bytes_become_durable_at_the_same_time_share_a_transaction(
+    transactions: Transactions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commit, "_GATHER_SECONDS", 3600)
+    committer = transactions.committer
+    with committer.coming():
+        first = committer.add(sample(1, 1, 1))
+        for _ in range(10):  # turns of the event loop
+            await asyncio.sleep(0)
+        assert not transactions.times
+        second = committer.add(sample(1, 1, 2))
+    assert all(isinstance(outcome, Added) for outcome in await asyncio.gather(first, second))
+    assert len(transactions.times) == 1
+
+
+async def test_an_instance_that_failed_is_not_waited_for(
+    transactions: Transactions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commit, "_GATHER_SECONDS", 3600)
+    with suppress(OSError), transactions.committer.coming():
+        added = transactions.committer.add(sample(1, 1, 1))
+        await asyncio.sleep(0)
+        raise OSError("full")
+    assert isinstance(await added, Added)
+
+
+async def test_the_wait_for_slow_instances_is_limited(transactions: Transactions) -> None:
+    with transactions.committer.coming():
+        assert isinstance(await transactions.committer.add(sample(1, 1, 1)), Added)
