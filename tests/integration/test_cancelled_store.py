@@ -48,6 +48,8 @@ async def test_an_instance_cancelled_while_it_waits_to_commit_leaves_no_blob(tmp
         damage=DamageRecord(database.instances),
         quotas=Quotas(database.partitions, {}),
         policies=DuplicatePolicies(database.partitions, DuplicatePolicy.REJECT),
+        labels=database.labels,
+        now=now,
     )
     target = await store.target(
         Call("r1", EVERYBODY), Address(NO_PARTITION), create_partition=False, mode=ValidationMode.LENIENT
