@@ -10,12 +10,12 @@ from tempfile import TemporaryDirectory
 from server.adapters.blobs.audit_trail.trail import FileAuditTrail
 from server.adapters.blobs.memory.blobs import MemoryBlobs
 from server.model.archive import ArchiveId, BlobsIdentity, Mark
-from server.model.ids import Address, InstanceId, Version
+from server.model.ids import Address, InstanceId, PartitionName, Version
 from server.model.instance import Locator
 from server.model.lifecycle.label import Labels
 from server.model.lifecycle.version import Provenance
 from server.model.scrub import ScrubPosition
-from server.ports.journal import Entry, LabelChange, OpenDeletion
+from server.ports.journal import Entry, HoldChange, LabelChange, OpenDeletion
 
 
 class MemoryStorage:
@@ -119,6 +119,8 @@ class MemoryJournal:
         self._restored: list[tuple[Locator, InstanceId]] = []
         self._versions: list[tuple[Locator, Version, Provenance]] = []
         self._labelled: list[LabelChange] = []
+        self._held: list[HoldChange] = []
+        self._deleted_partitions: list[PartitionName] = []
         self._open: dict[int, OpenDeletion] = {}
         self._undo: list[Callable[[], object]] = []
 
@@ -136,6 +138,9 @@ class MemoryJournal:
         """See the port."""
         self._open[deletion] = OpenDeletion(scope)
         self._undo.append(lambda: self._open.pop(deletion))
+        if scope.study is None:
+            self._deleted_partitions.append(scope.partition)
+            self._undo.append(self._deleted_partitions.pop)
 
     def stored_later(self, deletion: int, locators: Sequence[Locator]) -> None:
         """See the port."""
@@ -161,6 +166,11 @@ class MemoryJournal:
         """See the port."""
         self._labelled.append(LabelChange(version, time, resource, labels))
         self._undo.append(self._labelled.pop)
+
+    def held(self, change: HoldChange) -> None:
+        """See the port."""
+        self._held.append(change)
+        self._undo.append(self._held.pop)
 
     def prepare(self) -> None:
         """See the port: nothing can be made durable."""
@@ -202,6 +212,14 @@ class MemoryJournal:
     def label_changes(self) -> Iterator[LabelChange]:
         """See the port."""
         yield from self._labelled
+
+    def hold_changes(self) -> Iterator[HoldChange]:
+        """See the port."""
+        yield from self._held
+
+    def deleted_partitions(self) -> Collection[PartitionName]:
+        """See the port."""
+        return frozenset(self._deleted_partitions)
 
     def open_deletions(self) -> Mapping[int, OpenDeletion]:
         """See the port."""
