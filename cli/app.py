@@ -12,8 +12,10 @@ from cli.commands.config import config
 from cli.commands.delete import delete
 from cli.commands.doctor import doctor
 from cli.commands.get import get
-from cli.commands.hold import hold
 from cli.commands.label import label
+from cli.commands.lifecycle.hold import hold
+from cli.commands.lifecycle.trash import trash, undelete
+from cli.commands.lifecycle.update import update
 from cli.commands.login import login
 from cli.commands.operations import operations
 from cli.commands.partition import partition
@@ -22,7 +24,6 @@ from cli.commands.search import search
 from cli.commands.share import share
 from cli.commands.store import store
 from cli.commands.token import token
-from cli.commands.trash import trash, undelete
 from cli.commands.up import up
 from cli.connection import (
     CoreCaOption,
@@ -77,7 +78,7 @@ def _before_any_command(
 
 for _panel, _commands in (
     ("Run the archive", (up, server, facade, migrate)),
-    ("Use the archive", (store, search, get, delete, trash, undelete, label, changes)),
+    ("Use the archive", (store, search, get, update, delete, trash, undelete, label, changes)),
     ("Administer the archive", (login, operations, doctor, config, recover, accept_clock)),
 ):
     for _command in _commands:

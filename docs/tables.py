@@ -7,7 +7,7 @@ import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
-from itertools import groupby
+from itertools import groupby, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from facade.endpoints import (
     wado_uri,
 )
 from facade.endpoints.changes import consumers, stream
-from facade.lifecycle import commitments, expiry, holds, labels, trash
+from facade.lifecycle import bulk_update, commitments, expiry, holds, labels, trash
 from facade.request.accept import ANY, STORED, Offer, negotiate, parse_accept
 from facade.request.catalogue import CATALOGUE, Product, Resource, Shape
 from facade.routes import BARE, DICOM, SERVICE, Row
@@ -43,11 +43,13 @@ from facade.sessions import login
 from facade.sharing import links, redeem
 from facade.versions import ALL_ATTRIBUTES, INSTANCE, SERIES, STUDY, VERSIONS, ApiVersion
 from server.dicom.elements.charset import EXTENSION_TERMS, PLAIN_TERMS
+from server.dicom.elements.dictionary import keyword
 from server.dicom.elements.keywords import path_of
 from server.dicom.matching.attributes import SEARCH_KEYS, SearchKey
 from server.dicom.matching.matching import WILDCARD_VRS
 from server.dicom.pixel_data.codecs import syntaxes
 from server.dicom.presentation.object_kinds import KIND_OF_CLASS, Kind
+from server.domain.operations.update import PATIENT_AND_STUDY
 from server.domain.render.rendered import ANIMATED, MEDIA_TYPES
 from server.rpc.interceptors.declared_actions import ACTIONS, declared_action
 from server.rpc.services import SERVICES
@@ -88,6 +90,7 @@ _DESCRIPTIONS: Mapping[Any, str] = {
     qido.series_of_study: "[search](#searching) series of the study",
     qido.instances_of_study: "[search](#searching) instances of the study",
     qido.instances_of_series: "[search](#searching) instances of the series",
+    bulk_update.bulk_update: "[update](#updating)",
     delete.delete: "[delete](#deleting)",
     change_feed.changes: "[list changes](#change-feed)",
     change_feed.latest_change: "[newest change](#change-feed)",
@@ -195,6 +198,7 @@ _VERSION_ROWS: Mapping[str, tuple[str, Callable[[ApiVersion], str]]] = {
     ),
     "feed_limit_default": ("change feed: default `limit`", lambda version: str(version.feed_limit_default)),
     "feed_limit_maximum": ("change feed: largest `limit`", lambda version: str(version.feed_limit_maximum)),
+    "has_updates": ("[updating](#updating)", lambda version: "possible" if version.has_updates else "404"),
     "feed_is_paged_by_rows": (
         "change feed: `offset` and `limit`",
         lambda version: (
@@ -456,6 +460,13 @@ def _route_actions() -> str:
     return _table(["resource", "method", "action"], rows)
 
 
+def _updatable() -> str:
+    tags = sorted(PATIENT_AND_STUDY)
+    rows = [f"{tag[:4]},{tag[4:]} {keyword(tag)}" for tag in tags]
+    half = -(-len(rows) // 2)
+    return _table(["attribute", "attribute"], zip_longest(rows[:half], rows[half:], fillvalue=""))
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
     "rendered-forms": _rendered_forms,
     "dicom-paths": lambda: _paths(DICOM),
@@ -472,5 +483,6 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "rpc-actions": _rpc_actions,
     "operation-type-actions": _operation_type_actions,
     "route-actions": _route_actions,
+    "updatable": _updatable,
 }
 """By the name that a page uses."""

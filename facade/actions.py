@@ -31,7 +31,7 @@ from facade.endpoints import (
 )
 from facade.endpoints.changes import consumers, stream
 from facade.errors import CoreFailure, Refusal
-from facade.lifecycle import commitments, expiry, holds, labels, trash
+from facade.lifecycle import bulk_update, commitments, expiry, holds, labels, trash
 from facade.serving.observe import call_metadata, identity_metadata
 from facade.sessions import login
 from facade.sharing import links, redeem
@@ -97,6 +97,9 @@ RPCS: Mapping[Endpoint, str] = MappingProxyType(
 )
 """By endpoint, the rpc that it calls; for several, one of them, because they require the same action."""
 
+OPERATIONS: Mapping[Endpoint, str] = MappingProxyType({bulk_update.bulk_update: "UpdateRequest"})
+"""By endpoint, the request message of the operation that it starts, which declares the action."""
+
 ANONYMOUS = frozenset(
     {
         *(health.health, home.home, openapi.as_json, openapi.as_yaml),
@@ -113,10 +116,15 @@ def action_of(endpoint: Endpoint) -> Action:
     """Return the action that an endpoint requires.
 
     Raises:
-        LookupError: it is in neither table.
+        LookupError: it is in none of the tables.
     """
     if endpoint in ANONYMOUS:
         return Action.ACTION_ANONYMOUS
+    if endpoint in OPERATIONS:
+        message = descriptor_pool.Default().FindMessageTypeByName(f"dicomstore.v1.{OPERATIONS[endpoint]}")
+        of_message: Any = message.GetOptions().Extensions
+        started: Action = of_message[access_options_pb2.start_action]
+        return started
     method = descriptor_pool.Default().FindMethodByName(f"dicomstore.v1.{RPCS[endpoint]}")
     extensions: Any = method.GetOptions().Extensions  # the type stubs know no extensions
     action: Action = extensions[access_options_pb2.action]

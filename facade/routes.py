@@ -31,7 +31,7 @@ from facade.endpoints import (
 )
 from facade.endpoints.changes import consumers, stream
 from facade.errors import Refusal
-from facade.lifecycle import commitments, expiry, holds, labels, trash
+from facade.lifecycle import bulk_update, commitments, expiry, holds, labels, trash
 from facade.sessions import login
 from facade.sharing import links, redeem
 from facade.versions import VersionConvertor
@@ -94,6 +94,7 @@ DICOM = (
     Row(_STUDY + "/instances", {"GET": qido.instances_of_study}),
     Row(_STUDY + "/$undelete", {"POST": trash.undelete}),
     Row(_STUDY + "/expiry", {"GET": expiry.expiry, "PUT": expiry.set_expiry, "DELETE": expiry.remove_expiry}),
+    Row("/studies/$bulkUpdate", {"POST": bulk_update.bulk_update}),
     Row(_STUDY + "/hold", {"GET": holds.holds_of_resource, "PUT": holds.set_hold, "DELETE": holds.release}),
     Row(_STUDY + "/labels", _LABELS),
     Row(_STUDY + "/$share", {"POST": links.share}),

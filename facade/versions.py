@@ -33,6 +33,7 @@ class ApiVersion:
     feed_limit_default, feed_limit_maximum: page size of the change feed.
     feed_is_paged_by_rows: whether offset and limit count entries; otherwise they are a range of sequence numbers.
     has_external_metadata: whether `msdicom-meta-*` headers have an effect.
+    has_updates: whether `/studies/$bulkUpdate` exists.
     """
 
     name: str
@@ -45,6 +46,7 @@ class ApiVersion:
     feed_limit_maximum: int
     feed_is_paged_by_rows: bool
     has_external_metadata: bool
+    has_updates: bool
 
 
 _STANDARD: Attributes = {
@@ -190,6 +192,7 @@ VERSIONS: Mapping[str, ApiVersion] = {
             feed_limit_maximum=100,
             feed_is_paged_by_rows=False,
             has_external_metadata=False,
+            has_updates=False,
         ),
         ApiVersion(
             name="v2",
@@ -202,6 +205,7 @@ VERSIONS: Mapping[str, ApiVersion] = {
             feed_limit_maximum=200,
             feed_is_paged_by_rows=True,
             has_external_metadata=True,
+            has_updates=True,
         ),
     )
 }

@@ -333,6 +333,9 @@ class Settings(TlsSettings):
     )
     operation_days: float = Field(7, gt=0, description="Time for which finished operations are kept.")
     commitment_days: float = Field(30, gt=0, description="Time for which results of storage commitment are kept.")
+    update_max_targets: int = Field(
+        50, ge=1, le=10_000, description="Number of studies, series and instances that one update may name."
+    )
     worker_idle_seconds: float = Field(
         60,
         gt=0,

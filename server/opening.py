@@ -94,6 +94,11 @@ async def prepare_when_there(settings: Settings, *, only_index: bool = False) ->
         pause = min(2 * pause, _MAX_PAUSE_SECONDS)
 
 
+def has_storage(settings: Settings) -> bool:
+    """Return whether this process has access to a storage that belongs to an archive; blocking. Raises: StartError."""
+    return _storage(settings).identity.read().id is not None
+
+
 def check_binding(settings: Settings) -> str:
     """Compare storage and database; return a description of what the index has lost, "" if nothing; blocking.
 

@@ -1,10 +1,13 @@
 """Operations in tests: starting those that index by tags, and doing what a worker does."""
 
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from server.adapters.sql.engine import Database
+from server.bootstrap.working import components_with_blobs
+from server.config import Settings
 from server.domain.access import Access
 from server.domain.operations.reindex import reindex
 from server.domain.operations.types import OperationType, OperationTypes
@@ -16,6 +19,7 @@ from server.model.call import EVERYBODY, Call
 from server.model.errors import NotFound
 from server.model.operation import Operation, OperationState, OperationUpdate
 from server.model.search.query_tag import NewTag
+from server.opening import prepare_when_there
 
 
 async def add_tags(
@@ -66,3 +70,17 @@ async def end(database: Database, operation_id: str, state: OperationState, now:
     await database.operations.update(
         operation_id, lambda operation: OperationUpdate(replace(operation, state=state, error=error, updated=now))
     )
+
+
+async def perform(settings: Settings, most_steps: int | None = None) -> None:
+    """Do what a worker with access to the blobs does, or only some calls of steps."""
+    async with AsyncExitStack() as stack:
+        prepared = await prepare_when_there(settings)
+        components = await components_with_blobs(settings, prepared, (), stack)
+        left = most_steps
+        for operation in await components.work.unfinished():
+            type_ = components.operation_types.by_name[operation.type]
+            for number in range(len(type_.steps)):
+                while left != 0 and await components.work.run_step(type_, number, operation.id):
+                    left = None if left is None else left - 1
+            await components.work.clean_up(type_, operation.id)

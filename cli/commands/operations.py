@@ -70,12 +70,12 @@ async def _one(chosen: Target, operation_id: str, follow: bool, cancel: bool, as
             answer = await stub.GetOperation(request, metadata=chosen.metadata(), timeout=CALL_TIMEOUT_S)
         found = answer.operation
         if follow:
-            found = await _followed(chosen, stub, found)
+            found = await followed(chosen, stub, found)
     _show([found], as_json)
     return FAILED if follow and found.state != pb.OPERATION_STATE_SUCCEEDED else 0
 
 
-async def _followed(chosen: Target, stub: Any, found: pb.Operation) -> pb.Operation:
+async def followed(chosen: Target, stub: Any, found: pb.Operation) -> pb.Operation:
     """Show the progress of an operation until it finishes; returns its final state."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=problems, disable=chosen.quiet, transient=True) as progress:

@@ -22,7 +22,7 @@ from facade.browsers.media_types import safe_media_type
 from facade.channel import Core
 from facade.errors import CoreFailure, Refusal
 from facade.request.accept import MediaRange, Offer, acceptable, negotiate, offer_for
-from facade.request.addresses import Urls, resource_of, urls_of
+from facade.request.addresses import Urls, resource_of, urls_of, version_of
 from facade.request.catalogue import OCTET_STREAM, Resource
 from facade.request.query import accepted_media_ranges
 from facade.request.ranges import content_range, range_applies, range_of
@@ -158,7 +158,7 @@ def _instance_url(urls: Urls, uids: Address) -> str:
 async def _open(request: Request, instance: Address, path: str, part: ByteRange | None) -> _Opened:
     """Start the call and wait for its first message; an empty value is requested as a whole."""
     core: Core = request.app.state.core
-    wanted = RetrieveBulkDataRequest(instance=instance, path=path, range=part)
+    wanted = RetrieveBulkDataRequest(instance=instance, path=path, range=part, version=version_of(request))
     stream = core.messages(core.retrieve.RetrieveBulkData(wanted, metadata=call_metadata(request)))
     try:
         first = await anext(stream, None)
@@ -215,6 +215,7 @@ async def _all(request: Request, media_ranges: Sequence[MediaRange], *, pixels_o
         RetrieveAllBulkDataRequest(
             resource=resource_of(request),
             pixel_data_only=pixels_only,
+            version=version_of(request),
             **acceptable(offers),
         ),
         metadata=call_metadata(request),

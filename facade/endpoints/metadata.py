@@ -21,7 +21,7 @@ from facade.channel import Core
 from facade.config import Settings, comma_list
 from facade.errors import CoreFailure, Refusal
 from facade.multipart import MultipartWriter
-from facade.request.addresses import Urls, resource_of, urls_of
+from facade.request.addresses import Urls, resource_of, urls_of, version_of
 from facade.request.catalogue import DICOM_JSON, DICOM_XML
 from facade.request.external_metadata import requests_external_metadata
 from facade.request.metadata import Selection, Shape, selection_of, shape_of
@@ -95,14 +95,16 @@ async def metadata(request: Request) -> Response:
     known = [] if selection.is_live else known_tags(request.headers.getlist("if-none-match"))
     tags = _Tags(resource, shape.tag + selection.tag, known)
     name, form = _name(resource), Form(urls.base, coding)
-    kept = cache.find(name, form) if not tags.form else None
-    core_request = RetrieveMetadataRequest(resource=resource, **selection.fields())
+    version = version_of(request)
+    kept = cache.find(name, form) if not (tags.form or version) else None
+    core_request = RetrieveMetadataRequest(resource=resource, version=version, **selection.fields())
     if has_state := kept.state if kept else tags.known_state():
         core_request.known_state.max_version, core_request.known_state.instance_count = has_state
     stream = core.messages(core.retrieve.RetrieveMetadata(core_request, metadata=call_metadata(request)))
     first = await _first(stream, cache, name)
     state = State(first.state.max_version, first.state.instance_count)
-    cache.learn(name, state)
+    if not version:
+        cache.learn(name, state)
     headers = _headers(shape, tags.of(state), coding, selection, state)
     if state == has_state:
         await anext(stream, None)  # read the end of the stream, so that the call is not cancelled
@@ -125,7 +127,7 @@ async def metadata(request: Request) -> Response:
         return Response(await coded(body, coding), 200, headers)
     passed = _Passed()
     chunks = coded_chunks(array_chunks(_pages(first, stream, complete, passed)), coding)
-    if not tags.form:
+    if not (tags.form or version):
         chunks = cache.filled(name, form, state, chunks, lambda: passed.is_all_of(state))
     return StreamedResponse(chunks, headers, source=stream, idle_seconds=core.idle_seconds)
 

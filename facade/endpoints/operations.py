@@ -10,7 +10,7 @@ from dicomstore.v1.operation_service_pb2 import (
     Operation,
     OperationState,
 )
-from dicomstore.v1.operation_types_pb2 import ReindexRequest
+from dicomstore.v1.operation_types_pb2 import ReindexRequest, UpdateResult
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -80,9 +80,22 @@ def _body(request: Request, found: Operation) -> bytes:
     reindex = ReindexRequest()
     if found.request.Unpack(reindex):
         body["resources"] = [f"{base}/extendedquerytags/{tag}" for tag in reindex.tags]
+    result = UpdateResult()
+    if found.result.Unpack(result):
+        body["results"] = _update_result(result)
     if found.error:
         body["errors"] = [found.error]
     return orjson.dumps(body, option=orjson.OPT_UTC_Z)
+
+
+def _update_result(result: UpdateResult) -> dict[str, Any]:
+    counts: dict[str, Any] = {
+        "studyProcessed": result.studies_processed,
+        "studyUpdated": result.studies_updated,
+        "studyFailed": result.studies_failed,
+        "instanceUpdated": result.instances_updated,
+    }
+    return counts | {"errors": list(result.errors)} if result.errors else counts
 
 
 def _status(found: Operation, version: ApiVersion) -> str:

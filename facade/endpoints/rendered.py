@@ -24,7 +24,7 @@ from facade.channel import Core
 from facade.endpoints.wado import parse_frames
 from facade.errors import CoreFailure
 from facade.request.accept import ANY, MediaRange
-from facade.request.addresses import resource_of, urls_of
+from facade.request.addresses import resource_of, urls_of, version_of
 from facade.request.catalogue import DOCUMENTS, MOVING, STILL
 from facade.request.ranges import content_range, range_applies, range_of
 from facade.request.rendering import acceptable_media_types, covers, form_of, rendered_request, wants_envelope
@@ -67,6 +67,7 @@ async def thumbnail(request: Request) -> Response:
     wanted = rendered_request(request)
     wanted.resource.CopyFrom(resource)
     wanted.thumbnail = True
+    wanted.version = version_of(request)
     if "frames" in request.path_params:
         wanted.frames.append(parse_frames(request.path_params["frames"])[0])
     names, media_ranges = acceptable_media_types(request, STILL)
@@ -79,6 +80,7 @@ async def _answer(request: Request, frames: list[int]) -> Response:
     wanted = rendered_request(request)
     wanted.resource.CopyFrom(resource)
     wanted.frames.extend(frames)
+    wanted.version = version_of(request)
     names, media_ranges = acceptable_media_types(request, STILL if frames else (*STILL, *MOVING, *DOCUMENTS))
     wanted.acceptable_media_types.extend(names)
     if resource.sop_instance_uid and len(frames) < 2:
@@ -130,7 +132,11 @@ async def _unchanged(request: Request, wanted: RetrieveRenderedRequest, form: st
     state = ResourceState(max_version=int(version), instance_count=1)
     core: Core = request.app.state.core
     core_request = RetrieveMetadataRequest(
-        resource=wanted.resource, known_state=state, include_fields=["SOPInstanceUID"], limit=1
+        resource=wanted.resource,
+        known_state=state,
+        include_fields=["SOPInstanceUID"],
+        limit=1,
+        version=wanted.version,
     )
     stream = core.messages(core.retrieve.RetrieveMetadata(core_request, metadata=call_metadata(request)))
     async with aclosing(stream):

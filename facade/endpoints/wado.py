@@ -12,7 +12,7 @@ from starlette.responses import Response
 from facade.channel import Core
 from facade.errors import Refusal
 from facade.request.accept import Offer, negotiate
-from facade.request.addresses import resource_of, urls_of
+from facade.request.addresses import resource_of, urls_of, version_of
 from facade.request.catalogue import Resource
 from facade.request.query import accepted_media_ranges
 from facade.response.retrieval import Retrieval, answer
@@ -36,7 +36,7 @@ def instances_retrieval(request: Request, resource: Address, offers: list[Offer]
     urls = urls_of(request)
 
     def ask(fields: dict[str, Any]) -> AsyncGenerator[Any, None]:
-        wanted = RetrieveInstancesRequest(resource=resource, **fields)
+        wanted = RetrieveInstancesRequest(resource=resource, version=version_of(request), **fields)
         return core.messages(core.retrieve.RetrieveInstances(wanted, metadata=call_metadata(request)))
 
     def locate(head: Any) -> str:
@@ -62,7 +62,7 @@ async def frames(request: Request) -> Response:
     )
 
     def ask(fields: dict[str, Any]) -> AsyncGenerator[Any, None]:
-        wanted = RetrieveFramesRequest(instance=resource, frames=numbers, **fields)
+        wanted = RetrieveFramesRequest(instance=resource, frames=numbers, version=version_of(request), **fields)
         return core.messages(core.retrieve.RetrieveFrames(wanted, metadata=call_metadata(request)))
 
     def locate(head: Any) -> str:

@@ -143,3 +143,12 @@ def _lost_its_port(host: str, address: str, headers: Mapping[str, str]) -> bool:
     if any(name in headers for name in proxies.NAMES):
         return False
     return host.strip("[]") == address or (host == "localhost" and address in ("127.0.0.1", "::1"))
+
+
+ORIGINAL = -1
+"""As a version in requests to the core: the one before the first update."""
+
+
+def version_of(request: Request) -> int:
+    """Return `ORIGINAL` if the header `msdicom-request-original` is `true`, in any case; else 0, the current one."""
+    return ORIGINAL if request.headers.get("msdicom-request-original", "").strip().lower() == "true" else 0

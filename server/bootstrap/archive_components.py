@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -28,6 +29,9 @@ from server.domain.lifecycle.labels import LabelService
 from server.domain.lifecycle.partition_deletion import PartitionDeletion
 from server.domain.lifecycle.trash import Trash
 from server.domain.lifecycle.versions import Versions
+from server.domain.operations.rewriting import Rewriting
+from server.domain.operations.types import OperationType
+from server.domain.operations.update import Update
 from server.domain.render.documents import DocumentRenderer
 from server.domain.render.image_info import ImageInfoReader
 from server.domain.render.images import ImageRenderer
@@ -54,6 +58,7 @@ from server.domain.upkeep.scrub import Scrub
 from server.model.ids import PartitionName
 from server.model.receipt import Receipt
 from server.ports.blobs import BlobStore
+from server.ports.index import Sequenced
 from server.ports.storage import Storage
 
 if TYPE_CHECKING:
@@ -158,6 +163,29 @@ class ArchiveComponents(IndexComponents):
     def writing(self) -> Writing:
         """The check that instances can be stored."""
         return Writing(self.blobs, self.database.instances, self.settings.warn_free_bytes)
+
+    @cached_property
+    def update(self) -> Update:
+        """Updates of stored instances."""
+        return Update(
+            updates=self.database.updates,
+            index=self.database.instances,
+            blobs=self.blobs,
+            new_blobs=self.committer,
+            rewriting=Rewriting(self.blobs, self.new_receipt),
+            now=now,
+            on_change=self._number_changes,
+            max_targets=self.settings.update_max_targets,
+        )
+
+    async def _number_changes(self) -> None:
+        while await self.database.changes.sequence() is Sequenced.MAY_HAVE_MORE:
+            pass
+
+    @property
+    def own_operation_types(self) -> Sequence[OperationType]:
+        """See `IndexComponents`."""
+        return [*super().own_operation_types, self.update.type]
 
     @cached_property
     def quotas(self) -> Quotas:

@@ -333,10 +333,15 @@ class IndexComponents:
         """The operation type started by adding tags."""
         return reindex(self.database.tags)
 
+    @property
+    def own_operation_types(self) -> Sequence[OperationType]:
+        """The built-in operation types that this process can run."""
+        return [self.reindex]
+
     @cached_property
     def operation_types(self) -> OperationTypes:
         """The registry of operation types."""
-        return OperationTypes.of([self.reindex, *self.more_operation_types])
+        return OperationTypes.of([*self.own_operation_types, *self.more_operation_types])
 
     @cached_property
     def tags(self) -> ExtendedQueryTags:
@@ -372,8 +377,12 @@ class IndexComponents:
             retention=self._operation_retention,
             read_only=self.read_only,
             report=self.supervisor.need_worker,
-            upkeep=lambda: self.tags.finish_deletions(),
+            upkeep=self._upkeep,
         )
+
+    async def _upkeep(self) -> None:
+        await self.tags.finish_deletions()
+        await self.database.updates.discard_abandoned(now())
 
     @cached_property
     def work(self) -> Work:

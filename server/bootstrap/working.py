@@ -7,15 +7,15 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from server.adapters.sql import engine
+from server.adapters.sql.core.progress import Progress
+from server.bootstrap.archive_components import ArchiveComponents
 from server.bootstrap.auditing import recording
 from server.bootstrap.components import IndexComponents
 from server.config import Settings
 from server.dicom.matching.query_tags import extract
-from server.domain.audit.recorder import AuditRecorder
 from server.domain.operations.types import OperationType
 from server.jobs import engine as jobs
-from server.opening import prepare_when_there
-from server.ports.storage import Storage
+from server.opening import Prepared, has_storage, prepare_when_there
 
 _log = logging.getLogger("dicomstore")
 
@@ -41,23 +41,15 @@ async def working(
 
     Raises: as `server.bootstrap.serving.running`.
     """
-    prepared = await prepare_when_there(settings, only_index=True)
+    has_blobs = await asyncio.to_thread(has_storage, settings)
+    prepared = await prepare_when_there(settings, only_index=not has_blobs)
     if prepared.read_only.cause:
+        await asyncio.to_thread(prepared.storage.close)
         yield None
         return
     async with AsyncExitStack() as stack:
-        database = engine.open_database(
-            settings.database_url, settings.search_seconds, extract, reading_niceness=_READING_NICENESS
-        )
-        stack.push_async_callback(database.close)
-        recorder = await _recorder(settings, prepared.storage, stack)
-        components = IndexComponents(
-            settings=settings,
-            database=database,
-            read_only=prepared.read_only,
-            more_operation_types=more_operation_types,
-            recorder=recorder,
-        )
+        open_components = components_with_blobs if has_blobs else components_without_blobs
+        components = await open_components(settings, prepared, more_operation_types, stack)
         # A worker started on this machine with this data replaces the one that was killed.
         name = f"{socket.gethostname()}:{settings.data.absolute()}"
         yield await stack.enter_async_context(
@@ -70,10 +62,44 @@ async def working(
         )
 
 
-async def _recorder(settings: Settings, storage: Storage, stack: AsyncExitStack) -> AuditRecorder | None:
-    """Return the recorder of the audit trail; None if this machine has no access to the storage."""
-    if storage.identity.read().id is None:
-        _log.warning("operations are not recorded in the audit trail: this process has no access to the storage")
-        return None
+async def components_with_blobs(
+    settings: Settings, prepared: Prepared, types: Sequence[OperationType], stack: AsyncExitStack
+) -> IndexComponents:
+    """Open index and blobs."""
+    read_only, storage = prepared.read_only, prepared.storage
     stack.push_async_callback(asyncio.to_thread, storage.close)
-    return await stack.enter_async_context(recording(settings, storage))
+    recorder = await stack.enter_async_context(recording(settings, storage))
+    database = engine.open_database(
+        settings.database_url,
+        settings.search_seconds,
+        extract,
+        reading_niceness=_READING_NICENESS,
+        permit=read_only.require_writable,
+        progress=Progress(prepared.mark, storage.marks.record, read_only.restrict, storage.journal),
+    )
+    stack.push_async_callback(database.close)
+    components = ArchiveComponents(
+        settings=settings,
+        database=database,
+        read_only=read_only,
+        more_operation_types=types,
+        recorder=recorder,
+        storage=storage,
+        blobs=await stack.enter_async_context(storage.blobs()),
+    )
+    await components.clock.start()
+    return components
+
+
+async def components_without_blobs(
+    settings: Settings, prepared: Prepared, types: Sequence[OperationType], stack: AsyncExitStack
+) -> IndexComponents:
+    """Open the index only: this machine has no access to the storage, so it runs no operations that need blobs."""
+    _log.warning("operations are not recorded in the audit trail: this process has no access to the storage")
+    database = engine.open_database(
+        settings.database_url, settings.search_seconds, extract, reading_niceness=_READING_NICENESS
+    )
+    stack.push_async_callback(database.close)
+    return IndexComponents(
+        settings=settings, database=database, read_only=prepared.read_only, more_operation_types=types
+    )

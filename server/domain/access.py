@@ -14,7 +14,7 @@ from server.domain.read_only import ReadOnlyState
 from server.model.access import READING, Action, Grant
 from server.model.call import Call
 from server.model.errors import Forbidden, InvalidRequest, NotFound, Reason
-from server.model.ids import ARCHIVE, Address, PartitionName, Version
+from server.model.ids import ARCHIVE, ORIGINAL, Address, PartitionName, Version
 from server.model.security.share_link import link_of
 
 _log = logging.getLogger("dicomstore.access.decision")
@@ -64,7 +64,7 @@ class Access:
             Unavailable: ARCHIVE_READ_ONLY, and the action changes something.
             and the partition reasons of `PartitionNames`, and as `CallAudit.begun`.
         """
-        if version is not None and (address.instance is None or version < 1):
+        if version not in (None, ORIGINAL) and (address.instance is None or version < 1):
             message = "A version is a number from 1, and requires an instance."
             raise InvalidRequest(Reason.INVALID_FIELD, message, field="version")
         grants = self._grants(call, action, address)

@@ -1,7 +1,7 @@
 """The error for a resource that does not exist."""
 
 from server.model.errors import NotFound, Reason
-from server.model.ids import Address, InstanceId, Version
+from server.model.ids import ORIGINAL, Address, InstanceId, Version
 from server.ports.index import InstanceIndex
 
 
@@ -19,6 +19,17 @@ async def version_not_found(index: InstanceIndex, instance: InstanceId, version:
     if version is None or await _missing(index, instance.address):
         return await not_found(index, instance.address)
     return NotFound(Reason.VERSION_NOT_FOUND, "The instance does not have the specified version.", version=str(version))
+
+
+async def resolved(index: InstanceIndex, address: Address, version: Version | None) -> Version | None:
+    """Return the version of an instance that a request means; None means the current one.
+
+    For other resources, and an instance that does not exist, `ORIGINAL` means the current versions.
+    """
+    if version != ORIGINAL:
+        return version
+    found = await index.find_originals(address, 0, 1) if address.instance is not None else []
+    return found[0].version if found else None
 
 
 async def _missing(index: InstanceIndex, address: Address) -> bool:

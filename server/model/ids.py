@@ -15,6 +15,9 @@ PartitionName = NewType("PartitionName", str)
 Version = NewType("Version", int)
 """Version of a stored instance: ascends across the whole archive and is never reused."""
 
+ORIGINAL = Version(-1)
+"""In requests: the version before the first update, which is the last one that was stored."""
+
 DEFAULT_PARTITION = PartitionName("Microsoft.Default")
 """The partition of all instances while partitions are disabled."""
 

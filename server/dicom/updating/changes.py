@@ -24,6 +24,7 @@ from server.dicom.elements.element_headers import (
     is_private,
     table_of,
 )
+from server.dicom.elements.keywords import path_of
 from server.dicom.elements.transfer_syntax import EXPLICIT_LITTLE, transfer_syntax
 from server.dicom.matching.attributes import attributes_of
 from server.dicom.part10.json_scanner import MAX_INLINE_BYTES, Scanner
@@ -154,7 +155,8 @@ def changes_of(data_set: Any, is_allowed: Callable[[str], bool], max_header_byte
                 raise _Invalid(NOT_SUPPORTED)
             elements.append(_parsed(number, element, 0))
         except _Invalid as refused:
-            faults.append(Fault(str(tag).lower(), str(refused)))
+            path = path_of(str(tag))
+            faults.append(Fault((path[0] if path else str(tag)).lower(), str(refused)))
     elements.sort(key=lambda element: element.tag)
     if len({element.tag for element in elements}) < len(elements):
         raise Refused([Fault(f"{elements[0].tag:08x}", "The attribute occurs twice")])
@@ -184,12 +186,10 @@ class _Invalid(Exception):
 
 
 def _tag_of(tag: object) -> int:
-    try:
-        if isinstance(tag, str) and len(tag) == 8:
-            return int(tag, 16)
-    except ValueError:
-        pass
-    raise _Invalid("The name of an attribute is its tag, eight hexadecimal digits")
+    path = path_of(tag) if isinstance(tag, str) else None
+    if path is None or len(path) > 1:
+        raise _Invalid("The name of an attribute is its tag, eight hexadecimal digits, or its keyword")
+    return int(path[0], 16)
 
 
 def _parsed(tag: int, element: Any, depth: int) -> _Element:

@@ -15,6 +15,7 @@ from server.domain.search import page_token
 from server.model.access import Action
 from server.model.call import Call
 from server.model.errors import InvalidRequest, NotFound, Reason, Unavailable
+from server.model.ids import Address, PartitionName
 from server.model.operation import Json, Operation, OperationError, OperationState
 from server.ports.operations import Operations as Record
 from server.ports.tags import Tags
@@ -32,7 +33,7 @@ class Operations:
     """Starts, lists and cancels operations of all types.
 
     Operations belong to the archive as a whole: they count, and their errors name, instances of every partition. For
-    a principal with access to some partitions only, there are no operations.
+    a principal with access to some partitions only, there are only the operations that concern one of these.
 
     Args:
         worker_runs: returns False if the worker is known to fail repeatedly.
@@ -71,8 +72,12 @@ class Operations:
             WrongState: OPERATION_RUNNING.
         """
         type_ = self.types.with_request(message)
-        call.audit.note(operation_type=message, operation_request=request)
-        await self._access.permit_archive(call, _start_action(type_))
+        call.audit.note(operation_type=message, operation_request={} if type_ is None else type_.audited(request))
+        if type_ is not None and type_.partition is not None:
+            partition = await self._permitted(call, type_, request)
+            request = {**request, "partition": partition, "author": call.principal.id}
+        else:
+            await self._access.permit_archive(call, _start_action(type_))
         checked_request_id(request_id)
         if type_ is None or type_.check is None:
             text = f"No operation type can be started with {message}." if message else "request is required."
@@ -85,18 +90,26 @@ class Operations:
         self._on_start()
         return operation
 
+    async def _permitted(self, call: Call, type_: OperationType, request: Json) -> PartitionName:
+        """Permit an operation that concerns a partition; return its resolved name. Raises: as `Access.permit`."""
+        assert type_.partition is not None, "the caller has checked it"
+        address = Address(type_.partition(request))
+        permitted = await self._access.permit(call, type_.start_action, address, by_share_link=False)
+        return permitted.partition
+
     async def get(self, call: Call, text: str) -> Operation:
         """Return an operation. Raises InvalidRequest (INVALID_OPERATION_ID), NotFound (OPERATION_NOT_FOUND)."""
         call.audit.note(operation=text)
-        return await self._get(text, self._shows(call))
+        return await self._get(text, self._access.permit_partitions(call, Action.READ))
 
-    def _shows(self, call: Call) -> bool:
-        """Return whether operations exist for the principal. Raises: as `Access.permit_partitions`."""
-        return self._access.permit_partitions(call, Action.READ) is None
-
-    async def _get(self, text: str, shows: bool) -> Operation:
-        operation_id = _id_in(text)
-        return _found(await self._record.get(operation_id) if shows else None)
+    async def _get(self, text: str, partitions: Collection[PartitionName] | None) -> Operation:
+        """Return an operation that exists for principals with access to some partitions; None means all."""
+        operation = _found(await self._record.get(_id_in(text)))
+        if partitions is not None:
+            type_ = self.types.get(operation.type)
+            if type_ is None or type_.partition is None or type_.partition(operation.request) not in partitions:
+                raise _missing()
+        return operation
 
     async def list(
         self,
@@ -115,7 +128,7 @@ class Operations:
         Raises:
             InvalidRequest: INVALID_FIELD, INVALID_PAGE_TOKEN.
         """
-        shows, size = self._shows(call), size_of(page_size)
+        shows, size = self._access.permit_partitions(call, Action.READ) is None, size_of(page_size)
         query = f"operations {sorted(set(types))} {sorted(set(states))}".encode()
         before = page_token.read(token, query) if token else None
         if not shows:
@@ -134,8 +147,8 @@ class Operations:
             NotFound: OPERATION_NOT_FOUND.
         """
         call.audit.note(operation=text)
-        shows, size = self._shows(call), size_of(page_size)
-        operation = await self._get(text, shows)
+        partitions, size = self._access.permit_partitions(call, Action.READ), size_of(page_size)
+        operation = await self._get(text, partitions)
         query = f"errors of operation {operation.id}".encode()
         after = page_token.read(token, query) if token else 0
         found = await self._record.errors(operation.id, after=after, limit=size + 1)
@@ -152,7 +165,7 @@ class Operations:
             NotFound: OPERATION_NOT_FOUND.
         """
         call.audit.note(operation=text)
-        shows = self._shows(call)
+        partitions = self._access.permit_partitions(call, Action.READ)
         if not 0 <= seconds <= MAX_WAIT_SECONDS:
             message = f"timeout_seconds must be between 0 and {MAX_WAIT_SECONDS}."
             raise InvalidRequest(Reason.INVALID_FIELD, message, field="timeout_seconds")
@@ -161,7 +174,7 @@ class Operations:
         if call.deadline is not None:
             end = min(end, call.deadline - _RESPONSE_SECONDS)
         while True:
-            operation = await self._get(text, shows)
+            operation = await self._get(text, partitions)
             left = end - clock()
             if operation.state.is_final or left <= 0:
                 return operation
@@ -174,10 +187,13 @@ class Operations:
         """
         call.audit.note(operation=text)
         known = await self._record.get(text.lower()) if _ID.fullmatch(text) else None
+        type_ = None if known is None else self.types.get(known.type)
         if known is None:
-            self._shows(call)
+            self._access.permit_partitions(call, Action.READ)
+        elif type_ is not None and type_.partition is not None:
+            await self._permitted(call, type_, known.request)
         else:
-            await self._access.permit_archive(call, _start_action(self.types.get(known.type)))
+            await self._access.permit_archive(call, _start_action(type_))
         now = self._now()
         return _found(
             await self._record.update(
@@ -221,5 +237,9 @@ def _start_action(type_: OperationType | None) -> Action:
 
 def _found(operation: Operation | None) -> Operation:
     if operation is None:
-        raise NotFound(Reason.OPERATION_NOT_FOUND, "There is no such operation.")
+        raise _missing()
     return operation
+
+
+def _missing() -> NotFound:
+    return NotFound(Reason.OPERATION_NOT_FOUND, "There is no such operation.")

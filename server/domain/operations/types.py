@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from server.model.access import Action
+from server.model.ids import PartitionName
 from server.model.operation import Json, Operation, OperationError, Update
 
 Store = Callable[[str, Update], Awaitable[Operation | None]]
@@ -68,6 +69,9 @@ class OperationType:
         further effect. None: partial results remain.
     is_exclusive: only one operation can be unfinished at a time.
     is_internal: not shown to DICOMweb clients.
+    partition: returns the partition that a request concerns; None: operations concern the whole archive. The recorded
+        request has it as `partition`, and the id of the principal as `author`.
+    audited: returns the part of a request that the audit trail may have, which is no patient data.
     start_action: what starting and cancelling an operation requires, as `start_action` of the request message says.
     every: interval of a recurring operation, which has an empty request; None: it does not recur.
     """
@@ -82,6 +86,8 @@ class OperationType:
     is_internal: bool = False
     every: timedelta | None = None
     start_action: Action = Action.ADMINISTER
+    partition: Callable[[Json], PartitionName] | None = None
+    audited: Callable[[Json], Json] = lambda request: request
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 from server.dicom.presentation.object_kinds import Kind
@@ -22,7 +23,7 @@ from server.domain.render.request import (
     choose,
 )
 from server.domain.render.thumbnails import Thumbnails
-from server.domain.resources import not_found, version_not_found
+from server.domain.resources import not_found, resolved, version_not_found
 from server.domain.retrieve.blob_reader import BlobReader
 from server.domain.retrieve.omission import AHEAD_BYTES, FailedItem, Omission, announced
 from server.domain.retrieve.stored_frames import PixelReader, Pixels
@@ -86,6 +87,8 @@ class RetrieveRendered:
         address.require_study()
         request.check(is_instance=address.instance is not None)
         address = await self._access.permit(call, Action.READ, address, version=request.version)
+        if request.version is not None:
+            request = replace(request, version=await resolved(self._index, address, request.version))
         if request.thumbnail:
             frame = request.frames[0] if request.frames else None
             yield await self._thumbnails.open(address, frame, request.media_types, request.style(), request.version)

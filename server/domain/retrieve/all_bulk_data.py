@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from server.domain.access import Access
-from server.domain.resources import not_found, version_not_found
+from server.domain.resources import not_found, resolved, version_not_found
 from server.domain.retrieve.blob_reader import AS_STORED, PIXELS, BlobReader, not_acceptable
 from server.domain.retrieve.bulk_data import RetrieveBulkData
 from server.domain.retrieve.frames import OpenFrame, RetrieveFrames
@@ -90,6 +90,7 @@ class RetrieveAllBulkData:
         """
         address.require_study()
         address = await self._access.permit(call, Action.READ, address, version=version)
+        version = await resolved(self._index, address, version)
         if version is None and await self._index.state(address) is None:
             raise await not_found(self._index, address)
         request = _Request(pixels_only, acceptable, version)

@@ -13,7 +13,7 @@ from server.dicom.presentation.object_kinds import (
     video_media_type,
 )
 from server.domain.access import Access
-from server.domain.resources import version_not_found
+from server.domain.resources import resolved, version_not_found
 from server.domain.retrieve.blob_reader import (
     DEFLATED_LITTLE_ENDIAN,
     EXPLICIT_LITTLE_ENDIAN,
@@ -96,6 +96,7 @@ class RetrieveBulkData:
             WrongState: PIXEL_DATA_UNREADABLE.
         """
         address = await self._access.permit(call, Action.READ, address, version=version)
+        version = await resolved(self._index, address, version)
         found = await self._index.bulk(address.instance_id(), path, version)
         if found is None:
             raise await version_not_found(self._index, address.instance_id(), version)

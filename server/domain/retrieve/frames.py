@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from server.dicom.elements.transfer_syntax import is_defined
 from server.domain.access import Access
-from server.domain.resources import version_not_found
+from server.domain.resources import resolved, version_not_found
 from server.domain.retrieve.blob_reader import (
     AS_STORED,
     EXPLICIT_LITTLE_ENDIAN,
@@ -107,6 +107,7 @@ class RetrieveFrames:
         if not part.is_whole and len(frames) > 1:
             raise InvalidRequest(Reason.INVALID_FIELD, "A byte range requires a single frame.", field="range")
         address = await self._access.permit(call, Action.READ, address, version=version)
+        version = await resolved(self._index, address, version)
         opened = self.open_frames(address.instance_id(), frames, acceptable, part, head_only=head_only, version=version)
         async with aclosing(opened):
             async for item in opened:

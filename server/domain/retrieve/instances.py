@@ -1,12 +1,13 @@
 """Retrieve Instances (PS3.18 10.4.1.1.1). Omissions are known before the first byte is sent."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 
 from server.domain.access import Access
 from server.domain.flow.prefetch import closable
-from server.domain.resources import not_found, version_not_found
+from server.domain.resources import not_found, resolved, version_not_found
 from server.domain.retrieve.blob_reader import AS_STORED, BlobReader, not_acceptable, range_within
 from server.domain.retrieve.instance_transcoder import InstanceTranscoder
 from server.domain.retrieve.omission import FailedItem, Omission, announced
@@ -16,11 +17,14 @@ from server.model.buffer import Buffer
 from server.model.call import Call
 from server.model.damage import NO_DAMAGE
 from server.model.errors import DicomStoreError, InvalidRequest, NotFound, Reason, WrongState
-from server.model.ids import Address, Version
+from server.model.ids import ORIGINAL, Address, Version
 from server.model.instance import StoredInstance
 from server.ports.index import InstanceIndex
 
 _PAGE = 500
+
+_Pages = Callable[[Address, int, int], Awaitable[Sequence[StoredInstance]]]
+"""Returns the instances of a resource after a version, at most so many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +73,28 @@ class RetrieveInstances:
         """
         address.require_study()
         address = await self._access.permit(call, Action.READ, address, version=version)
-        if version is not None:
+        version = await resolved(self._index, address, version) if address.instance else version
+        pages: _Pages = self._index.find
+        if version == ORIGINAL:
+            pages = self._index.find_originals
+            page = await pages(address, 0, _PAGE)
+        elif version is not None:
             one = await self._index.find_version(address.instance_id(), version)
             if one is None:
                 raise await version_not_found(self._index, address.instance_id(), version)
             page = [one]
-        elif not (page := await self._index.find(address, 0, _PAGE)):
+        else:
+            page = await self._index.find(address, 0, _PAGE)
+            if len(page) == _PAGE and (state := await self._index.state(address)) is not None:
+                pages = partial(self._index.find, as_of=state.max_version)  # all pages are of one state
+                page = await pages(address, 0, _PAGE)
+        if not page:
             raise await not_found(self._index, address)
         if offset or length is not None:
             yield await self._part(address, page[0], acceptable, offset, length)
             return
-        omission, last = await self._omission(address, page, acceptable)
-        items = announced(self._items(address, page, acceptable, omission, last), omission)
+        omission, last = await self._omission(address, page, acceptable, pages)
+        items = announced(self._items(address, page, acceptable, omission, last, pages), omission)
         async with aclosing(items):
             async for item in items:
                 yield item
@@ -92,9 +106,10 @@ class RetrieveInstances:
         acceptable: Acceptable,
         omission: Omission,
         last: int | None,
+        pages: _Pages,
     ) -> AsyncGenerator[OpenInstance | FailedItem]:
         """Yield the instances that are not left out, up to the version `last`."""
-        async for stored in self._all(address, page):
+        async for stored in self._all(address, page, pages):
             if last is not None and stored.version > last:
                 return
             if omission.count and stored in omission:
@@ -150,15 +165,17 @@ class RetrieveInstances:
         chunks = closable(self._blob_reader.read(stored, offset, length))
         return OpenInstance(stored, stored.transfer_syntax_uid, stored.size_bytes, chunks)
 
-    async def _all(self, address: Address, page: Sequence[StoredInstance]) -> AsyncIterator[StoredInstance]:
+    async def _all(
+        self, address: Address, page: Sequence[StoredInstance], pages: _Pages
+    ) -> AsyncIterator[StoredInstance]:
         """Yield the instances of the first page and of the following ones."""
         while page:
             for stored in page:
                 yield stored
-            page = await self._index.find(address, page[-1].version, _PAGE) if len(page) == _PAGE else ()
+            page = await pages(address, page[-1].version, _PAGE) if len(page) == _PAGE else ()
 
     async def _omission(
-        self, address: Address, page: Sequence[StoredInstance], acceptable: Acceptable
+        self, address: Address, page: Sequence[StoredInstance], acceptable: Acceptable, pages: _Pages
     ) -> tuple[Omission, int | None]:
         """Return the known omissions, and the version of the last instance examined; None means no limit.
 
@@ -172,7 +189,7 @@ class RetrieveInstances:
                 if address.instance is None and (lost := await self._blob_reader.recorded_loss(stored)) is not None:
                     omission.add(stored, lost)
             return omission, last
-        async for stored in self._all(address, page):
+        async for stored in self._all(address, page, pages):
             last = stored.version
             if stored.damage is NO_DAMAGE and _is_acceptable_as_stored(stored, acceptable):
                 continue

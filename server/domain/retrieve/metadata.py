@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from server.dicom.elements.fields import Fields, fields
 from server.domain.access import Access
 from server.domain.labelled import NO_ADDITIONS, Additions, with_additions
-from server.domain.resources import not_found, version_not_found
+from server.domain.resources import not_found, resolved, version_not_found
 from server.domain.retrieve.blob_reader import BlobReader
 from server.model.access import Action
 from server.model.call import Call
 from server.model.errors import InvalidRequest, Reason
-from server.model.ids import Address, InstanceId, Version
+from server.model.ids import ORIGINAL, Address, InstanceId, Version
 from server.model.instance import InstanceMetadata, ResourceState
 from server.ports.index import InstanceIndex
 from server.ports.lifecycle.labels import LabelRecord
@@ -53,8 +53,8 @@ class RetrieveMetadata:
     ) -> OpenMetadata:
         """Open the metadata of a resource, without pages if its state equals `known`, unless there are additions.
 
-        Instances are ordered by version. Instances stored after the state was read are left out; instances deleted
-        since then may be missing. Data sets before `offset` are not read.
+        Instances are ordered by version, and in the state that was read first; only instances deleted since then may be
+        missing. Data sets before `offset` are not read.
 
         Args:
             include_fields, exclude_fields: see `server.dicom.elements.fields`.
@@ -72,8 +72,10 @@ class RetrieveMetadata:
                 raise InvalidRequest(Reason.INVALID_FIELD, f"{name} must be 0 or greater.", field=name)
         address.require_study()
         address = await self._access.permit(call, Action.READ, address, version=version)
-        if version is None:
-            state = await self._index.state(address)
+        version = await resolved(self._index, address, version) if address.instance else version
+        if version is None or version == ORIGINAL:
+            read_state = self._index.state if version is None else self._index.original_state
+            state = await read_state(address)
             if state is None:
                 raise await not_found(self._index, address)
         else:
@@ -83,7 +85,9 @@ class RetrieveMetadata:
         if state == known and not any(additions):  # the facade returns what it has cached
             call.audit.items = state.instance_count
             return OpenMetadata(state, _nothing())
-        if version is not None:
+        if version == ORIGINAL:
+            pages = _from(offset, self._originals(address))
+        elif version is not None:
             pages = self._of_version(address.instance_id(), version) if not offset else _nothing()
         elif (after := await self._index.version_at(address, offset - 1) if offset else 0) is None:
             return OpenMetadata(state, _nothing())
@@ -114,14 +118,31 @@ class RetrieveMetadata:
     ) -> AsyncIterator[Sequence[InstanceMetadata]]:
         """Yield pages: a small one first for a fast start, then pages sized by the mean size of the previous one."""
         limit = _FIRST_METADATA_PAGE
-        while after < state.max_version and (page := await self._index.metadata(address, after, limit)):
+        while after < state.max_version and (
+            page := await self._index.metadata(address, after, limit, state.max_version)
+        ):
             after = page[-1].version
-            if after > state.max_version:
-                page = [item for item in page if item.version <= state.max_version]
-            if page:
-                yield page
-                mean_bytes = sum(len(item.dicom_json) for item in page) // len(page)
-                limit = max(1, min(_MAX_METADATA_ROWS, self._blob_reader.piece_bytes() // 2 // (mean_bytes + 1)))
+            yield page
+            mean_bytes = sum(len(item.dicom_json) for item in page) // len(page)
+            limit = max(1, min(_MAX_METADATA_ROWS, self._blob_reader.piece_bytes() // 2 // (mean_bytes + 1)))
+
+    async def _originals(self, address: Address) -> AsyncIterator[Sequence[InstanceMetadata]]:
+        """Yield the metadata of originals; small pages, because each is read by itself."""
+        after = 0
+        while page := await self._index.find_originals(address, after, _FIRST_METADATA_PAGE):
+            after = page[-1].version
+            found = [(stored, await self._index.dicom_json(stored.id, stored.version)) for stored in page]
+            yield [InstanceMetadata(stored.id, stored.version, json) for stored, json in found if json is not None]
+
+
+async def _from(
+    offset: int, pages: AsyncIterator[Sequence[InstanceMetadata]]
+) -> AsyncIterator[Sequence[InstanceMetadata]]:
+    """Yield the data sets from an offset on."""
+    async for page in pages:
+        if page[offset:]:
+            yield page[offset:]
+        offset = max(0, offset - len(page))
 
 
 async def _at_most(

@@ -52,8 +52,9 @@ class Updates(Protocol):
         """
         ...
 
-    async def discard(self, operation_id: str, now: datetime) -> None:
-        """Remove the staged versions of an operation; their blobs are due for erasure at `now`."""
+    async def discard(self, operation_id: str, now: datetime, update: Update = lambda _: None) -> None:
+        """Remove the staged versions of an operation; their blobs are due for erasure at `now`. Stores the next state
+        of the operation, if `update` returns one."""
         ...
 
     async def discard_abandoned(self, now: datetime) -> None:

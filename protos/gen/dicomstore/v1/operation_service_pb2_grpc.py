@@ -27,7 +27,7 @@ if _version_not_supported:
 
 class OperationServiceStub:
     """Starts, shows and cancels operations of all types. They concern the whole archive: for a caller with access to some
-    partitions only, there are none.
+    partitions only, there are none, except those that concern a partition (see the comments of the request messages).
 
     A type has a name, a request message and optionally a result message (`operation_types.proto`). Clients must tolerate
     unknown types.
@@ -75,7 +75,7 @@ class OperationServiceStub:
 
 class OperationServiceServicer:
     """Starts, shows and cancels operations of all types. They concern the whole archive: for a caller with access to some
-    partitions only, there are none.
+    partitions only, there are none, except those that concern a partition (see the comments of the request messages).
 
     A type has a name, a request message and optionally a result message (`operation_types.proto`). Clients must tolerate
     unknown types.
@@ -183,7 +183,7 @@ def add_OperationServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class OperationService:
     """Starts, shows and cancels operations of all types. They concern the whole archive: for a caller with access to some
-    partitions only, there are none.
+    partitions only, there are none, except those that concern a partition (see the comments of the request messages).
 
     A type has a name, a request message and optionally a result message (`operation_types.proto`). Clients must tolerate
     unknown types.

@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from dicomstore.v1 import access_options_pb2 as dicomstore_dot_v1_dot_access__options__pb2
+from dicomstore.v1 import resources_pb2 as dicomstore_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#dicomstore/v1/operation_types.proto\x12\rdicomstore.v1\x1a\"dicomstore/v1/access_options.proto\"$\n\x0eReindexRequest\x12\x0c\n\x04tags\x18\x01 \x03(\t:\x04\x88\xb2\x19\x07\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#dicomstore/v1/operation_types.proto\x12\rdicomstore.v1\x1a\"dicomstore/v1/access_options.proto\x1a\x1d\x64icomstore/v1/resources.proto\"$\n\x0eReindexRequest\x12\x0c\n\x04tags\x18\x01 \x03(\t:\x04\x88\xb2\x19\x07\"\xbb\x01\n\rUpdateRequest\x12\'\n\x07targets\x18\x01 \x03(\x0b\x32\x16.dicomstore.v1.Address\x12\x0f\n\x07\x63hanges\x18\x02 \x01(\x0c\x12\x37\n\nattributes\x18\x03 \x01(\x0e\x32#.dicomstore.v1.ChangeableAttributes\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x11\n\tpartition\x18\x05 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x06 \x01(\t:\x04\x88\xb2\x19\x05\"\x85\x01\n\x0cUpdateResult\x12\x19\n\x11studies_processed\x18\x01 \x01(\x03\x12\x17\n\x0fstudies_updated\x18\x02 \x01(\x03\x12\x16\n\x0estudies_failed\x18\x03 \x01(\x03\x12\x19\n\x11instances_updated\x18\x04 \x01(\x03\x12\x0e\n\x06\x65rrors\x18\x05 \x03(\t*j\n\x14\x43hangeableAttributes\x12%\n!CHANGEABLE_ATTRIBUTES_UNSPECIFIED\x10\x00\x12+\n\'CHANGEABLE_ATTRIBUTES_PATIENT_AND_STUDY\x10\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,6 +35,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_REINDEXREQUEST']._loaded_options = None
   _globals['_REINDEXREQUEST']._serialized_options = b'\210\262\031\007'
-  _globals['_REINDEXREQUEST']._serialized_start=90
-  _globals['_REINDEXREQUEST']._serialized_end=126
+  _globals['_UPDATEREQUEST']._loaded_options = None
+  _globals['_UPDATEREQUEST']._serialized_options = b'\210\262\031\005'
+  _globals['_CHANGEABLEATTRIBUTES']._serialized_start=485
+  _globals['_CHANGEABLEATTRIBUTES']._serialized_end=591
+  _globals['_REINDEXREQUEST']._serialized_start=121
+  _globals['_REINDEXREQUEST']._serialized_end=157
+  _globals['_UPDATEREQUEST']._serialized_start=160
+  _globals['_UPDATEREQUEST']._serialized_end=347
+  _globals['_UPDATERESULT']._serialized_start=350
+  _globals['_UPDATERESULT']._serialized_end=483
 # @@protoc_insertion_point(module_scope)

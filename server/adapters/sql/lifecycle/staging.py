@@ -225,8 +225,12 @@ def _replace(
     batch.write(connection)
 
 
-def discard(connection: Connection, operation_id: str, now: datetime) -> None:
+def discard(connection: Connection, operation_id: str, now: datetime, update: Update) -> None:
     """Implements `Updates.discard`."""
+    operation = operations.find(connection, operation_id, locked=True)
+    updated = None if operation is None else update(operation)
+    if updated is not None:
+        operations.save(connection, updated)
     keys = select(staged_versions.c.instance_key).where(staged_versions.c.operation_id == operation_id)
     _discard(connection, list(connection.execute(keys).scalars()), now)
 

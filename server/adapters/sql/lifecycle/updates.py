@@ -55,9 +55,9 @@ class SqlUpdates:
             )
         )
 
-    async def discard(self, operation_id: str, now: datetime) -> None:
+    async def discard(self, operation_id: str, now: datetime, update: Update = lambda _: None) -> None:
         """See the port."""
-        await self._transactions.write(lambda connection: staging.discard(connection, operation_id, now))
+        await self._transactions.write(lambda connection: staging.discard(connection, operation_id, now, update))
 
     async def discard_abandoned(self, now: datetime) -> None:
         """See the port."""

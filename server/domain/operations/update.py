@@ -1,0 +1,332 @@
+"""Operation type `update`: changes attributes of stored instances.
+
+Studies are processed one after the other. The new files of a study are written and staged, which changes nothing that
+clients see; then all become the current versions in one transaction. If a file cannot be written, or an instance is on
+hold, the study stays as it was. Items are instances.
+"""
+
+import asyncio
+import json
+from base64 import b64decode
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, Protocol
+
+import orjson
+
+from server.dicom.elements.keywords import tags_of
+from server.dicom.updating.changes import Changes, Refused, changes_of
+from server.dicom.updating.description import changed_instance
+from server.domain.operations import lifecycle
+from server.domain.operations.rewriting import Rewriting
+from server.domain.operations.types import OperationType, Progress, Step
+from server.model.access import Action
+from server.model.errors import DicomStoreError, Exhausted, InvalidRequest, Reason, Unavailable, WrongState
+from server.model.ids import Address, PartitionName, parse_address
+from server.model.instance import Locator
+from server.model.lifecycle.update import ChangedFile, Content
+from server.model.lifecycle.version import Provenance, VersionOrigin
+from server.model.operation import Json, Operation, OperationError, OperationUpdate
+from server.ports.blobs import BlobStore
+from server.ports.index import InstanceIndex
+from server.ports.lifecycle.updates import Updates
+
+NAME = "update"
+
+PATIENT_AND_STUDY = tags_of(
+    "PatientName PatientID IssuerOfPatientID TypeOfPatientID PatientBirthDate PatientBirthTime PatientSex "
+    "QualityControlSubject OtherPatientIDs OtherPatientNames PatientBirthName PatientAge PatientSize PatientWeight "
+    "PatientAddress PatientMotherBirthName MilitaryRank BranchOfService MedicalRecordLocator CountryOfResidence "
+    "RegionOfResidence PatientTelephoneNumbers EthnicGroup Occupation PatientReligiousPreference "
+    "PatientSpeciesDescription PatientBreedDescription BreedRegistrationNumber ResponsiblePerson ResponsiblePersonRole "
+    "ResponsibleOrganization PatientComments ConfidentialityConstraintOnPatientDataDescription AccessionNumber "
+    "ReferringPhysicianName StudyDescription"
+)
+"""The attributes that Azure's DICOM service updates."""
+
+_RESTRICTED = "CHANGEABLE_ATTRIBUTES_PATIENT_AND_STUDY"
+_PAGE = 100
+_CONCURRENT = 32
+_MAX_ERRORS = 100
+_MAX_MESSAGES = 5
+_MAX_REASON_LENGTH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class _Cursor:
+    """Position: the study, the target in it (after the last one follows the transaction), the last version read there,
+    and the number of passes, because instances may change during one."""
+
+    study: int = 0
+    target: int = 0
+    after: int = 0
+    passes: int = 0
+
+    def encoded(self) -> str:
+        return json.dumps([self.study, self.target, self.after, self.passes])
+
+    @classmethod
+    def of(cls, text: str) -> "_Cursor":
+        return cls(*json.loads(text)) if text else cls()
+
+
+class NewBlobs(Protocol):
+    """What happens to blobs that the index does not know; see `server.domain.store.commit.Committer`."""
+
+    async def discard(self, locators: Sequence[Locator]) -> None:
+        """Erase blobs that no instance refers to."""
+        ...
+
+    def abandon(self, locator: Locator) -> None:
+        """Let a blob be erased later that was refused or never added."""
+        ...
+
+    def mark_in_doubt(self, locator: Locator) -> None:
+        """Let the index be asked later about a blob that may be staged."""
+        ...
+
+
+class Update:
+    """Performs the steps.
+
+    Args:
+        on_change: awaited after instances have been changed.
+        max_targets: limit of the number of studies, series and instances of an operation.
+    """
+
+    def __init__(
+        self,
+        *,
+        updates: Updates,
+        index: InstanceIndex,
+        blobs: BlobStore,
+        new_blobs: NewBlobs,
+        rewriting: Rewriting,
+        now: Callable[[], datetime],
+        on_change: Callable[[], Awaitable[None]],
+        max_targets: int,
+    ) -> None:
+        self._updates = updates
+        self._index = index
+        self._blobs = blobs
+        self._new_blobs = new_blobs
+        self._rewriting = rewriting
+        self._now = now
+        self._on_change = on_change
+        self._max_targets = max_targets
+        self.type = OperationType(
+            name=NAME,
+            request_message="UpdateRequest",
+            result_message="UpdateResult",
+            steps=(Step("update", self._step), Step("conclude", _conclude)),
+            check=self._checked,
+            clean_up=self._clean_up,
+            is_exclusive=True,
+            start_action=Action.WRITE,
+            partition=partition_of,
+            audited=_without_values,
+        )
+
+    def _checked(self, request: Json) -> Json:
+        targets = targets_of(request)
+        if not targets:
+            raise _invalid("targets", "The required field 'StudyInstanceUids' is missing or empty.")
+        if len(targets) > self._max_targets:
+            raise _invalid("targets", f"An update has at most {self._max_targets} targets.")
+        if any(target.study is None or target.partition != targets[0].partition for target in targets):
+            raise _invalid("targets", "A target is a study, a series or an instance, all of one partition.")
+        if len(request.get("reason", "")) > _MAX_REASON_LENGTH:
+            raise _invalid("reason", f"A reason has at most {_MAX_REASON_LENGTH} characters.")
+        _ = changes_in(request)
+        return request
+
+    # -- steps -----------------------------------------------------------------------------------------------------
+
+    async def _step(self, operation: Operation) -> Progress:
+        cursor = _Cursor.of(operation.cursor)
+        studies = list(dict.fromkeys(target.study for target in targets_of(operation.request)))
+        if cursor == _Cursor():
+            return Progress(_Cursor(passes=1).encoded(), total=await self._total(operation))
+        if cursor.study == len(studies):
+            return Progress(cursor.encoded(), is_last=True)
+        targets = [target for target in targets_of(operation.request) if target.study == studies[cursor.study]]
+        try:
+            if cursor.target == len(targets):
+                return await self._apply(operation, cursor, Address(targets[0].partition, targets[0].study))
+            return await self._stage(operation, cursor, targets[cursor.target])
+        except _StudyFailed as failed:
+            return await self._fail(operation, cursor, Address(targets[0].partition, targets[0].study), failed)
+
+    async def _total(self, operation: Operation) -> int:
+        states = [await self._index.state(target) for target in targets_of(operation.request)]
+        return sum(state.instance_count for state in states if state is not None)
+
+    async def _stage(self, operation: Operation, cursor: _Cursor, target: Address) -> Progress:
+        """Write and stage the new files of some instances."""
+        page = await self._updates.contents(target, cursor.after, _PAGE)
+        if not page:
+            return Progress(replace(cursor, target=cursor.target + 1, after=0).encoded())
+        there = await self._updates.staged(operation.id, [content.stored.version for content in page])
+        wanted = [content for content in page if content.stored.version not in there]
+        files = await self._rewrite(wanted, changes_in(operation.request))
+        progress = Progress(replace(cursor, after=page[-1].stored.version).encoded(), done=len(wanted))
+        locators = [file.locator for file in files]
+        staged = list(zip((content.stored for content in wanted), files, strict=True))
+        try:
+            is_staged = await self._updates.stage(operation.id, staged, self._advanced(operation, progress))
+        except BaseException as error:
+            is_refused = isinstance(error, DicomStoreError) and not error.may_have_happened
+            for locator in locators:
+                (self._new_blobs.abandon if is_refused else self._new_blobs.mark_in_doubt)(locator)
+            raise
+        if not is_staged:
+            await self._new_blobs.discard(locators)
+            return Progress(operation.cursor)
+        await self._blobs.settle(locators)
+        return progress
+
+    async def _rewrite(self, wanted: Sequence[Content], changes: Changes) -> list[ChangedFile]:
+        """Write new files. Raises _StudyFailed with the errors of all that can't be written."""
+        limit = asyncio.Semaphore(_CONCURRENT)
+
+        async def rewrite(content: Content) -> ChangedFile:
+            async with limit:
+                return await self._rewriting.rewrite(content, changes)
+
+        results = await asyncio.gather(*map(rewrite, wanted), return_exceptions=True)
+        files = [result for result in results if isinstance(result, ChangedFile)]
+        if len(files) == len(wanted):
+            return files
+        await self._new_blobs.discard([file.locator for file in files])
+        errors = []
+        for content, result in zip(wanted, results, strict=True):
+            if isinstance(result, BaseException):
+                if not isinstance(result, DicomStoreError) or isinstance(result, Unavailable | Exhausted):
+                    raise result
+                errors.append(OperationError(self._now(), result.reason, result.message, content.stored.id.address))
+        raise _StudyFailed(errors)
+
+    async def _apply(self, operation: Operation, cursor: _Cursor, study: Address) -> Progress:
+        """Make all staged versions of a study the current ones."""
+        changes, author = changes_in(operation.request), operation.request.get("author", "")
+        provenance = Provenance(author, operation.request.get("reason", ""), VersionOrigin.UPDATED)
+        following = replace(cursor, study=cursor.study + 1, target=0, after=0, passes=1).encoded()
+
+        def conclude(current: Operation, count: int) -> OperationUpdate | None:
+            result = _counted(current.result, studies_processed=1, studies_updated=count > 0, instances_updated=count)
+            return self._advanced(operation, Progress(following, result=result))(current)
+
+        try:
+            applied = await self._updates.apply(
+                operation.id,
+                study,
+                lambda content, file: changed_instance(content, file, changes, provenance),
+                self._now(),
+                conclude,
+            )
+        except WrongState as error:
+            raise _StudyFailed([OperationError(self._now(), error.reason, error.message, study)]) from error
+        if applied.has_stale:
+            return Progress(replace(cursor, target=0, after=0, passes=cursor.passes + 1).encoded())
+        if applied.count:
+            await self._on_change()
+        return Progress(following)
+
+    async def _fail(self, operation: Operation, cursor: _Cursor, study: Address, failed: "_StudyFailed") -> Progress:
+        """Leave a study as it is, and continue with the next one."""
+        messages = [f"Failed to update instances for study {study.study}."]
+        for error in failed.errors[:_MAX_MESSAGES]:
+            named = error.address.instance if error.address and error.address.instance else study.study
+            messages.append(f"{named}: {error.message}")
+        if len(failed.errors) > _MAX_MESSAGES:
+            messages.append(f"and {len(failed.errors) - _MAX_MESSAGES} more")
+        state = await self._index.state(study)
+        following = replace(cursor, study=cursor.study + 1, target=0, after=0, passes=1).encoded()
+
+        def update(current: Operation) -> OperationUpdate | None:
+            result = _counted(current.result, studies_processed=1, studies_failed=1)
+            result = {**result, "errors": [*current.result.get("errors", ()), *messages]}
+            progress = Progress(
+                following,
+                failed=state.instance_count if state else 0,
+                errors=failed.errors[:_MAX_ERRORS],
+                result=result,
+            )
+            return self._advanced(operation, progress)(current)
+
+        await self._updates.discard(operation.id, self._now(), update)
+        return Progress(following)
+
+    def _advanced(self, before: Operation, progress: Progress) -> Callable[[Operation], OperationUpdate | None]:
+        now = self._now()
+        return lambda current: lifecycle.advanced(self.type, before, progress, current, now)
+
+    async def _clean_up(self, operation: Operation) -> None:
+        await self._updates.discard(operation.id, self._now())
+
+
+async def _conclude(operation: Operation) -> Progress:
+    """End the operation: it has failed if a study has."""
+    if count := operation.result.get("studies_failed", 0):
+        raise InvalidRequest(Reason.INVALID_INSTANCE, f"{count} of the studies could not be updated.")
+    return Progress(is_last=True)
+
+
+class _StudyFailed(Exception):
+    """A study cannot be updated."""
+
+    def __init__(self, errors: Sequence[OperationError]) -> None:
+        super().__init__()
+        self.errors = errors
+
+
+def targets_of(request: Json) -> list[Address]:
+    """Return the targets. Raises InvalidRequest (INVALID_UID)."""
+    partition = request.get("partition", "")
+    return [
+        parse_address(partition or target.get("partition", ""), *(target.get(name, "") for name in _UIDS))
+        for target in request.get("targets", ())
+    ]
+
+
+_UIDS = ("study_instance_uid", "series_instance_uid", "sop_instance_uid")
+
+
+def partition_of(request: Json) -> PartitionName:
+    """Return the partition of the targets; empty without targets."""
+    first: Mapping[str, Any] = next(iter(request.get("targets", ())), {})
+    return PartitionName(request.get("partition", "") or first.get("partition", ""))
+
+
+def changes_in(request: Json) -> Changes:
+    """Return the changes. Raises InvalidRequest (INVALID_FIELD) with `attributes`: tag and message, one a line."""
+    return _changes(request.get("changes", ""), request.get("attributes", "") == _RESTRICTED)
+
+
+@lru_cache(maxsize=4)
+def _changes(encoded: str, is_restricted: bool) -> Changes:
+    try:
+        data_set = orjson.loads(b64decode(encoded))
+    except ValueError:
+        raise _invalid("changes", "The changes are not a DICOM JSON data set.") from None
+    try:
+        return changes_of(data_set, lambda tag: not is_restricted or tag in PATIENT_AND_STUDY)
+    except Refused as refused:
+        faults = [f"{fault.tag} {fault.message}" for fault in refused.faults[:_MAX_ERRORS]]
+        message = "Attributes cannot be changed as requested." if faults else "The data set has no attributes."
+        raise InvalidRequest(Reason.INVALID_FIELD, message, field="changes", attributes="\n".join(faults)) from refused
+
+
+def _without_values(request: Json) -> Json:
+    """Return a request for the audit trail, which has no values of attributes."""
+    return {name: value for name, value in request.items() if name not in ("changes", "reason")}
+
+
+def _counted(result: Json, **counts: int) -> Json:
+    return {**result, **{name: int(result.get(name, 0)) + int(count) for name, count in counts.items()}}
+
+
+def _invalid(field: str, message: str) -> InvalidRequest:
+    return InvalidRequest(Reason.INVALID_FIELD, message, field=field)
