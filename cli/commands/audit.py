@@ -246,7 +246,7 @@ def _row(record: dict[str, Any]) -> Sequence[str]:
 
 
 def _resource(record: dict[str, Any]) -> str:
-    if instances := record.get("instances"):
+    if instances := record.get("instances") or record.get("erased"):
         first = "/".join(instances[0][:3])
         return first if len(instances) == 1 else f"{first} and {len(instances) - 1} more"
     address = "/".join(record[name] for name in ("study", "series", "instance") if name in record)

@@ -22,6 +22,7 @@ from server.model.instance import (
     StoredInstance,
 )
 from server.model.lifecycle.deletion import Deletion, DeletionQuery
+from server.model.lifecycle.erasure import ErasedVersion
 from server.model.partition import DuplicatePolicy, Partition
 from server.model.search.query import Match, Query
 from server.ports.outbox import RecordsOf
@@ -78,7 +79,7 @@ class InstanceIndex(Protocol):
         """
         ...
 
-    async def erase_now(self, resource: Address, now: datetime) -> int:
+    async def erase_now(self, resource: Address, now: datetime, *, reason: str = "", author: str = "") -> int:
         """Make the deleted instances of a study, series or instance due for erasure at `now`; return their number.
 
         Those that are due already are not counted. From its return on they can't be restored. Many instances are
@@ -242,6 +243,10 @@ class InstanceIndex(Protocol):
 
     async def erasable(self, now: datetime, limit: int) -> list[Locator]:
         """Return the blobs that are due for erasure, oldest first, without those of instances on hold."""
+        ...
+
+    async def deleted_versions(self, locators: Sequence[Locator]) -> list[ErasedVersion]:
+        """Return the versions of deleted instances with these blobs; others, such as old copies, are left out."""
         ...
 
     async def erased(self, locators: Sequence[Locator]) -> None:

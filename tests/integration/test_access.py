@@ -205,7 +205,6 @@ EXPECTED: Mapping[str, tuple[str, Message | None]] = {
         versions.CompareVersionsRequest(instance=INSTANCE, version=1),
     ),
     "VersionService.RevertInstance": (OF_INSTANCE, versions.RevertInstanceRequest(instance=INSTANCE, version=1)),
-    "PartitionService.DeletePartition": (OF_PARTITION, partitions.DeletePartitionRequest(name=WARD)),
     "PartitionService.UpdatePartition": (OF_PARTITION, partitions.UpdatePartitionRequest(name=WARD)),
     "PartitionService.CreatePartition": (OF_PARTITION, partitions.CreatePartitionRequest(name=WARD)),
     "ShareService.CreateShareLink": (
@@ -215,6 +214,7 @@ EXPECTED: Mapping[str, tuple[str, Message | None]] = {
     "ShareService.ListShareLinks": (OF_ARCHIVE, None),
     "LoginService.CreateLoginLink": (OF_ARCHIVE, None),
     "ShareService.RevokeShareLink": (OF_ARCHIVE, None),
+    "PartitionService.DeletePartition": (OF_PARTITION, partitions.DeletePartitionRequest(name=WARD)),
 }
 """By rpc that requires permission: the address that it must ask for, and a request; None is an empty one."""
 

@@ -6,10 +6,13 @@ from typing import Any
 
 import grpc
 import pytest
+from crc32c import crc32c
 from dicomstore.v1 import delete_service_pb2 as delete_pb
 from dicomstore.v1 import lifecycle_service_pb2 as pb
 from dicomstore.v1 import lifecycle_service_pb2_grpc
+from dicomstore.v1.resources_pb2 import DUPLICATE_POLICY_NEW_VERSION
 
+from tests.audit import audit_records
 from tests.core import CoreClient, Ref, reason_of, ref_of
 from tests.data import new_uid, part10
 from tests.integration.conftest import a_core
@@ -93,19 +96,32 @@ async def test_a_study_is_required(lifecycle: Any) -> None:
 
 
 async def test_immediate_erasure_starts_garbage_collection_and_is_in_the_audit_trail(tmp_path: Path) -> None:
+    """Of all versions, also of instances that were deleted before for another reason."""
     async with a_core(tmp_path, retention_hours=1, erase_interval_seconds=3600) as core:
         study = new_uid()
-        one, _ = await core.stored(part10(StudyInstanceUID=study), part10(StudyInstanceUID=study))
-        await core.delete(ref_of(one))
+        bodies = [part10(StudyInstanceUID=study) for _ in range(2)]
+        one, other = await core.stored(*bodies)
+        uids = {"StudyInstanceUID": study, "SOPInstanceUID": other.id.sop_instance_uid}
+        bodies.append(part10(**uids, SeriesInstanceUID=other.id.series_instance_uid, PatientID="new"))
+        [newer] = await core.stored(bodies[2], duplicates=DUPLICATE_POLICY_NEW_VERSION)
+        await delete(core, ref_of(one), reason="duplicate")
         response = await delete(core, Ref(study_instance_uid=study), erase_now=True, reason="withdrawn consent")
         assert (response.deleted_instances, response.erased_instances) == (1, 2)
         while await core.blob_count():
             await core.changes()
         lifecycle = lifecycle_service_pb2_grpc.LifecycleServiceStub(core.channel)
         assert await undelete(lifecycle, Ref(study_instance_uid=study)) == 0
-    trail = b"".join(path.read_bytes() for path in sorted((tmp_path / "audit").rglob("*")) if path.is_file()).decode(
-        errors="replace"
-    )
-    [_, *deletions] = [line for line in trail.splitlines() if "DeleteInstances" in line and '"now"' in line]
-    assert all(study in line and "withdrawn consent" in line for line in deletions)
-    assert any('"erase"' in line and '"blobs"' in line for line in trail.splitlines())
+    records = audit_records(tmp_path, subtype="delete")
+    assert [record.get("reason") for record in records] == ["duplicate"] * 2 + ["withdrawn consent"] * 2
+    assert [record.get("erase") for record in records] == [None] * 2 + ["now"] * 2
+    expected = [
+        [study, each.id.series_instance_uid, each.id.sop_instance_uid, each.version, len(body), f"{crc32c(body):08x}"]
+        for each, body in zip((one, other, newer), bodies, strict=True)
+    ]
+    erasures = audit_records(tmp_path, subtype="erase")
+    assert [record["kind"] for record in erasures] == ["executing", "executed"]
+    assert erasures[1]["code"] == "OK"
+    for record in erasures:
+        assert (record["author"], record["why"], record["items"]) == ("anonymous", "withdrawn consent", 3)
+        assert len(record["blobs"]) == 3
+        assert sorted(record["erased"]) == sorted(expected)

@@ -18,7 +18,7 @@ from server.adapters.sql.search.search import check_size, search
 from server.adapters.sql.writing.adding import add
 from server.adapters.sql.writing.damage import change_damage
 from server.adapters.sql.writing.deleting import delete_resource
-from server.adapters.sql.writing.erasing import erase_now
+from server.adapters.sql.writing.erasing import deleted_versions, erase_now
 from server.adapters.sql.writing.locators import erasable, erased, known, referenced, relocate, visible
 from server.adapters.sql.writing.restoring import Step, undelete
 from server.adapters.sql.writing.sequencing import number, to_do
@@ -40,6 +40,7 @@ from server.model.instance import (
     StoredInstance,
 )
 from server.model.lifecycle.deletion import Deletion, DeletionQuery
+from server.model.lifecycle.erasure import ErasedVersion
 from server.model.search.query import Match, Query
 from server.ports.index import Batch
 from server.ports.outbox import RecordsOf
@@ -81,10 +82,11 @@ class SqlInstanceIndex:
             resource.partition, lambda after: partial(self._undelete, resource, after, now, not_erased_at)
         )
 
-    async def erase_now(self, resource: Address, now: datetime) -> int:
+    async def erase_now(self, resource: Address, now: datetime, *, reason: str = "", author: str = "") -> int:
         """See the port."""
         return await self._in_steps(
-            resource.partition, lambda _: lambda connection, key: erase_now(connection, key, resource, now)
+            resource.partition,
+            lambda _: lambda connection, key: erase_now(connection, key, resource, now, reason, author),
         )
 
     async def _in_steps(self, partition: PartitionName, step_after: Callable[[int], _Step]) -> int:
@@ -337,6 +339,10 @@ class SqlInstanceIndex:
     async def erasable(self, now: datetime, limit: int) -> list[Locator]:
         """See the port."""
         return await self._transactions.read(lambda connection: erasable(connection, now, limit))
+
+    async def deleted_versions(self, locators: Sequence[Locator]) -> list[ErasedVersion]:
+        """See the port."""
+        return await self._transactions.read(lambda connection: deleted_versions(connection, locators))
 
     async def erased(self, locators: Sequence[Locator]) -> None:
         """See the port."""

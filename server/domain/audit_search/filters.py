@@ -77,7 +77,7 @@ class Matcher:
         own = (record.get("study", ""), record.get("series", ""), record.get("instance", ""))
         return any(
             all(not uid or uid == found for uid, found in zip(wanted, address[:3], strict=True))
-            for address in (own, *record.get("instances", ()))
+            for address in (own, *record.get("instances", ()), *record.get("erased", ()))
         )
 
 

@@ -58,7 +58,7 @@ class Delete:
         address = await self._permitted(call, address, reason)
         due = self._deadline_now()
         deleted = await self._deleted(call, address, due, reason)
-        erased = deleted + await self._index.erase_now(address, due)
+        erased = deleted + await self._index.erase_now(address, due, reason=reason, author=call.principal.id)
         call.audit.items = erased
         if erased:
             self._on_erasable()

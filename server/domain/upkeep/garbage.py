@@ -4,7 +4,8 @@ ending quarantines, and compaction.
 
 import asyncio
 import logging
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 
 from server.domain.audit.recorder import RecordWork, unrecorded
@@ -13,10 +14,15 @@ from server.domain.store.commit import Committer
 from server.domain.upkeep.relocation import IndexRelocation
 from server.domain.upkeep.steady_clock import SteadyClock
 from server.model.errors import DicomStoreError
+from server.model.instance import Locator
+from server.model.lifecycle.erasure import ErasedVersion
 from server.ports.blobs import BlobStore
 from server.ports.index import InstanceIndex
 
 _BATCH = 200
+_RECORDED = 100
+"""Maximum number of versions in an audit record."""
+
 _log = logging.getLogger("dicomstore.housekeeping")
 
 
@@ -67,11 +73,36 @@ class Housekeeping:
         """Erase the blobs whose retention time is over; return their number."""
         count = 0
         while locators := await self._index.erasable(self._clock.now(), _BATCH):
-            async with self._work("garbage-collection", "erase", blobs=locators, items=len(locators)):
+            async with AsyncExitStack() as stack:
+                await self._record(stack, locators)
                 await self._blobs.delete(locators)
                 await self._index.erased(locators)
             count += len(locators)
         return count
+
+    async def _record(self, stack: AsyncExitStack, locators: Sequence[Locator]) -> None:
+        """Record the erasure of blobs in the audit trail: that of versions by who requested it and why, and others."""
+        groups: dict[tuple[str, str, str], list[ErasedVersion]] = {}
+        for one in await self._index.deleted_versions(locators):
+            groups.setdefault((one.id.partition, one.author, one.reason), []).append(one)
+        for (partition, author, reason), group in groups.items():
+            for some in _slices(group):
+                facts = {
+                    "partition": partition,
+                    "author": author,
+                    "why": reason,
+                    "blobs": [one.locator for one in some],
+                    "erased": [
+                        [one.id.study, one.id.series, one.id.instance, one.version, one.size_bytes, f"{one.crc32c:08x}"]
+                        for one in some
+                    ],
+                    "items": len(some),
+                }
+                await stack.enter_async_context(self._work("garbage-collection", "erase", **facts))
+        known = {one.locator for group in groups.values() for one in group}
+        if others := [locator for locator in locators if locator not in known]:
+            work = self._work("garbage-collection", "erase", blobs=others, items=len(others))
+            await stack.enter_async_context(work)
 
     async def end_quarantine(self) -> int:
         """Erase blobs that are still unknown to the index at the end of their quarantine; return their number."""
@@ -114,3 +145,8 @@ class Housekeeping:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), interval_seconds)
                 self._wake.clear()
+
+
+def _slices(group: Sequence[ErasedVersion]) -> Iterator[Sequence[ErasedVersion]]:
+    for start in range(0, len(group), _RECORDED):
+        yield group[start : start + _RECORDED]

@@ -106,3 +106,19 @@ async def test_a_deletion_of_many_instances_is_erased_now(url: str, monkeypatch:
     assert await database.instances.erase_now(study_ref(), LATER) == len(many)
     assert len(await database.instances.erasable(LATER, 200)) == len(many)
     await database.close()
+
+
+async def test_deleted_versions_have_the_author_and_reason_of_their_deletion_or_of_their_erasure(
+    index: InstanceIndex,
+) -> None:
+    contents = [sample(1, 1, 1), sample(1, 1, 1), sample(1, 1, 2), sample(1, 2, 1)]
+    await index.add([contents[0], *contents[2:]], NOON)
+    await index.add_version(contents[1], NOON)
+    await index.delete(series_ref(1, 1), LATER, MUCH_LATER, reason="duplicate", author="a")
+    await index.erase_now(identity(1, 1, 1).address, LATER, reason="consent", author="b")
+    found = await index.deleted_versions([content.locator for content in contents] + ["other"])
+    by = {one.locator: (one.id, one.size_bytes, one.crc32c, one.author, one.reason) for one in found}
+    assert by == {
+        content.locator: (content.id, content.size_bytes, content.crc32c, *request)
+        for content, request in zip(contents[:3], (("b", "consent"), ("b", "consent"), ("a", "duplicate")), strict=True)
+    }
