@@ -11,6 +11,8 @@ from cli.commands.changes import changes
 from cli.commands.config import config
 from cli.commands.delete import delete
 from cli.commands.doctor import doctor
+from cli.commands.events.events import events
+from cli.commands.events.webhooks import webhooks
 from cli.commands.get import get
 from cli.commands.label import label
 from cli.commands.lifecycle.hold import hold
@@ -78,7 +80,7 @@ def _before_any_command(
 
 for _panel, _commands in (
     ("Run the archive", (up, server, facade, migrate)),
-    ("Use the archive", (store, search, get, update, delete, trash, undelete, label, changes)),
+    ("Use the archive", (store, search, get, update, delete, trash, undelete, label, changes, events)),
     ("Administer the archive", (login, operations, doctor, config, recover, accept_clock)),
 ):
     for _command in _commands:
@@ -89,3 +91,4 @@ app.add_typer(partition, name="partition", rich_help_panel="Administer the archi
 app.add_typer(token, name="token", rich_help_panel="Administer the archive")
 app.add_typer(share, name="share", rich_help_panel="Administer the archive")
 app.add_typer(audit, name="audit", rich_help_panel="Administer the archive")
+app.add_typer(webhooks, name="webhooks", rich_help_panel="Administer the archive")

@@ -35,6 +35,7 @@ from facade.endpoints import (
     wado_uri,
 )
 from facade.endpoints.changes import consumers, stream
+from facade.events import studies, webhooks
 from facade.lifecycle import bulk_update, commitments, expiry, holds, labels, trash
 from facade.request.accept import ANY, STORED, Offer, negotiate, parse_accept
 from facade.request.catalogue import CATALOGUE, Product, Resource, Shape
@@ -99,6 +100,16 @@ _DESCRIPTIONS: Mapping[Any, str] = {
     consumers.consumer: "[get a consumer](#consumers)",
     consumers.set_position: "[set its position](#consumers)",
     consumers.delete: "[forget it](#consumers)",
+    studies.events: "[list events of studies](#events-of-studies)",
+    studies.stream: "[stream of events of studies](#events-of-studies)",
+    webhooks.webhooks: "[list webhooks](#webhooks)",
+    webhooks.create: "[create a webhook](#webhooks)",
+    webhooks.webhook: "[get a webhook](#webhooks)",
+    webhooks.update: "[change it](#webhooks)",
+    webhooks.delete: "[remove it](#webhooks)",
+    webhooks.dead_letters: "[list dead letters](#webhooks)",
+    webhooks.delete_dead_letters: "[remove dead letters](#webhooks)",
+    webhooks.retry: "[send dead letters again](#webhooks)",
     extended_query_tags.tags: "[list tags](#extended-query-tags)",
     extended_query_tags.add: "[add tags](#extended-query-tags)",
     extended_query_tags.tag: "[get a tag](#extended-query-tags)",

@@ -31,6 +31,7 @@ from facade.endpoints import (
 )
 from facade.endpoints.changes import consumers, stream
 from facade.errors import CoreFailure, Refusal
+from facade.events import studies, webhooks
 from facade.lifecycle import bulk_update, commitments, expiry, holds, labels, trash
 from facade.serving.observe import call_metadata, identity_metadata
 from facade.sessions import login
@@ -80,6 +81,16 @@ RPCS: Mapping[Endpoint, str] = MappingProxyType(
         consumers.consumer: "ChangeFeedService.GetConsumer",
         consumers.set_position: "ChangeFeedService.SetConsumerPosition",
         consumers.delete: "ChangeFeedService.DeleteConsumer",
+        studies.events: "StudyEventService.ListStudyEvents",
+        studies.stream: "StudyEventService.WatchStudyEvents",
+        webhooks.webhooks: "WebhookService.ListWebhooks",
+        webhooks.create: "WebhookService.CreateWebhook",
+        webhooks.webhook: "WebhookService.GetWebhook",
+        webhooks.update: "WebhookService.UpdateWebhook",
+        webhooks.delete: "WebhookService.DeleteWebhook",
+        webhooks.dead_letters: "WebhookService.ListDeadLetters",
+        webhooks.retry: "WebhookService.RetryDeadLetters",
+        webhooks.delete_dead_letters: "WebhookService.DeleteDeadLetters",
         extended_query_tags.tags: "ExtendedQueryTagService.ListExtendedQueryTags",
         extended_query_tags.add: "ExtendedQueryTagService.AddExtendedQueryTags",
         extended_query_tags.tag: "ExtendedQueryTagService.GetExtendedQueryTag",

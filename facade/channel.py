@@ -29,6 +29,8 @@ from dicomstore.v1 import (
     search_service_pb2_grpc,
     share_service_pb2_grpc,
     store_service_pb2_grpc,
+    study_event_service_pb2_grpc,
+    webhook_service_pb2_grpc,
 )
 from dicomstore.v1.capabilities_service_pb2 import GetCapabilitiesRequest, GetCapabilitiesResponse
 from dicomstore.v1.store_service_pb2 import StoreInstancesResponse
@@ -55,6 +57,8 @@ Metadata = tuple[tuple[str, str | bytes], ...]
 _READS = {
     "SearchService": ["Search"],
     "ChangeFeedService": ["ListChanges", "GetLatestChange", "GetConsumer", "ListConsumers"],
+    "StudyEventService": ["ListStudyEvents"],
+    "WebhookService": ["GetWebhook", "ListWebhooks", "ListDeadLetters"],
     "ExtendedQueryTagService": ["ListExtendedQueryTags", "GetExtendedQueryTag", "ListExtendedQueryTagErrors"],
     "OperationService": ["GetOperation", "ListOperations", "WaitOperation"],
     "PartitionService": ["ListPartitions", "GetPartition"],
@@ -127,6 +131,8 @@ class Core:
         self.labels: Any = label_service_pb2_grpc.LabelServiceStub(self.channel)
         self.lifecycle: Any = lifecycle_service_pb2_grpc.LifecycleServiceStub(self.channel)
         self.changes: Any = change_feed_service_pb2_grpc.ChangeFeedServiceStub(self.channel)
+        self.study_events: Any = study_event_service_pb2_grpc.StudyEventServiceStub(self.channel)
+        self.webhooks: Any = webhook_service_pb2_grpc.WebhookServiceStub(self.channel)
         self.tags: Any = extended_query_tag_service_pb2_grpc.ExtendedQueryTagServiceStub(self.channel)
         self.operations: Any = operation_service_pb2_grpc.OperationServiceStub(self.channel)
         self.partitions: Any = partition_service_pb2_grpc.PartitionServiceStub(self.channel)

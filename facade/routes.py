@@ -31,6 +31,7 @@ from facade.endpoints import (
 )
 from facade.endpoints.changes import consumers, stream
 from facade.errors import Refusal
+from facade.events import studies, webhooks
 from facade.lifecycle import bulk_update, commitments, expiry, holds, labels, trash
 from facade.sessions import login
 from facade.sharing import links, redeem
@@ -120,6 +121,15 @@ SERVICE = (
         "/changefeed/consumers/{name}",
         {"GET": consumers.consumer, "PUT": consumers.set_position, "DELETE": consumers.delete},
     ),
+    Row("/studyevents", {"GET": studies.events}),
+    Row("/studyevents/stream", {"GET": studies.stream}),
+    Row("/webhooks", {"GET": webhooks.webhooks, "POST": webhooks.create}),
+    Row("/webhooks/{webhook}", {"GET": webhooks.webhook, "PATCH": webhooks.update, "DELETE": webhooks.delete}),
+    Row(
+        "/webhooks/{webhook}/deadletters",
+        {"GET": webhooks.dead_letters, "DELETE": webhooks.delete_dead_letters},
+    ),
+    Row("/webhooks/{webhook}/deadletters/$retry", {"POST": webhooks.retry}),
     Row(
         "/extendedquerytags",
         {"GET": extended_query_tags.tags, "POST": extended_query_tags.add},

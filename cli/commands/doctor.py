@@ -286,6 +286,8 @@ _HINTS = {
     "operations": "make sure that a worker runs (part of `dicomstore up`, otherwise `dicomstore-server work`) and see "
     "its log; delete and add again a query tag with a cancelled or failed operation",
     "clock": "see docs/operations.md, Deleting and erasing",
+    "webhooks": "see `dicomstore webhooks list`; correct the receiver, then `dicomstore webhooks retry ID --all` sends "
+    "dead letters again",
     "agreement": "repeat while nothing is stored or deleted; if it persists, restore the named instances from a backup",
     "scrub": "restore damaged instances from a backup; a late scrub means that the core was not running or that the "
     "disk is too slow for `scrub_days`: see docs/operations.md, Scrub",

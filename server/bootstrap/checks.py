@@ -22,6 +22,7 @@ async def checks(settings: Settings, *, deep: bool) -> list[dict[str, Any]]:
     if is_usable and results[2]["status"] == "ok":
         results.append(await _operations(settings))
         results.append(await _clock(settings))
+        results += await _webhooks(settings)
         results += await _agreement(settings, deep=deep)
     return results
 
@@ -93,6 +94,26 @@ async def _clock(settings: Settings) -> dict[str, Any]:
     except DicomStoreError as error:
         return _entry("clock", "failed", error.message)
     return _entry("clock", "warning" if problem else "ok", problem or "agrees with the recorded time")
+
+
+async def _webhooks(settings: Settings) -> list[dict[str, Any]]:
+    """Report webhooks that fail, and dead letters."""
+    try:
+        found = await maintenance.webhooks(settings)
+    except DicomStoreError as error:
+        return [_entry("webhooks", "failed", error.message)]
+    if not found:
+        return []
+    failing = [webhook for webhook, _ in found if webhook.is_enabled and webhook.health.failures]
+    dead = sum(backlog.dead for _, backlog in found)
+    waiting = sum(backlog.waiting for _, backlog in found)
+    detail = f"{len(found)} webhooks, {len(failing)} failing, {waiting} waiting events, {dead} dead letters"
+    examples = [
+        f"{webhook.id}: {webhook.health.problem or 'works'}, {backlog.waiting} waiting, {backlog.dead} dead letters"
+        for webhook, backlog in found
+        if webhook in failing or backlog.dead
+    ]
+    return [_entry("webhooks", "warning" if failing or dead else "ok", detail, examples)]
 
 
 async def _agreement(settings: Settings, *, deep: bool) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ import asyncio
 import getpass
 import os
 import platform
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -27,6 +27,8 @@ from server.domain.upkeep.recovery import Recovered, Recovery
 from server.domain.upkeep.repeated_journal import RepeatedJournal
 from server.domain.upkeep.steady_clock import clock_problem
 from server.model.audit.trail import Verification
+from server.model.events.webhook import Backlog as WebhookBacklog
+from server.model.events.webhook import Webhook
 from server.model.scrub import ScrubPosition
 from server.opening import recovering
 from server.ports.storage import Storage
@@ -45,6 +47,14 @@ async def backlog(settings: Settings) -> Backlog:
     """Return the unfinished operations and their problems. Raises: DicomStoreError, as the index does."""
     async with _indexed(settings) as components:
         return await components.operations.backlog()
+
+
+async def webhooks(settings: Settings) -> Sequence[tuple[Webhook, WebhookBacklog]]:
+    """Return all webhooks with the numbers of their undelivered events. Raises: DicomStoreError."""
+    async with _indexed(settings) as components:
+        record = components.database.webhooks
+        found, backlogs = await record.list(), await record.backlogs()
+    return [(webhook, backlogs.get(webhook.id, WebhookBacklog())) for webhook in found]
 
 
 async def check_clock(settings: Settings) -> str:

@@ -346,6 +346,7 @@ VALUES = {
     "transaction": "1.9",
     "link": "0" * 32,
     "code": "dcml_0",
+    "webhook": "0" * 16,
     "name": "router",
 }
 MALFORMED = {"study": "abc", "frames": "0", "path": "zz", "tag": "!", "operation": "zz", "transaction": "zz"}
