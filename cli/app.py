@@ -18,6 +18,7 @@ from cli.commands.label import label
 from cli.commands.lifecycle.hold import hold
 from cli.commands.lifecycle.trash import trash, undelete
 from cli.commands.lifecycle.update import update
+from cli.commands.lifecycle.versions import versions
 from cli.commands.login import login
 from cli.commands.operations import operations
 from cli.commands.partition import partition
@@ -86,6 +87,7 @@ for _panel, _commands in (
     for _command in _commands:
         app.command(rich_help_panel=_panel)(_command)
 
+app.add_typer(versions, name="versions", rich_help_panel="Use the archive")
 app.add_typer(hold, name="hold", rich_help_panel="Administer the archive")
 app.add_typer(partition, name="partition", rich_help_panel="Administer the archive")
 app.add_typer(token, name="token", rich_help_panel="Administer the archive")

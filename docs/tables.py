@@ -36,7 +36,7 @@ from facade.endpoints import (
 )
 from facade.endpoints.changes import consumers, stream
 from facade.events import studies, webhooks
-from facade.lifecycle import bulk_update, commitments, expiry, holds, labels, trash
+from facade.lifecycle import bulk_update, commitments, expiry, holds, labels, trash, versions
 from facade.request.accept import ANY, STORED, Offer, negotiate, parse_accept
 from facade.request.catalogue import CATALOGUE, Product, Resource, Shape
 from facade.routes import BARE, DICOM, SERVICE, Row
@@ -119,6 +119,10 @@ _DESCRIPTIONS: Mapping[Any, str] = {
     operations.operation: "[get an operation](#operations)",
     partitions.partitions: "[list partitions](#partitions)",
     partitions.delete: "[delete a partition](#partitions)",
+    versions.versions: "[list versions](#versions)",
+    versions.difference: "[what a version changed](#versions)",
+    versions.revert: "[revert to a version](#versions)",
+    partitions.update: "[set the duplicates policy](#partitions)",
     trash.undelete: "[restore](#deleted-instances)",
     trash.deleted: "[list deletions](#deleted-instances)",
     expiry.expiry: "[get the expiry](#expiry)",

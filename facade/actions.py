@@ -32,7 +32,7 @@ from facade.endpoints import (
 from facade.endpoints.changes import consumers, stream
 from facade.errors import CoreFailure, Refusal
 from facade.events import studies, webhooks
-from facade.lifecycle import bulk_update, commitments, expiry, holds, labels, trash
+from facade.lifecycle import bulk_update, commitments, expiry, holds, labels, trash, versions
 from facade.serving.observe import call_metadata, identity_metadata
 from facade.sessions import login
 from facade.sharing import links, redeem
@@ -59,6 +59,9 @@ RPCS: Mapping[Endpoint, str] = MappingProxyType(
         qido.instances_of_study: "SearchService.Search",
         qido.instances_of_series: "SearchService.Search",
         delete.delete: "DeleteService.DeleteInstances",
+        versions.versions: "VersionService.ListVersions",
+        versions.difference: "VersionService.CompareVersions",
+        versions.revert: "VersionService.RevertInstance",
         trash.undelete: "LifecycleService.UndeleteInstances",
         trash.deleted: "LifecycleService.ListDeletions",
         expiry.expiry: "LifecycleService.GetExpiry",
@@ -100,6 +103,7 @@ RPCS: Mapping[Endpoint, str] = MappingProxyType(
         operations.operation: "OperationService.GetOperation",
         partitions.partitions: "PartitionService.ListPartitions",
         partitions.delete: "PartitionService.DeletePartition",
+        partitions.update: "PartitionService.UpdatePartition",
         links.share: "ShareService.CreateShareLink",
         links.share_for_upload: "ShareService.CreateShareLink",
         links.links: "ShareService.ListShareLinks",

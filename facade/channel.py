@@ -30,6 +30,7 @@ from dicomstore.v1 import (
     share_service_pb2_grpc,
     store_service_pb2_grpc,
     study_event_service_pb2_grpc,
+    version_service_pb2_grpc,
     webhook_service_pb2_grpc,
 )
 from dicomstore.v1.capabilities_service_pb2 import GetCapabilitiesRequest, GetCapabilitiesResponse
@@ -62,6 +63,7 @@ _READS = {
     "ExtendedQueryTagService": ["ListExtendedQueryTags", "GetExtendedQueryTag", "ListExtendedQueryTagErrors"],
     "OperationService": ["GetOperation", "ListOperations", "WaitOperation"],
     "PartitionService": ["ListPartitions", "GetPartition"],
+    "VersionService": ["ListVersions"],
     "ShareService": ["ListShareLinks", "GetOwnShareLink"],
     "CapabilitiesService": ["GetCapabilities"],
 }
@@ -130,6 +132,7 @@ class Core:
         self.commitments: Any = commitment_service_pb2_grpc.CommitmentServiceStub(self.channel)
         self.labels: Any = label_service_pb2_grpc.LabelServiceStub(self.channel)
         self.lifecycle: Any = lifecycle_service_pb2_grpc.LifecycleServiceStub(self.channel)
+        self.versions: Any = version_service_pb2_grpc.VersionServiceStub(self.channel)
         self.changes: Any = change_feed_service_pb2_grpc.ChangeFeedServiceStub(self.channel)
         self.study_events: Any = study_event_service_pb2_grpc.StudyEventServiceStub(self.channel)
         self.webhooks: Any = webhook_service_pb2_grpc.WebhookServiceStub(self.channel)

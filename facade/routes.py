@@ -32,7 +32,7 @@ from facade.endpoints import (
 from facade.endpoints.changes import consumers, stream
 from facade.errors import Refusal
 from facade.events import studies, webhooks
-from facade.lifecycle import bulk_update, commitments, expiry, holds, labels, trash
+from facade.lifecycle import bulk_update, commitments, expiry, holds, labels, trash, versions
 from facade.sessions import login
 from facade.sharing import links, redeem
 from facade.versions import VersionConvertor
@@ -56,7 +56,7 @@ _LABELS = {"GET": labels.labels, "PUT": labels.replace, "PATCH": labels.change, 
 
 # Below /v1 and /v2, and below /v1/partitions/{partition} and /v2/partitions/{partition}.
 DICOM = (
-    Row("/studies", {"GET": qido.all_studies, "POST": stow.store}),
+    Row("/studies", {"GET": qido.all_studies, "POST": stow.store, "PUT": stow.store}),
     Row("/series", {"GET": qido.all_series}),
     Row("/instances", {"GET": qido.all_instances}),
     Row(_INSTANCE + "/frames/{frames:frames}", {"GET": wado.frames}),
@@ -70,6 +70,9 @@ DICOM = (
     Row(_INSTANCE + "/bulkdata", {"GET": bulk_data.all_bulk_data}),
     Row(_INSTANCE + "/pixeldata", {"GET": bulk_data.pixel_data}),
     Row(_INSTANCE + "/bulkdata/{path:path}", {"GET": bulk_data.bulk_data}),
+    Row(_INSTANCE + "/versions", {"GET": versions.versions}),
+    Row(_INSTANCE + "/versions/{number}/difference", {"GET": versions.difference}),
+    Row(_INSTANCE + "/versions/{number}/$revert", {"POST": versions.revert}),
     Row(_INSTANCE + "/$undelete", {"POST": trash.undelete}),
     Row(_INSTANCE + "/hold", {"GET": holds.holds_of_resource, "PUT": holds.set_hold, "DELETE": holds.release}),
     Row(_INSTANCE + "/labels", _LABELS),
@@ -81,6 +84,7 @@ DICOM = (
     Row(_SERIES + "/bulkdata", {"GET": bulk_data.all_bulk_data}),
     Row(_SERIES + "/pixeldata", {"GET": bulk_data.pixel_data}),
     Row(_SERIES + "/instances", {"GET": qido.instances_of_series}),
+    Row(_SERIES + "/versions", {"GET": versions.versions}),
     Row(_SERIES + "/$undelete", {"POST": trash.undelete}),
     Row(_SERIES + "/hold", {"GET": holds.holds_of_resource, "PUT": holds.set_hold, "DELETE": holds.release}),
     Row(_SERIES + "/labels", _LABELS),
@@ -93,13 +97,14 @@ DICOM = (
     Row(_STUDY + "/pixeldata", {"GET": bulk_data.pixel_data}),
     Row(_STUDY + "/series", {"GET": qido.series_of_study}),
     Row(_STUDY + "/instances", {"GET": qido.instances_of_study}),
+    Row(_STUDY + "/versions", {"GET": versions.versions}),
     Row(_STUDY + "/$undelete", {"POST": trash.undelete}),
     Row(_STUDY + "/expiry", {"GET": expiry.expiry, "PUT": expiry.set_expiry, "DELETE": expiry.remove_expiry}),
     Row("/studies/$bulkUpdate", {"POST": bulk_update.bulk_update}),
     Row(_STUDY + "/hold", {"GET": holds.holds_of_resource, "PUT": holds.set_hold, "DELETE": holds.release}),
     Row(_STUDY + "/labels", _LABELS),
     Row(_STUDY + "/$share", {"POST": links.share}),
-    Row(_STUDY, {"GET": wado.instances, "POST": stow.store, "DELETE": delete.delete}),
+    Row(_STUDY, {"GET": wado.instances, "POST": stow.store, "PUT": stow.store, "DELETE": delete.delete}),
     Row("/deleted", {"GET": trash.deleted}),
     Row(
         "/commitment-requests/{transaction}",
@@ -145,7 +150,7 @@ SERVICE = (
     Row("/extendedquerytags/{tag}/errors", {"GET": extended_query_tags.errors}),
     Row("/operations/{operation}", {"GET": operations.operation}),
     Row("/partitions", {"GET": partitions.partitions}),
-    Row("/partitions/{partition}", {"DELETE": partitions.delete}),
+    Row("/partitions/{partition}", {"PATCH": partitions.update, "DELETE": partitions.delete}),
     Row("/shares", {"GET": links.links}),
     Row("/shares/{link}", {"DELETE": links.revoke}),
     Row("/api.json", {"GET": openapi.as_json}),

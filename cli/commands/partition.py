@@ -1,19 +1,35 @@
-"""`dicomstore partition`: list and delete data partitions."""
+"""`dicomstore partition`: list, change and delete data partitions."""
 
 import sys
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 from dicomstore.v1 import partition_service_pb2 as pb
 from dicomstore.v1 import partition_service_pb2_grpc
+from dicomstore.v1.resources_pb2 import DuplicatePolicy
 
 from cli.connection import CALL_TIMEOUT_S, CoreOption, QuietOption, Target, target
 from cli.errors import NOT_EXECUTED, Failure, fail, run
 from cli.output import data, print_rows, problems
 
-_HEADINGS = ("Key", "Name", "Created (UTC)")
 
-partition = typer.Typer(help="List and delete data partitions.", no_args_is_help=True)
+class Duplicates(StrEnum):
+    """Policies for duplicates, by their names for people."""
+
+    REJECT = "reject"
+    NEW_VERSION = "new-version"
+    DEFAULT = "default"
+
+
+_HEADINGS = ("Key", "Name", "Created (UTC)", "Duplicates")
+_POLICIES = {
+    Duplicates.REJECT: DuplicatePolicy.DUPLICATE_POLICY_REJECT,
+    Duplicates.NEW_VERSION: DuplicatePolicy.DUPLICATE_POLICY_NEW_VERSION,
+    Duplicates.DEFAULT: DuplicatePolicy.DUPLICATE_POLICY_UNSPECIFIED,
+}
+
+partition = typer.Typer(help="List, change and delete data partitions.", no_args_is_help=True)
 
 
 @partition.command("list")
@@ -21,6 +37,25 @@ def list_(ctx: typer.Context, core: CoreOption = None, quiet: QuietOption = Fals
     """List the partitions, in order of creation."""
     chosen = target(ctx, core, None, quiet)
     run(_list(chosen), core=chosen.core)
+
+
+@partition.command("set")
+def set_(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the partition.")],
+    duplicates: Annotated[
+        Duplicates,
+        typer.Option("--duplicates", help="What happens to other content with stored UIDs."),
+    ],
+    core: CoreOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Set the policy for duplicates in a partition.
+
+    `reject` refuses them, `new-version` makes them new versions, `default` does what the setting `duplicates` says.
+    """
+    chosen = target(ctx, core, None, quiet)
+    run(_set(chosen, pb.UpdatePartitionRequest(name=name, duplicates=_POLICIES[duplicates])), core=chosen.core)
 
 
 @partition.command()
@@ -57,8 +92,21 @@ async def _list(chosen: Target) -> int:
         listed = await stub.ListPartitions(
             pb.ListPartitionsRequest(), metadata=chosen.metadata(), timeout=CALL_TIMEOUT_S
         )
-    rows = [(str(one.key), one.name, f"{one.create_time.ToDatetime():%Y-%m-%d %H:%M:%S}") for one in listed.partitions]
+    names = {value: name.value for name, value in _POLICIES.items()}
+    rows = [
+        (str(one.key), one.name, f"{one.create_time.ToDatetime():%Y-%m-%d %H:%M:%S}", names.get(one.duplicates, ""))
+        for one in listed.partitions
+    ]
     print_rows(data, _HEADINGS, rows, set(), with_headings=True)
+    return 0
+
+
+async def _set(chosen: Target, request: pb.UpdatePartitionRequest) -> int:
+    async with chosen.channel() as channel:
+        stub = partition_service_pb2_grpc.PartitionServiceStub(channel)
+        await stub.UpdatePartition(request, metadata=chosen.metadata(), timeout=CALL_TIMEOUT_S)
+    if not chosen.quiet:
+        problems.print(f"changed the partition {request.name}")
     return 0
 
 

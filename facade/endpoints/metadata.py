@@ -205,11 +205,12 @@ def _completed(request: Request, urls: Urls) -> Complete:
 
     if omits:
         return lambda item: without_bulk_data(item.dicom_json)
+    has_version = version_of(request) != 0
 
     def complete(item: MetadataItem) -> bytes:
         uids = item.id
         url = urls.instance(uids.study_instance_uid, uids.series_instance_uid, uids.sop_instance_uid)
-        return with_bulk_data_urls(item.dicom_json, url)
+        return with_bulk_data_urls(item.dicom_json, url, f"?version={item.version}" if has_version else "")
 
     return complete
 

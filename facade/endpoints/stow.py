@@ -28,7 +28,8 @@ from facade.request.body import body_of
 from facade.request.catalogue import DICOM_JSON, DICOM_XML
 from facade.request.expiry import expiry_of
 from facade.request.external_metadata import external_attributes
-from facade.request.query import accepted_media_ranges, prefers_strict
+from facade.request.query import accepted_media_ranges, parameters_of, prefers_strict
+from facade.request.reason import duplicates_of, reason_of
 from facade.request.store_body import MAX_PARTS, StoreBody, store_body_of
 from facade.request.upload import UploadMessage
 from facade.response.dicom_json import store_response, store_response_json
@@ -43,7 +44,7 @@ _SEVERAL_VALUES = "One or more indexed Dicom tag(s) have multiple values, only f
 
 
 async def store(request: Request) -> Response:
-    """POST /studies[/{study}]."""
+    """POST and PUT /studies[/{study}]. PUT replaces instances that are stored already."""
     media_ranges = accepted_media_ranges(request)
     as_xml = prefers_xml(media_ranges)
     if not as_xml and not accepts_json(media_ranges):
@@ -56,6 +57,8 @@ async def store(request: Request) -> Response:
         validation=ValidationMode.VALIDATION_MODE_STRICT if prefers_strict(request) else version.validation,
         external_metadata=external_attributes(request),
         expires_after=expiry_of(request.headers),
+        duplicates=duplicates_of(request),
+        reason=reason_of(request, parameters_of(request)),
     )
     uploads: Uploads = request.app.state.uploads
     try:

@@ -75,16 +75,7 @@ async def _list(request: Request, scope: Address) -> Response:
 
 
 def _url(request: Request, scope: Address) -> str:
-    path = "".join(
-        f"/{level}/{uid}"
-        for level, uid in (
-            ("studies", scope.study_instance_uid),
-            ("series", scope.series_instance_uid),
-            ("instances", scope.sop_instance_uid),
-        )
-        if uid
-    )
-    return f"{urls_of(request).base}{path}/{'hold' if path else 'holds'}"
+    return f"{urls_of(request).resource(scope)}/{'hold' if scope.study_instance_uid else 'holds'}"
 
 
 def _fields(hold: Hold) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from facade import proxies
 from facade.config import Settings
 from facade.errors import Refusal
 from facade.prefixes import path_prefix
+from facade.request.query import integer, parameters_of
 
 _UID = re.compile(r"[0-9.]{0,63}[0-9]")
 
@@ -74,6 +75,15 @@ class Urls:
     def instance(self, study: str, series: str, instance: str) -> str:
         """Return the URL of an instance."""
         return f"{self.base}/studies/{study}/series/{series}/instances/{instance}"
+
+    def resource(self, resource: Address) -> str:
+        """Return the URL of a study, series or instance; of a partition, the base."""
+        levels = (
+            ("studies", resource.study_instance_uid),
+            ("series", resource.series_instance_uid),
+            ("instances", resource.sop_instance_uid),
+        )
+        return self.base + "".join(f"/{level}/{uid}" for level, uid in levels if uid)
 
 
 def urls_of(request: Request) -> Urls:
@@ -150,5 +160,14 @@ ORIGINAL = -1
 
 
 def version_of(request: Request) -> int:
-    """Return `ORIGINAL` if the header `msdicom-request-original` is `true`, in any case; else 0, the current one."""
+    """Return the parameter `version`; without it `ORIGINAL` if the header `msdicom-request-original` is `true`, in any
+    case; else 0, the current one.
+
+    Raises:
+        Refusal: 400, the parameter is not a number from 1.
+    """
+    if b"version" in request.scope["query_string"].lower():
+        version = integer(parameters_of(request), "version", 0, 1)
+        if version:
+            return version
     return ORIGINAL if request.headers.get("msdicom-request-original", "").strip().lower() == "true" else 0

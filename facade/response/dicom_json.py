@@ -16,6 +16,7 @@ from facade.request.addresses import Urls
 from facade.versions import ApiVersion
 
 _RELATIVE = b'"BulkDataURI":"bulkdata:'
+_REFERENCE = re.compile(_RELATIVE + rb'([^"]*+)"')
 _BINARY = re.compile(
     rb':\{"vr":"(?:(?:O[BDFLVW]|UN)"(?:,"InlineBinary":"[^"]*+")?+|[A-Z]{2}","BulkDataURI":"[^"]*+")\}'
 )
@@ -49,12 +50,15 @@ def has_bulk_data(data_set: bytes) -> bool:
     return _RELATIVE in data_set
 
 
-def with_bulk_data_urls(data_set: bytes, instance_url: str) -> bytes:
-    """Return an instance's data set with absolute BulkDataURIs.
+def with_bulk_data_urls(data_set: bytes, instance_url: str, query: str = "") -> bytes:
+    """Return an instance's data set with absolute BulkDataURIs, which end with `query`.
 
     Works without parsing: a quotation mark in a JSON string is always escaped, so the pattern matches only keys.
     """
-    return data_set.replace(_RELATIVE, b'"BulkDataURI":"' + instance_url.encode() + b"/bulkdata/")
+    absolute = b'"BulkDataURI":"' + instance_url.encode() + b"/bulkdata/"
+    if query:
+        return _REFERENCE.sub(lambda found: b'%b%b%b"' % (absolute, found[1], query.encode()), data_set)
+    return data_set.replace(_RELATIVE, absolute)
 
 
 def without_bulk_data(data_set: bytes) -> bytes:

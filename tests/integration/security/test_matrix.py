@@ -30,6 +30,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from sqlalchemy import create_engine
 
 from facade.actions import RPCS, action_of
+from facade.endpoints import stow
 from facade.routes import BARE, DICOM, routes
 from facade.routes import Path as Route
 from server.adapters.sql.engine import open_database
@@ -60,7 +61,13 @@ LISTED_BY_PARTITION = {
 """Of the archive as a whole, but permitted with access to a partition, as reading is."""
 
 
-NOT_BY_LINK = {"LabelService.ChangeLabels"}
+NOT_BY_LINK = {
+    "LabelService.ChangeLabels",
+    "PUT StoreService.StoreInstances",
+    "VersionService.ListVersions",
+    "VersionService.CompareVersions",
+    "VersionService.RevertInstance",
+}
 """What no share link permits, although it may grant the action: changes of what is stored."""
 
 
@@ -236,9 +243,9 @@ async def credentials(channel: grpc.aio.Channel, data: Path, provider: IdentityP
         await column("an administrator", "globalAdmin"),
         await column("a reader of this partition", "globalReader", partitions=[WARD]),
         await column("an administrator of another partition", "globalAdmin", partitions=[OTHER]),
-        Column("a share link", f"Bearer {link.token}", of_study),
+        Column("a share link", f"Bearer {link.token}", of_study, is_link=True),
         Column("an upload link", f"Bearer {upload.token}", of_partition, is_link=True),
-        Column("a share link in the path", f"Bearer {link.token}", of_study, f"/share/{link.token}"),
+        Column("a share link in the path", f"Bearer {link.token}", of_study, f"/share/{link.token}", is_link=True),
         Column("a forged share link in the path", f"Bearer {forged}", None, f"/share/{forged}"),
     ]
 
@@ -334,6 +341,7 @@ async def check_rpcs_of(archive: Archive, column: Column, permitted: bool) -> in
 # HTTP
 
 VALUES = {
+    "number": "1",
     "version": "v2",
     "partition": WARD,
     "study": "1.2",
@@ -349,9 +357,18 @@ VALUES = {
     "webhook": "0" * 16,
     "name": "router",
 }
-MALFORMED = {"study": "abc", "frames": "0", "path": "zz", "tag": "!", "operation": "zz", "transaction": "zz"}
+MALFORMED = {
+    "number": "x",
+    "study": "abc",
+    "frames": "0",
+    "path": "zz",
+    "tag": "!",
+    "operation": "zz",
+    "transaction": "zz",
+}
 WADO_URI = {"requestType": "WADO", "studyUID": "1.2", "seriesUID": "1.2.3", "objectUID": "1.2.3.4"}
 BODIES = {
+    "/partitions/{partition}": b'{"duplicates": "default"}',
     "/extendedquerytags": b'[{"path": "StationName", "level": "Series"}]',
     "/changefeed/consumers/{name}": b'{"sequence": 1}',
     "/hold": b'{"name": "trial", "reason": "study"}',
@@ -409,7 +426,15 @@ def http_rows() -> Iterator[tuple[Route, str, int, Address, bool, str | None]]:
                 address == ARCHIVE or route.row.path.endswith(("/studies", "/series", "/instances"))
             )
             is_list |= RPCS.get(endpoint) in LISTED_BY_PARTITION
-            yield route, method, declared, address, is_list, RPCS.get(endpoint)
+            rpc = RPCS.get(endpoint)
+            yield (
+                route,
+                method,
+                declared,
+                address,
+                is_list,
+                f"PUT {rpc}" if endpoint is stow.store and method == "PUT" else rpc,
+            )
 
 
 def needs_partition(route: Route) -> bool:

@@ -50,7 +50,8 @@ class RetrieveServiceStub:
     unknown damage is not detected.
 
     Versions, wherever a request has `version`: earlier versions of an instance are retrieved like the current one. Their
-    states and caches are those of their number, because a version never changes. Share links give no access to them
+    states and caches are those of their number, because a version never changes. -1 is the version before the first
+    update, also of all instances of a study or series. Share links give no access to them
     (PERMISSION_DENIED). Without `version`, a response never mixes the bytes of several versions of an instance.
 
     Items that are not sent, wherever a response has `omission`:
@@ -124,7 +125,8 @@ class RetrieveServiceServicer:
     unknown damage is not detected.
 
     Versions, wherever a request has `version`: earlier versions of an instance are retrieved like the current one. Their
-    states and caches are those of their number, because a version never changes. Share links give no access to them
+    states and caches are those of their number, because a version never changes. -1 is the version before the first
+    update, also of all instances of a study or series. Share links give no access to them
     (PERMISSION_DENIED). Without `version`, a response never mixes the bytes of several versions of an instance.
 
     Items that are not sent, wherever a response has `omission`:
@@ -317,7 +319,8 @@ class RetrieveService:
     unknown damage is not detected.
 
     Versions, wherever a request has `version`: earlier versions of an instance are retrieved like the current one. Their
-    states and caches are those of their number, because a version never changes. Share links give no access to them
+    states and caches are those of their number, because a version never changes. -1 is the version before the first
+    update, also of all instances of a study or series. Share links give no access to them
     (PERMISSION_DENIED). Without `version`, a response never mixes the bytes of several versions of an instance.
 
     Items that are not sent, wherever a response has `omission`:
