@@ -429,6 +429,8 @@ def _postgresql(url: URL, reading_seconds: float | None, statement_seconds: floa
     @event.listens_for(engine, "connect")
     def prepare(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
         driver: Any = connection
+        # After a rollback, psycopg would deallocate all prepared statements, also those of the pipeline.
+        driver.prepare_threshold = None
         record.info[PIPELINE] = Pipeline(driver)
 
     @event.listens_for(engine, "reset")

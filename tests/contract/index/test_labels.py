@@ -62,6 +62,20 @@ async def test_a_refused_change_changes_nothing(stored: Database) -> None:
     assert await stored.labels.get(INSTANCE) == {"a": "1"}
 
 
+async def test_calls_after_a_refused_one_succeed_however_often_statements_ran_before(stored: Database) -> None:
+    """psycopg prepares frequent statements, and must not deallocate those of others after a rollback."""
+
+    def refuse(_: Mapping[str, str]) -> Mapping[str, str]:
+        raise Exhausted(Reason.TOO_MANY_LABELS, "too many")
+
+    for _ in range(10):
+        await stored.instances.delete(study_ref(1), NOON, LATER)
+        await stored.instances.undelete(study_ref(1), NOON, NOON)
+    with pytest.raises(Exhausted):
+        await stored.labels.change(study_ref(1), refuse, NOON)
+    assert await put(stored, study_ref(1), a="1") == {"a": "1"}
+
+
 async def test_the_labels_of_many_resources_are_read_together(stored: Database) -> None:
     other = identity(2, 1, 1).address
     await put(stored, study_ref(1), level="study")
