@@ -44,7 +44,7 @@ def ct() -> FileDataset:
 
 
 def test_one_instance_is_stored(tried: Tried) -> None:
-    [response] = json_in(tried.output_of("CT_small.dcm"))
+    [response] = json_in(tried.output_of("application/dicom' --data-binary"))
     assert len(response["00081199"]["Value"]) == 1
 
 
@@ -95,12 +95,29 @@ def test_an_attribute_of_another_level_is_ignored_with_a_warning_or_refused(trie
 
 
 def test_the_instance_is_deleted(tried: Tried) -> None:
-    assert tried.output_of("-X DELETE") == "204\n"
+    assert tried.output_of('-X DELETE "$INSTANCE" -w') == "204\n"
 
 
-def test_the_change_feed_shows_what_was_stored_and_deleted(tried: Tried) -> None:
+def test_the_instance_is_restored_and_put_on_hold(tried: Tried, ct: FileDataset) -> None:
+    output = tried.output_of("$INSTANCE/hold")
+    restored, hold, holds = json_in(output)
+    assert restored == {"restoredInstances": 1}
+    assert hold["sopInstanceUid"] == ct.SOPInstanceUID
+    assert holds == [hold]
+    assert output.endswith("204\n")
+
+
+def test_an_expiry_is_set_and_removed(tried: Tried) -> None:
+    output = tried.output_of("/expiry")
+    before, after = json_in(output)
+    assert before == {"expires": None}
+    assert after["expires"] == "2999-12-31T00:00:00Z"
+    assert output.endswith("204\n")
+
+
+def test_the_change_feed_shows_what_was_stored_deleted_and_restored(tried: Tried) -> None:
     changes, latest = json_in(tried.output_of("/changefeed/latest"))
-    assert [change["action"] for change in changes] == ["Create", "Create", "Create", "Delete"]
+    assert [change["action"] for change in changes] == ["Create", "Create", "Create", "Delete", "Create"]
     assert latest == changes[-1]
 
 

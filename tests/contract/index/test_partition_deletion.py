@@ -7,6 +7,7 @@ import pytest
 
 from server.adapters.sql.engine import Database
 from server.adapters.sql.writing import deleting
+from server.domain.partition_names import PartitionNames
 from server.model.change import ChangeAction, ChangeWindow
 from server.model.errors import NotFound, Reason, WrongState
 from server.model.ids import DEFAULT_PARTITION, Address, PartitionName
@@ -125,3 +126,14 @@ async def test_the_deletion_of_an_empty_partition_is_completed(database: Databas
     assert await database.partitions.delete(WARD, LATER)
     assert await purge(database) == []
     assert await database.partitions.create(WARD, LATER) is not None
+
+
+async def test_a_process_notices_the_deletion_of_a_partition_that_it_knows_within_a_second(ward: Database) -> None:
+    time = 0.0
+    names = PartitionNames(ward.partitions, enabled=True, now=lambda: NOON, clock=lambda: time)
+    await names.require(WARD)
+    await ward.partitions.delete(WARD, LATER)
+    time = 1.0
+    with pytest.raises(NotFound):
+        await names.require(WARD)
+    await names.require(DEFAULT_PARTITION)
