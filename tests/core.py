@@ -30,8 +30,9 @@ Ref = resources_pb2.Address
 
 
 def settings_for(data: Path, **settings: Any) -> Settings:
-    """Return settings of a core on a free port that migrates its database."""
-    return Settings(data=data, grpc="127.0.0.1:0", migrate=True, shutdown_seconds=1, **settings)
+    """Return settings of a core on a free port that migrates its database, however full the disk is."""
+    defaults = {"grpc": "127.0.0.1:0", "migrate": True, "shutdown_seconds": 1, "warn_free_bytes": 0}
+    return Settings(data=data, **(defaults | settings))
 
 
 class CoreClient:

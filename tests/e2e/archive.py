@@ -41,6 +41,7 @@ class Archive:
             "DICOMSTORE_CORE": self.core_address,
             "DICOMSTORE_HTTP": f"127.0.0.1:{self.http_port}",
             "DICOMSTORE_MIGRATE": "true",
+            "DICOMSTORE_WARN_FREE_BYTES": "0",
             "DICOMSTORE_SHUTDOWN_SECONDS": "3",
             "DICOMSTORE_WORKERS": "1",
             **{f"DICOMSTORE_{name.upper()}": value for name, value in settings.items()},

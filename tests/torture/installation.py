@@ -41,6 +41,7 @@ class Installation:
             **{key: value for key, value in os.environ.items() if not key.startswith("DICOMSTORE_")},
             "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'protos/gen'}",
             "DICOMSTORE_DATA": str(self.data),
+            "DICOMSTORE_WARN_FREE_BYTES": "0",
             "DICOMSTORE_GRPC": self.core,
             "DICOMSTORE_CORE": self.core,
             "DICOMSTORE_HTTP": self._http,

@@ -28,6 +28,7 @@ def environment(archive: Any) -> dict[str, str]:
     """Settings that the core in this process has."""
     return {
         "DICOMSTORE_DATA": str(archive.data),
+        "DICOMSTORE_WARN_FREE_BYTES": "0",
         "DICOMSTORE_GRPC": archive.address,
         "DICOMSTORE_HTTP": "127.0.0.1:0",
     }

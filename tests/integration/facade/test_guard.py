@@ -170,6 +170,7 @@ async def test_own_and_allowed_pages_and_programs_may_change(archive: httpx.Asyn
 async def test_content_types_without_a_preflight_are_never_stored(
     archive: httpx.AsyncClient, simple: dict[str, str]
 ) -> None:
+    await stored(archive, part10())
     before = (await archive.get("/v2/changefeed/latest")).json()
     for path in ("/v2/studies", "/v2/extendedquerytags"):
         for body in (multipart(part10()), part10(), b'[{"path":"00101002","level":"study"}]'):
