@@ -70,6 +70,12 @@ def test_a_short_run_measures_each_kind_of_credential(tmp_path: Path) -> None:
     assert len([line for line in done.stdout.splitlines() if "token" in line]) == 6
 
 
+def test_a_short_run_measures_each_step_of_storing_a_slice(tmp_path: Path) -> None:
+    done = bench("--repeat=2", "--rounds=1", folder=tmp_path, module="bench.slice_steps")
+    assert done.returncode == 0, done.stderr
+    assert len([line for line in done.stdout.splitlines() if line.endswith(" ms")]) == 6
+
+
 @pytest.fixture(scope="module")
 def partitioned(module_path: Path) -> Iterator[Archive]:
     with pytest.MonkeyPatch.context() as environment:
