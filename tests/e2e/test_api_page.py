@@ -94,6 +94,11 @@ def test_an_attribute_of_another_level_is_ignored_with_a_warning_or_refused(trie
     assert status == "400"
 
 
+def test_a_version_is_retrieved_and_is_the_current_one(tried: Tried) -> None:
+    assert tried.file("first.dcm") == tried.file("one.dcm")
+    assert json_in(tried.output_of("/difference"))[0] == []
+
+
 def test_the_instance_is_deleted(tried: Tried) -> None:
     assert tried.output_of('-X DELETE "$INSTANCE" -w') == "204\n"
 
@@ -132,7 +137,8 @@ def test_partitions_are_created_searched_and_listed(tmp_path: Path) -> None:
         reader = Reader(archive, tmp_path)
         reader.run(*blocks[0])  # the variables
         outputs = [reader.run(language, text) for language, text in blocks if language == "sh"]
-    stored, found, partitions = json_in("".join(outputs))
+    stored, found, partitions, changed = json_in("".join(outputs))
+    assert changed["duplicates"] == "new-version"
     assert len(stored["00081199"]["Value"]) == 1
     assert len(found) == 1
     assert [partition["partitionName"] for partition in partitions] == ["Microsoft.Default", "radiology"]
