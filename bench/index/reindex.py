@@ -232,7 +232,7 @@ async def _measure(url: str, fresh_url: str, data: Path, count: int) -> tuple[li
         database = await stack.enter_async_context(_opened(url))
         await _fill(database, count)
         names = PartitionNames(database.partitions, enabled=False, now=lambda: datetime.now(UTC))
-        search = Search(database.instances, Access(names, ReadOnlyState()), database.tags)
+        search = Search(database.instances, Access(names, ReadOnlyState()), database.tags, database.labels)
         await _search_on(search, count, Latency(), _IDLE_SEARCHES // 4)  # fills caches
         await _search_on(search, count, idle, _IDLE_SEARCHES)
         searching = asyncio.create_task(_search_on(search, count, meanwhile))

@@ -260,7 +260,7 @@ async def _run(sizes: Sequence[tuple[int, str]], report: Callable[[Row], None]) 
                 instances,
                 make_url(url).get_backend_name(),
                 database,
-                Search(database.instances, Access(names, ReadOnlyState()), database.tags),
+                Search(database.instances, Access(names, ReadOnlyState()), database.tags, database.labels),
             )
             archives.append(archive)
             if not (await archive.search.search(_CALL, _studies(page_size=1))).matches:

@@ -44,7 +44,8 @@ def _products(resource: Resource) -> list[str]:
     return names
 
 
-_RENDERING = ("accept", "annotation", "quality", "viewport", "window", "iccprofile")
+_RETRIEVAL = ("accept", "version")
+_RENDERING = (*_RETRIEVAL, "annotation", "quality", "viewport", "window", "iccprofile")
 _SEARCH = Representations(
     (
         "{attributeID}",
@@ -55,8 +56,8 @@ _SEARCH = Representations(
 )
 _COMMITMENT = (DICOM_JSON, DICOM_XML)
 _RENDERED = Representations(_RENDERING, responses=_products(Resource.RENDERED))
-_BULK_DATA = Representations(("accept",), responses=_products(Resource.BULK_DATA))
-_PIXELS = Representations(("accept",), responses=_products(Resource.FRAMES))
+_BULK_DATA = Representations(_RETRIEVAL, responses=_products(Resource.BULK_DATA))
+_PIXELS = Representations(_RETRIEVAL, responses=_products(Resource.FRAMES))
 
 _OF_ENDPOINTS: Mapping[Endpoint, Representations] = MappingProxyType(
     {
@@ -70,7 +71,7 @@ _OF_ENDPOINTS: Mapping[Endpoint, Representations] = MappingProxyType(
         stow.store: Representations(requests=(DICOM, _multipart(DICOM)), responses=(DICOM_JSON, DICOM_XML)),
         wado.frames: _PIXELS,
         metadata.metadata: Representations(
-            ("includefield", "excludefield", "limit", "offset", "labels", "accept"),
+            ("includefield", "excludefield", "limit", "offset", "labels", *_RETRIEVAL),
             responses=_products(Resource.METADATA),
         ),
         rendered.rendered: _RENDERED,
@@ -100,7 +101,7 @@ def representations_of(endpoint: Endpoint, method: str, path: str) -> Representa
     """Return what an endpoint accepts and returns; without an entry, it is JSON."""
     if endpoint is wado.instances:
         resource = Resource.INSTANCE if "{instance}" in path else Resource.STUDY
-        return Representations(("accept",), responses=_products(resource))
+        return Representations(_RETRIEVAL, responses=_products(resource))
     if method == "DELETE":
         return Representations(responses=())
     has_body = method in ("PUT", "PATCH", "POST")

@@ -168,12 +168,17 @@ class _Worker:
                 damage=DamageRecord(index),
                 quotas=Quotas(database.partitions, {}),
                 policies=DuplicatePolicies(database.partitions, DuplicatePolicy.REJECT),
+                labels=database.labels,
+                now=clock.now,
             )
             await self._housekeeping.recover()
             if prepared.read_only.cause:
                 self._tell(("read-only", prepared.read_only.cause))
             contents = await self._contents()
             self._tell(("contents", contents))
+            self._labels = database.labels
+            found = await self._labels.of(DEFAULT_PARTITION, {instance.address for instance in self._ids})
+            self._tell(("labels", {resource.instance: labels.get("name") for resource, labels in found.items()}))
             self._unanswered = [uid for uid in self._unanswered if uid not in contents]
             if not prepared.read_only.cause:
                 await asyncio.gather(*(self._act_often() for _ in range(TASKS)))
@@ -203,7 +208,7 @@ class _Worker:
     async def _act_often(self) -> None:
         for _ in range(self._chance.randrange(8)):
             action = self._chance.choice(
-                (self._store_one, self._store_one, self._delete_one, self._tidy, self._compact)
+                (self._store_one, self._store_one, self._delete_one, self._label_one, self._tidy, self._compact)
             )
             await action()
 
@@ -235,6 +240,16 @@ class _Worker:
         deadline = self._clock.now() + timedelta(hours=self._settings.retention_hours)
         assert await self._index.delete(resource, self._now(), deadline) == 1
         self._tell(("deleted", instance.instance))
+
+    async def _label_one(self) -> None:
+        if not self._ids:
+            return
+        instance = self._ids.pop(self._chance.randrange(len(self._ids)))
+        value = f"{self._chance.getrandbits(60)}"
+        self._tell(("labelling", (instance.instance, value)))
+        assert await self._labels.change(instance.address, lambda _: {"name": value}, self._clock.now())
+        self._tell(("labelled", (instance.instance, value)))
+        self._ids.append(instance)
 
     async def _tidy(self) -> None:
         await self._clock.tick()

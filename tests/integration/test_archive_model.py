@@ -1,7 +1,7 @@
-"""Process kills and index loss never lose an acknowledged instance and never bring a deleted one back.
+"""Process kills and index loss never lose an acknowledged instance or label and never bring a deleted one back.
 
-Random sequences of stores, deletes, kills, backups and restores of the index, wrong, lost and damaged indexes, and
-recoveries, some of which are killed. `DICOMSTORE_MODEL_SEEDS` and `DICOMSTORE_MODEL_STEPS` make the test longer.
+Random sequences of stores, deletes, labels, kills, backups and restores of the index, wrong, lost and damaged indexes,
+and recoveries, some of which are killed. `DICOMSTORE_MODEL_SEEDS` and `DICOMSTORE_MODEL_STEPS` make the test longer.
 """
 
 import os
@@ -31,6 +31,7 @@ class Model:
         self.stored: set[str] = set()  # acknowledged
         self.deleted: set[str] = set()  # acknowledged
         self.deleting: set[str] = set()  # requested, not acknowledged
+        self.labels: dict[str, set[str | None]] = {}  # the last acknowledged one, and later ones
         self.clock_offset = timedelta(0)
         self.right_index: Path | None = None  # the right index, while another one replaces it
         self.log: list[str] = []
@@ -135,6 +136,12 @@ class Model:
                     self.log.append(detail)
                 case "contents" if not is_read_only:
                     self.compare(detail)
+                case "labels" if not is_read_only:
+                    self.compare_labels(detail)
+                case "labelling":
+                    self.labels.setdefault(detail[0], {None}).add(detail[1])
+                case "labelled":
+                    self.labels[detail[0]] = {detail[1]}
                 case "storing":
                     self.checksums.setdefault(detail[0], set()).add(detail[1])
                 case "stored":
@@ -157,6 +164,10 @@ class Model:
         self.deleted |= self.deleting - contents.keys()
         self.stored |= contents.keys()
         self.deleting &= self.deleted
+
+    def compare_labels(self, labels: dict[str, str]) -> None:
+        for uid in self.stored - self.deleted - self.deleting:
+            assert labels.get(uid) in self.labels.get(uid, {None}), (uid, labels.get(uid), self.labels, self.log)
 
 
 @pytest.mark.timeout(3600)
