@@ -85,7 +85,7 @@ class Relocation(Protocol):
     """Index operations for a blob store that moves blobs. Raises: as `InstanceIndex`."""
 
     async def referenced(self, locators: Sequence[Locator]) -> set[Locator]:
-        """Return the locators that an instance refers to; only these need to be moved."""
+        """Return the locators of the current versions of instances; only these may be moved."""
         ...
 
     async def relocate(self, copies: Mapping[Locator, Locator]) -> int:

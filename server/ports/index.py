@@ -229,14 +229,22 @@ class InstanceIndex(Protocol):
         ...
 
     async def referenced(self, locators: Collection[Locator]) -> set[Locator]:
-        """Return the locators that a visible instance refers to."""
+        """Return the locators that a visible instance refers to, also those of its earlier versions."""
+        ...
+
+    async def movable(self, locators: Collection[Locator]) -> set[Locator]:
+        """Return the locators that `relocate` accepts: those of the current versions of visible instances.
+
+        A later version may share bytes with the blob of an earlier one (see `BlobWriter.commit_before`), and refers to
+        it by its locator.
+        """
         ...
 
     async def relocate(self, moves: Mapping[Locator, Locator], erase_after: datetime) -> set[Locator]:
         """Refer instances to copies of their blobs, in one transaction; `moves` is old locator → new one.
 
         Queues the old blobs for erasure at `erase_after`, so that readers with an old locator can finish. Assigns a new
-        version. Returns the old locators of the moved ones. The others have no visible instance any more: nothing
+        version. Returns the old locators of the moved ones. The others are not those of a current version: nothing
         refers to their copies, and their queued erasures do not change.
         """
         ...

@@ -30,6 +30,7 @@ from server.model.errors import DataLoss, Exhausted, Reason
 from server.model.ids import DEFAULT_PARTITION, Address, InstanceId, Uid
 from server.model.instance import Added, LevelAttributes, NewInstance
 from server.model.receipt import Receipt
+from server.ports.blobs import Tail
 from tests.contract.test_file_blobs import no_file_larger_than
 from tests.contract.test_packed_blobs import segments
 from tests.core import Ref
@@ -59,6 +60,27 @@ class Clock:
         self.time += time
 
 
+def address(uid: str) -> Address:
+    return Address(DEFAULT_PARTITION, Uid("1"), Uid("1.1"), Uid(uid))
+
+
+def new(uid: str, size_bytes: int, crc32c: int, locator: str) -> NewInstance:
+    return NewInstance(
+        id=InstanceId(DEFAULT_PARTITION, Uid("1"), Uid("1.1"), Uid(uid)),
+        sop_class_uid="1.2",
+        transfer_syntax_uid="1.2.840.10008.1.2.1",
+        size_bytes=size_bytes,
+        crc32c=crc32c,
+        locator=locator,
+        dicom_json=b"{}",
+        study=NOTHING,
+        series=NOTHING,
+        instance=NOTHING,
+        pixels=None,
+        bulk=(),
+    )
+
+
 class Archive:
     """Blobs, an index, and their maintenance tasks."""
 
@@ -85,27 +107,20 @@ class Archive:
         async with self.blobs.open_write() as writer:
             await writer.write(body)
             locator = await writer.commit(Receipt(DEFAULT_PARTITION, self.now(), 0))
-        outcome = await self.committer.add(
-            NewInstance(
-                id=InstanceId(DEFAULT_PARTITION, Uid("1"), Uid("1.1"), Uid(uid)),
-                sop_class_uid="1.2",
-                transfer_syntax_uid="1.2.840.10008.1.2.1",
-                size_bytes=len(body),
-                crc32c=crc32c_of(body),
-                locator=locator,
-                dicom_json=b"{}",
-                study=NOTHING,
-                series=NOTHING,
-                instance=NOTHING,
-                pixels=None,
-                bulk=(),
-            )
-        )
-        assert isinstance(outcome, Added)
+        assert isinstance(await self.committer.add(new(uid, len(body), crc32c_of(body), locator)), Added)
+
+    async def update(self, uid: str, head: bytes, body: bytes, offset: int) -> None:
+        """Replace the bytes before an offset by `head`; `body` is the current content."""
+        [stored] = await self.index.find(address(uid))
+        tail = Tail(stored.locator, len(body), crc32c_of(body), offset, crc32c_of(body[:offset]))
+        async with self.blobs.open_write() as writer:
+            await writer.write(head)
+            derived = await writer.commit_before(tail, Receipt(DEFAULT_PARTITION, self.now(), 0))
+        instance = new(uid, derived.size_bytes, derived.crc32c, derived.locator)
+        assert isinstance(await self.committer.replace(instance), Added)
 
     async def delete(self, uid: str) -> None:
-        resource = Address(DEFAULT_PARTITION, Uid("1"), Uid("1.1"), Uid(uid))
-        assert await self.index.delete(resource, self.now(), self.now() + RETENTION) == 1
+        assert await self.index.delete(address(uid), self.now(), self.now() + RETENTION) == 1
 
     async def locators(self) -> dict[str, str]:
         """Return the locator of each instance, by UID."""
@@ -192,6 +207,30 @@ async def test_a_reader_with_an_old_locator_can_read_the_blob_during_the_grace_p
         with pytest.raises(DataLoss) as caught:
             await archive.read(old["1.1.10"])
         assert caught.value.reason is Reason.BLOB_MISSING
+
+
+async def test_the_bytes_that_an_updated_instance_shares_with_the_version_before_stay_when_blobs_move(
+    tmp_path: Path,
+) -> None:
+    now = Clock()
+    body = random.randbytes(3000)
+    others = {f"1.1.{number}": random.randbytes(3000) for number in range(2, 12)}
+    async with opened(tmp_path, now) as archive:
+        for uid, content in {"1.1.1": body, **others}.items():
+            await archive.store(uid, content)
+    async with opened(tmp_path, now) as archive:
+        await archive.update("1.1.1", b"corrected", body, 1000)
+        for uid in others:
+            await archive.delete(uid)
+        now.advance(RETENTION)
+        await archive.housekeeping.erase()
+    async with opened(tmp_path, now) as archive:
+        await archive.compact()
+        now.advance(GRACE)
+        await archive.housekeeping.erase()
+        assert await archive.contents() == {"1.1.1": b"corrected" + body[1000:]}
+        [first, _] = await archive.index.history(address("1.1.1"))
+        assert await archive.read(first.locator) == body
 
 
 async def test_without_retention_old_copies_stay_for_the_minimum_grace_period(tmp_path: Path) -> None:

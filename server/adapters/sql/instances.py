@@ -19,7 +19,7 @@ from server.adapters.sql.writing.adding import add
 from server.adapters.sql.writing.damage import change_damage
 from server.adapters.sql.writing.deleting import delete_resource
 from server.adapters.sql.writing.erasing import deleted_versions, erase_now
-from server.adapters.sql.writing.locators import erasable, erased, known, referenced, relocate, visible
+from server.adapters.sql.writing.locators import erasable, erased, known, movable, referenced, relocate, visible
 from server.adapters.sql.writing.restoring import Step, undelete
 from server.adapters.sql.writing.sequencing import number, to_do
 from server.adapters.sql.writing.versioning import add_version, history
@@ -331,6 +331,10 @@ class SqlInstanceIndex:
     async def referenced(self, locators: Collection[Locator]) -> set[Locator]:
         """See the port."""
         return await self._transactions.read(lambda connection: referenced(connection, locators))
+
+    async def movable(self, locators: Collection[Locator]) -> set[Locator]:
+        """See the port."""
+        return await self._transactions.read(lambda connection: movable(connection, locators))
 
     async def relocate(self, moves: Mapping[Locator, Locator], erase_after: datetime) -> set[Locator]:
         """See the port."""

@@ -41,7 +41,7 @@ class IndexRelocation:
 
     async def referenced(self, locators: Sequence[Locator]) -> set[Locator]:
         """See the port."""
-        return await self._index.referenced(locators)
+        return await self._index.movable(locators)
 
     async def relocate(self, copies: Mapping[Locator, Locator]) -> int:
         """See the port. `Committer.resolve_in_doubt` decides about the copies of a transaction with unknown outcome."""

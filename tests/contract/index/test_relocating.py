@@ -1,4 +1,4 @@
-"""Relocation of blobs: `InstanceIndex.referenced` and `relocate`."""
+"""Relocation of blobs: `InstanceIndex.referenced`, `movable` and `relocate`."""
 
 import asyncio
 from datetime import timedelta
@@ -50,17 +50,21 @@ async def test_old_blob_and_copy_of_a_moved_instance_are_known_and_only_the_copy
     assert await index.referenced(both) == {"copy"}
 
 
-async def test_the_blobs_of_earlier_versions_are_moved_unless_their_instance_is_deleted(index: InstanceIndex) -> None:
+async def test_the_blob_of_an_earlier_version_is_not_moved_because_a_later_one_may_share_its_bytes(
+    index: InstanceIndex,
+) -> None:
     one, two = sample(), sample()
     await index.add([one], NOON)
     await index.add_version(two, NOON)
-    assert await index.referenced([one.locator, two.locator]) == {one.locator, two.locator}
-    assert await index.relocate({one.locator: "copy"}, LATER) == {one.locator}
-    assert [version.locator for version in await index.history(identity().address)] == ["copy", two.locator]
-    assert await index.erasable(LATER, 10) == [one.locator]
+    both = [one.locator, two.locator]
+    assert await index.referenced(both) == {*both}
+    assert await index.movable(both) == {two.locator}
+    assert await index.relocate({one.locator: "copy", two.locator: "other copy"}, LATER) == {two.locator}
+    assert [version.locator for version in await index.history(identity().address)] == [one.locator, "other copy"]
+    assert await index.erasable(LATER, 10) == [two.locator]
     await index.delete(study_ref(1), NOON, MUCH_LATER)
-    assert await index.referenced(["copy", two.locator]) == set()
-    assert await index.relocate({"copy": "another"}, LATER) == set()
+    assert await index.referenced([one.locator, "other copy"]) == set()
+    assert await index.movable([one.locator, "other copy"]) == set()
 
 
 async def test_a_deleted_instance_is_not_moved_and_its_blob_is_erased_as_planned(index: InstanceIndex) -> None:

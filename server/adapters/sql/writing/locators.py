@@ -87,14 +87,28 @@ def known(connection: Connection, locators: Collection[Locator]) -> set[Locator]
 
 def referenced(connection: Connection, locators: Collection[Locator]) -> set[Locator]:
     """Return the locators that visible instances reference, also those of earlier versions."""
-    return set(_versions(connection, locators))
+    found = set(_current(connection, locators))
+    is_deleted = select(deleted_instances.c.key).where(deleted_instances.c.key == versions.c.instance_key).exists()
+    replaced = (
+        select(versions.c.locator)
+        .join(series, series.c.key == versions.c.series_key)
+        .where(versions.c.replaced.is_not(None), ~is_deleted)
+    )
+    for some in slices(locators):
+        found.update(connection.execute(replaced.where(versions.c.locator.in_(some))).scalars())
+    return found
+
+
+def movable(connection: Connection, locators: Collection[Locator]) -> set[Locator]:
+    """Implements `InstanceIndex.movable`."""
+    return set(_current(connection, locators))
 
 
 def relocate(connection: Connection, moves: Mapping[Locator, Locator], erase_after: datetime) -> set[Locator]:
     """Implements `InstanceIndex.relocate`."""
-    shards = {shard for _, shard in _versions(connection, moves).values()}
+    shards = {shard for _, shard in _current(connection, moves).values()}
     last = counters.lock(connection, shards)  # no instance is deleted while it is relocated
-    moved = _versions(connection, moves)
+    moved = _current(connection, moves)
     if moved:
         if progress := progress_of(connection.info):
             progress.journal.moved({old: moves[old] for old in moved})
@@ -114,19 +128,17 @@ def relocate(connection: Connection, moves: Mapping[Locator, Locator], erase_aft
     return set(moved)
 
 
-def _versions(connection: Connection, locators: Iterable[Locator]) -> dict[Locator, tuple[int, int]]:
-    """Return version and shard of the versions of visible instances with these locators."""
+def _current(connection: Connection, locators: Iterable[Locator]) -> dict[Locator, tuple[int, int]]:
+    """Return version and shard of the current versions of visible instances with these locators."""
     found: dict[Locator, tuple[int, int]] = {}
-    columns = select(versions.c.locator, versions.c.version, versions.c.shard)
-    current = columns.join_from(versions, instances, instances.c.version == versions.c.version).where(ALIVE)
-    is_deleted = select(deleted_instances.c.key).where(deleted_instances.c.key == versions.c.instance_key).exists()
-    replaced = columns.join(series, series.c.key == versions.c.series_key).where(
-        versions.c.replaced.is_not(None), ~is_deleted
+    current = (
+        select(versions.c.locator, versions.c.version, versions.c.shard)
+        .join_from(versions, instances, instances.c.version == versions.c.version)
+        .where(ALIVE)
     )
     for some in slices(locators):
-        for named in (current, replaced):
-            rows = connection.execute(named.where(versions.c.locator.in_(some)))
-            found.update((row.locator, (row.version, row.shard)) for row in rows)
+        rows = connection.execute(current.where(versions.c.locator.in_(some)))
+        found.update((row.locator, (row.version, row.shard)) for row in rows)
     return found
 
 
