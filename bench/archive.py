@@ -28,11 +28,12 @@ _LOG_CHARACTERS = 4000
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """The addresses of a running archive, and the process that started it."""
+    """The addresses of a running archive, the process that started it, and its data directory."""
 
     http_port: int
     core: str
     pid: int
+    data: Path
     tls: ssl.SSLContext | None = None
     """Of clients of DICOMweb; None without TLS."""
 
@@ -100,7 +101,7 @@ def running_archive(workers: int | None = None, *, tls: bool = False, **settings
     try:
         if not _becomes_healthy(process, http_port, context):
             raise RuntimeError("the archive did not start")
-        yield Archive(http_port, f"127.0.0.1:{core_port}", process.pid, context)
+        yield Archive(http_port, f"127.0.0.1:{core_port}", process.pid, Path(data), context)
     except (OSError, RuntimeError, grpc.RpcError) as exc:
         exc.add_note(f"The end of the archive's log:\n{log.read_text()[-_LOG_CHARACTERS:]}")
         raise

@@ -336,6 +336,14 @@ class Settings(TlsSettings):
     update_max_targets: int = Field(
         50, ge=1, le=10_000, description="Number of studies, series and instances that one update may name."
     )
+    update_original_attributes: bool = Field(
+        False,
+        description="Whether updates add an Original Attributes Sequence (PS3.3 section C.12.1) with the values before "
+        "the change, in which `update_system_name` is the Modifying System.",
+    )
+    update_system_name: str = Field(
+        "dicomstore", min_length=1, max_length=64, description="Modifying System in an Original Attributes Sequence."
+    )
     worker_idle_seconds: float = Field(
         60,
         gt=0,

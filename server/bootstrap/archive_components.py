@@ -176,6 +176,7 @@ class ArchiveComponents(IndexComponents):
             now=now,
             on_change=self._number_changes,
             max_targets=self.settings.update_max_targets,
+            modifying_system=self.settings.update_system_name if self.settings.update_original_attributes else "",
         )
 
     async def _number_changes(self) -> None:

@@ -83,6 +83,10 @@ class Parts(Protocol):
         """Return the number of stored bytes."""
         ...
 
+    async def stored_size(self, locator: Locator) -> int:
+        """As `own_size`, but a missing blob may be found only when it is read."""
+        ...
+
     async def own_receipt(self, locator: Locator) -> tuple[Receipt, int]:
         """Return the receipt, and the CRC-32C of the stored bytes."""
         ...
@@ -145,7 +149,8 @@ class DerivedBlobs:
                 offset += len(piece)
             offset += found.base_offset - found.own_bytes
             base, size, crc32c = found.base, found.base_size, found.base_crc32c
-        await self._parts.own_size(base)  # it exists
+        if size:
+            await self._parts.read_own(base, 0, 1)  # it exists
         description = Description(writer.length, base, offset, size, crc32c, whole_size, whole)
         await writer.write(description.encoded())
         locator = await writer.commit_derived(receipt)
@@ -223,7 +228,7 @@ class DerivedBlobs:
     async def _description(self, locator: Locator) -> Description:
         found: Description | None = self._kept.get(locator)
         if found is None:
-            stored_bytes = await self._parts.own_size(locator)
+            stored_bytes = await self._parts.stored_size(locator)
             length = min(stored_bytes, _MAX_DESCRIPTION_BYTES)
             found = _parsed(bytes(await self._parts.read_own(locator, stored_bytes - length, length)), stored_bytes)
             self._kept[locator] = found

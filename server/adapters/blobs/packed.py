@@ -212,6 +212,11 @@ class PackedBlobs:
             return await self._files.own_size(locator)
         return (await self._reading.trailer(record)).length
 
+    async def stored_size(self, locator: Locator) -> int:
+        """Return the number of stored bytes; of a record without reading it."""
+        record = record_of(locator)
+        return await self._files.stored_size(locator) if record is None else record.length
+
     async def own_receipt(self, locator: Locator) -> tuple[Receipt, int]:
         """Return the receipt, and the CRC-32C of the stored bytes."""
         record = record_of(locator)

@@ -35,7 +35,7 @@ from server.model.search.query import Level
 
 UTF_8_ELEMENT = f'"{SPECIFIC_CHARACTER_SET:08X}":{{"vr":"CS","Value":["{UTF_8_TERM}"]}}'
 
-_NUMBERS = {"FD": "d", "FL": "f", "SL": "i", "SS": "h", "SV": "q", "UL": "I", "US": "H", "UV": "Q"}
+NUMBERS = {"FD": "d", "FL": "f", "SL": "i", "SS": "h", "SV": "q", "UL": "I", "US": "H", "UV": "Q"}
 _BINARY = {"OB": 1, "UN": 1, "OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
 _SINGLE = frozenset({"LT", "ST", "UR", "UT"})
 _CHOICES = {dictionary.US_OR_SS: ("US", "SS"), dictionary.US_OR_OW: ("US", "OW")}
@@ -75,12 +75,12 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Element:
-    """A new value: text, numbers, bytes in little-endian order, or items."""
+class Element:
+    """An element with its value: text, numbers, bytes in little-endian order, or items."""
 
     tag: int
     vr: str
-    value: str | tuple[int | float, ...] | bytes | tuple[tuple["_Element", ...], ...]
+    value: str | tuple[int | float, ...] | bytes | tuple[tuple["Element", ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class Changes:
     json: canonical JSON of each element, in the same order.
     """
 
-    elements: tuple[_Element, ...]
+    elements: tuple[Element, ...]
     json: tuple[str, ...]
 
     @property
@@ -131,7 +131,7 @@ class Changes:
 
 
 @lru_cache(maxsize=64)
-def _encoded(elements: tuple[_Element, ...], encoding: Encoding) -> Mapping[int, bytes]:
+def _encoded(elements: tuple[Element, ...], encoding: Encoding) -> Mapping[int, bytes]:
     return {element.tag: _element(element, encoding) for element in elements}
 
 
@@ -147,7 +147,7 @@ def changes_of(data_set: Any, is_allowed: Callable[[str], bool], max_header_byte
     if not isinstance(data_set, Mapping) or not data_set:
         raise Refused(())
     faults: list[Fault] = []
-    elements: list[_Element] = []
+    elements: list[Element] = []
     for tag, element in data_set.items():
         try:
             number = _tag_of(tag)
@@ -181,7 +181,7 @@ def is_changeable(tag: int) -> bool:
     return dictionary.public_vr(tag) not in ("UI", None)
 
 
-class _Invalid(Exception):
+class _Invalid(ValueError):
     """A value is refused."""
 
 
@@ -192,30 +192,30 @@ def _tag_of(tag: object) -> int:
     return int(path[0], 16)
 
 
-def _parsed(tag: int, element: Any, depth: int) -> _Element:
+def _parsed(tag: int, element: Any, depth: int) -> Element:
     if not isinstance(element, Mapping) or not set(element) <= {"vr", "Value", "InlineBinary"}:
         raise _Invalid("The element is not a DICOM JSON element with a value")
     vr = _vr(tag, element.get("vr"))
     inline, values = element.get("InlineBinary"), element.get("Value")
     if vr in _BINARY:
-        return _Element(tag, vr, _bytes(vr, inline))
+        return Element(tag, vr, _bytes(vr, inline))
     if inline is not None or not isinstance(values, list) or not any(value not in (None, "", {}) for value in values):
         raise _Invalid("The value is empty: an attribute cannot be made empty")
     if vr == SEQUENCE:
-        return _Element(tag, vr, tuple(_item(item, depth + 1) for item in values))
+        return Element(tag, vr, tuple(_item(item, depth + 1) for item in values))
     if len(values) > 1 and (vr in _SINGLE or _is_single(tag)):
         raise _Invalid("The attribute has a single value")
-    if vr in _NUMBERS:
-        return _Element(tag, vr, _numbers(vr, values))
+    if vr in NUMBERS:
+        return Element(tag, vr, _numbers(vr, values))
     if vr == "AT":
-        return _Element(tag, vr, tuple(word for value in values for word in divmod(_tag_of(value), 1 << 16)))
-    texts = [_name(value) if vr == "PN" else _text(vr, value) for value in values]
+        return Element(tag, vr, tuple(word for value in values for word in divmod(_tag_of(value), 1 << 16)))
+    texts = [name_of(value) if vr == "PN" else text_of(vr, value) for value in values]
     if vr not in _SINGLE and vr not in ("LT", "ST", "UT") and any("\\" in text for text in texts):
         raise _Invalid("The value contains a backslash")
-    return _Element(tag, vr, "\\".join(texts))
+    return Element(tag, vr, "\\".join(texts))
 
 
-def _item(item: Any, depth: int) -> tuple[_Element, ...]:
+def _item(item: Any, depth: int) -> tuple[Element, ...]:
     if depth > _MAX_DEPTH or not isinstance(item, Mapping):
         raise _Invalid("The value is not a sequence of items")
     elements = []
@@ -260,13 +260,14 @@ def _numbers(vr: str, values: Sequence[Any]) -> tuple[int | float, ...]:
     try:
         if not all(type(value) in kinds for value in values):
             raise TypeError
-        pack(f"<{len(values)}{_NUMBERS[vr]}", *values)
+        pack(f"<{len(values)}{NUMBERS[vr]}", *values)
     except (TypeError, NotPackable, OverflowError):
         raise _Invalid(f"Content does not validate VR {vr}: a value is not such a number") from None
     return tuple(values)
 
 
-def _text(vr: str, value: Any) -> str:
+def text_of(vr: str, value: Any) -> str:
+    """Return a value of a text VR. Raises ValueError."""
     if value is None:
         return ""
     if vr in ("DS", "IS") and type(value) in (int, float):
@@ -276,7 +277,8 @@ def _text(vr: str, value: Any) -> str:
     return value
 
 
-def _name(value: Any) -> str:
+def name_of(value: Any) -> str:
+    """Return a person name, given as text or as an object of component groups. Raises ValueError."""
     if isinstance(value, str):
         return value
     groups = [] if value is None else [value.get(group, "") for group in _GROUPS] if isinstance(value, Mapping) else [0]
@@ -285,7 +287,12 @@ def _name(value: Any) -> str:
     return "=".join(map(str, groups)).rstrip("=")
 
 
-def _scanned(elements: tuple[_Element, ...], max_header_bytes: int) -> tuple[list[str], list[Fault]]:
+def canonical_json(elements: tuple[Element, ...]) -> tuple[str, ...]:
+    """Return the canonical JSON of each element."""
+    return tuple(_scanned(elements, _MAX_BYTES)[0])
+
+
+def _scanned(elements: tuple[Element, ...], max_header_bytes: int) -> tuple[list[str], list[Fault]]:
     """Return the canonical JSON of the elements, and the faults of their values."""
     head = pack("<HH2sH", 8, 5, b"CS", 10) + UTF_8_TERM.encode()
     try:
@@ -314,10 +321,10 @@ def _scanned(elements: tuple[_Element, ...], max_header_bytes: int) -> tuple[lis
     return [element for element in json if not element.startswith(UTF_8_ELEMENT[:10])], faults
 
 
-def _element(element: _Element, encoding: Encoding) -> bytes:
+def _element(element: Element, encoding: Encoding) -> bytes:
     value = _value(element, encoding)
     if len(value) % 2:
-        value += b"\0" if element.vr in _BINARY else b" "
+        value += b"\0" if element.vr in _BINARY or element.vr == "UI" else b" "
     order = ">" if encoding.is_big_endian else "<"
     head = pack(f"{order}HH", element.tag >> 16, element.tag & 0xFFFF)
     if encoding.is_implicit:
@@ -329,7 +336,7 @@ def _element(element: _Element, encoding: Encoding) -> bytes:
     return head + element.vr.encode() + pack(f"{order}H", len(value)) + value
 
 
-def _value(element: _Element, encoding: Encoding) -> bytes:
+def _value(element: Element, encoding: Encoding) -> bytes:
     value, vr = element.value, element.vr
     order = ">" if encoding.is_big_endian else "<"
     if isinstance(value, str):
@@ -343,10 +350,10 @@ def _value(element: _Element, encoding: Encoding) -> bytes:
         return swapped(value, _BINARY[vr]) if encoding.is_big_endian else value
     if vr == SEQUENCE:
         return b"".join(_encoded_item(item, encoding) for item in value if isinstance(item, tuple))
-    return pack(f"{order}{len(value)}{_NUMBERS.get(vr, 'H')}", *value)
+    return pack(f"{order}{len(value)}{NUMBERS.get(vr, 'H')}", *value)
 
 
-def _encoded_item(item: tuple[_Element, ...], encoding: Encoding) -> bytes:
+def _encoded_item(item: tuple[Element, ...], encoding: Encoding) -> bytes:
     content = b"".join(_element(element, encoding) for element in item)
     order = ">" if encoding.is_big_endian else "<"
     return pack(f"{order}HHI", 0xFFFE, 0xE000, len(content)) + content

@@ -76,9 +76,10 @@ def replaced(dicom_json: bytes, elements: Sequence[tuple[bytes, bytes]]) -> byte
     return b"{%b}" % b",".join([body, *added] if body else added)
 
 
-def tags_in(dicom_json: bytes) -> frozenset[int]:
-    """Return the tags of the top-level elements."""
-    return frozenset(int(tag, 16) for tag, _, _ in top_level_elements(dicom_json))
+def tags_in(dicom_json: bytes, wanted: Iterable[int]) -> frozenset[int]:
+    """Return those of the wanted tags that top-level elements have."""
+    names = {b"%08X" % tag: tag for tag in wanted}
+    return frozenset(names[tag] for tag, _, _ in top_level_elements(dicom_json, names) if tag in names)
 
 
 def _shift_at(shifts: Iterable[tuple[int, int]], offset: int) -> int:

@@ -50,7 +50,7 @@ class Rewriting:
                 changes,
                 sop_class_uid=stored.sop_class_uid,
                 sop_instance_uid=stored.id.instance,
-                present=tags_in(content.dicom_json),
+                present=tags_in(content.dicom_json, changes.tags),
                 to_utf_8=to_utf_8,
             )
             try:

@@ -7,6 +7,7 @@ hold, the study stays as it was. Items are instances.
 
 import asyncio
 import json
+import time
 from base64 import b64decode
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ import orjson
 from server.dicom.elements.keywords import tags_of
 from server.dicom.updating.changes import Changes, Refused, changes_of
 from server.dicom.updating.description import changed_instance
+from server.dicom.updating.originals import with_originals
 from server.domain.operations import lifecycle
 from server.domain.operations.rewriting import Rewriting
 from server.domain.operations.types import OperationType, Progress, Step
@@ -47,9 +49,13 @@ PATIENT_AND_STUDY = tags_of(
 """The attributes that Azure's DICOM service updates."""
 
 _RESTRICTED = "CHANGEABLE_ATTRIBUTES_PATIENT_AND_STUDY"
-_PAGE = 100
-_CONCURRENT = 32
+_PAGE = 250
+_CONCURRENT = 64
+_STEP_SECONDS = 1.5
+"""A call of the step does several parts, because a call costs as much as changing a hundred instances."""
+
 _MAX_ERRORS = 100
+_MAX_PASSES = 10
 _MAX_MESSAGES = 5
 _MAX_REASON_LENGTH = 500
 
@@ -93,6 +99,7 @@ class Update:
 
     Args:
         on_change: awaited after instances have been changed.
+        modifying_system: name of this system in an Original Attributes Sequence; empty for none.
         max_targets: limit of the number of studies, series and instances of an operation.
     """
 
@@ -107,6 +114,7 @@ class Update:
         now: Callable[[], datetime],
         on_change: Callable[[], Awaitable[None]],
         max_targets: int,
+        modifying_system: str = "",
     ) -> None:
         self._updates = updates
         self._index = index
@@ -116,6 +124,7 @@ class Update:
         self._now = now
         self._on_change = on_change
         self._max_targets = max_targets
+        self._modifying_system = modifying_system
         self.type = OperationType(
             name=NAME,
             request_message="UpdateRequest",
@@ -145,37 +154,47 @@ class Update:
     # -- steps -----------------------------------------------------------------------------------------------------
 
     async def _step(self, operation: Operation) -> Progress:
+        """Do as much as fits into one call. Each part stores its progress itself, in the transaction of its effect."""
         cursor = _Cursor.of(operation.cursor)
-        studies = list(dict.fromkeys(target.study for target in targets_of(operation.request)))
-        if cursor == _Cursor():
+        if not cursor.passes:
             return Progress(_Cursor(passes=1).encoded(), total=await self._total(operation))
-        if cursor.study == len(studies):
-            return Progress(cursor.encoded(), is_last=True)
-        targets = [target for target in targets_of(operation.request) if target.study == studies[cursor.study]]
-        try:
-            if cursor.target == len(targets):
-                return await self._apply(operation, cursor, Address(targets[0].partition, targets[0].study))
-            return await self._stage(operation, cursor, targets[cursor.target])
-        except _StudyFailed as failed:
-            return await self._fail(operation, cursor, Address(targets[0].partition, targets[0].study), failed)
+        studies = list(dict.fromkeys(target.study for target in targets_of(operation.request)))
+        end, is_first = time.monotonic() + _STEP_SECONDS, True
+        while cursor.study < len(studies):
+            targets = [target for target in targets_of(operation.request) if target.study == studies[cursor.study]]
+            study = Address(targets[0].partition, targets[0].study)
+            try:
+                if cursor.target == len(targets):
+                    following = await self._apply(operation, cursor, study)
+                else:
+                    page = await self._updates.contents(targets[cursor.target], cursor.after, _PAGE)
+                    if not page:
+                        cursor = replace(cursor, target=cursor.target + 1, after=0)
+                        continue
+                    following = await self._stage(operation, replace(cursor, after=page[-1].stored.version), page)
+            except _StudyFailed as failed:
+                following = await self._fail(operation, cursor, study, failed)
+            if following is None:  # the operation or the instances have changed meanwhile
+                return Progress(operation.cursor)
+            cursor, operation, is_first = following, replace(operation, cursor=following.encoded()), False
+            if time.monotonic() > end:
+                break
+        return Progress(operation.cursor, is_last=is_first)
 
     async def _total(self, operation: Operation) -> int:
         states = [await self._index.state(target) for target in targets_of(operation.request)]
         return sum(state.instance_count for state in states if state is not None)
 
-    async def _stage(self, operation: Operation, cursor: _Cursor, target: Address) -> Progress:
-        """Write and stage the new files of some instances."""
-        page = await self._updates.contents(target, cursor.after, _PAGE)
-        if not page:
-            return Progress(replace(cursor, target=cursor.target + 1, after=0).encoded())
+    async def _stage(self, operation: Operation, following: _Cursor, page: Sequence[Content]) -> _Cursor | None:
+        """Write and stage the new files of some instances; return the next position, None if nothing was done."""
         there = await self._updates.staged(operation.id, [content.stored.version for content in page])
         wanted = [content for content in page if content.stored.version not in there]
-        files = await self._rewrite(wanted, changes_in(operation.request))
-        progress = Progress(replace(cursor, after=page[-1].stored.version).encoded(), done=len(wanted))
+        files = await self._rewrite(wanted, operation)
         locators = [file.locator for file in files]
         staged = list(zip((content.stored for content in wanted), files, strict=True))
+        update = self._advanced(operation, Progress(following.encoded(), done=len(wanted)))
         try:
-            is_staged = await self._updates.stage(operation.id, staged, self._advanced(operation, progress))
+            is_staged = await self._updates.stage(operation.id, staged, update)
         except BaseException as error:
             is_refused = isinstance(error, DicomStoreError) and not error.may_have_happened
             for locator in locators:
@@ -183,17 +202,24 @@ class Update:
             raise
         if not is_staged:
             await self._new_blobs.discard(locators)
-            return Progress(operation.cursor)
+            return None
         await self._blobs.settle(locators)
-        return progress
+        return following
 
-    async def _rewrite(self, wanted: Sequence[Content], changes: Changes) -> list[ChangedFile]:
+    def _changes_of(self, content: Content, operation: Operation) -> Changes:
+        """Return the changes of an instance. Raises InvalidRequest (INVALID_INSTANCE)."""
+        changes = changes_in(operation.request)
+        if not self._modifying_system:
+            return changes
+        return with_originals(changes, content.dicom_json, operation.created, self._modifying_system)
+
+    async def _rewrite(self, wanted: Sequence[Content], operation: Operation) -> list[ChangedFile]:
         """Write new files. Raises _StudyFailed with the errors of all that can't be written."""
         limit = asyncio.Semaphore(_CONCURRENT)
 
         async def rewrite(content: Content) -> ChangedFile:
             async with limit:
-                return await self._rewriting.rewrite(content, changes)
+                return await self._rewriting.rewrite(content, self._changes_of(content, operation))
 
         results = await asyncio.gather(*map(rewrite, wanted), return_exceptions=True)
         files = [result for result in results if isinstance(result, ChangedFile)]
@@ -208,33 +234,38 @@ class Update:
                 errors.append(OperationError(self._now(), result.reason, result.message, content.stored.id.address))
         raise _StudyFailed(errors)
 
-    async def _apply(self, operation: Operation, cursor: _Cursor, study: Address) -> Progress:
-        """Make all staged versions of a study the current ones."""
-        changes, author = changes_in(operation.request), operation.request.get("author", "")
-        provenance = Provenance(author, operation.request.get("reason", ""), VersionOrigin.UPDATED)
-        following = replace(cursor, study=cursor.study + 1, target=0, after=0, passes=1).encoded()
+    async def _apply(self, operation: Operation, cursor: _Cursor, study: Address) -> _Cursor | None:
+        """Make all staged versions of a study the current ones; return the next position."""
+        provenance = Provenance(
+            operation.request.get("author", ""), operation.request.get("reason", ""), VersionOrigin.UPDATED
+        )
+        following = replace(cursor, study=cursor.study + 1, target=0, after=0, passes=1)
+        again = replace(cursor, target=0, after=0, passes=cursor.passes + 1)
 
         def conclude(current: Operation, count: int) -> OperationUpdate | None:
             result = _counted(current.result, studies_processed=1, studies_updated=count > 0, instances_updated=count)
-            return self._advanced(operation, Progress(following, result=result))(current)
+            return self._advanced(operation, Progress(following.encoded(), result=result))(current)
 
         try:
             applied = await self._updates.apply(
                 operation.id,
                 study,
-                lambda content, file: changed_instance(content, file, changes, provenance),
+                lambda content, file: changed_instance(content, file, self._changes_of(content, operation), provenance),
                 self._now(),
                 conclude,
+                self._advanced(operation, Progress(again.encoded())),
             )
         except WrongState as error:
             raise _StudyFailed([OperationError(self._now(), error.reason, error.message, study)]) from error
         if applied.has_stale:
-            return Progress(replace(cursor, target=0, after=0, passes=cursor.passes + 1).encoded())
+            if again.passes > _MAX_PASSES:
+                raise _StudyFailed([OperationError(self._now(), Reason.BUSY, "The study changes too often.", study)])
+            return again
         if applied.count:
             await self._on_change()
-        return Progress(following)
+        return following
 
-    async def _fail(self, operation: Operation, cursor: _Cursor, study: Address, failed: "_StudyFailed") -> Progress:
+    async def _fail(self, operation: Operation, cursor: _Cursor, study: Address, failed: "_StudyFailed") -> _Cursor:
         """Leave a study as it is, and continue with the next one."""
         messages = [f"Failed to update instances for study {study.study}."]
         for error in failed.errors[:_MAX_MESSAGES]:
@@ -243,13 +274,13 @@ class Update:
         if len(failed.errors) > _MAX_MESSAGES:
             messages.append(f"and {len(failed.errors) - _MAX_MESSAGES} more")
         state = await self._index.state(study)
-        following = replace(cursor, study=cursor.study + 1, target=0, after=0, passes=1).encoded()
+        following = replace(cursor, study=cursor.study + 1, target=0, after=0, passes=1)
 
         def update(current: Operation) -> OperationUpdate | None:
             result = _counted(current.result, studies_processed=1, studies_failed=1)
             result = {**result, "errors": [*current.result.get("errors", ()), *messages]}
             progress = Progress(
-                following,
+                following.encoded(),
                 failed=state.instance_count if state else 0,
                 errors=failed.errors[:_MAX_ERRORS],
                 result=result,
@@ -257,7 +288,7 @@ class Update:
             return self._advanced(operation, progress)(current)
 
         await self._updates.discard(operation.id, self._now(), update)
-        return Progress(following)
+        return following
 
     def _advanced(self, before: Operation, progress: Progress) -> Callable[[Operation], OperationUpdate | None]:
         now = self._now()

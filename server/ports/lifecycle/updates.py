@@ -41,11 +41,18 @@ class Updates(Protocol):
         ...
 
     async def apply(
-        self, operation_id: str, study: Address, describe: Describe, now: datetime, conclude: Conclude
+        self,
+        operation_id: str,
+        study: Address,
+        describe: Describe,
+        now: datetime,
+        conclude: Conclude,
+        restart: Update = lambda _: None,
     ) -> Applied:
         """Make all staged versions of an operation the current ones of their instances, in one transaction.
 
-        Instances that were deleted since are left out. Also stores the next state of the operation.
+        Instances that were deleted since are left out. Also stores the next state of the operation: that of `restart`,
+        if some instances have to be staged again.
 
         Raises:
             WrongState: ON_HOLD.

@@ -416,3 +416,21 @@ async def test_files_of_every_encoding_can_be_updated(updates: Archive, syntax: 
     assert [(await updates.web.get(f"/v2{instance()}/frames/{n}", headers=octets)).content for n in (1, 2)] == frames
     async with auditing(updates.settings) as audit:
         assert (await audit.run(deep=True)).agrees
+
+
+async def test_the_values_before_can_be_recorded_in_the_file(tmp_path: Path) -> None:
+    async with archive(tmp_path, update_original_attributes=True, update_system_name="PACS") as updates:
+        await stored(updates.web, file())
+        await updates.update(NAME | {"00101040": {"vr": "LO", "Value": ["New street"]}})
+        await updates.update(NAME | ID)
+        [found] = await updates.datasets()
+        first, second = found.OriginalAttributesSequence
+        assert (first.ModifyingSystem, first.ReasonForTheAttributeModification) == ("PACS", "CORRECT")
+        assert [str(item.PatientName) for item in first.ModifiedAttributesSequence] == ["Test^Patient"]
+        [item] = second.ModifiedAttributesSequence
+        assert (str(item.PatientName), item.PatientID) == ("Doe^Jane", "P1")
+        assert second.AttributeModificationDateTime > first.AttributeModificationDateTime
+        [metadata] = await updates.metadata()
+        assert len(metadata["04000561"]["Value"]) == 2
+        async with auditing(updates.settings) as audit:
+            assert (await audit.run(deep=True)).agrees

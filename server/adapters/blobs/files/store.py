@@ -157,6 +157,10 @@ class FileBlobs:
         """Return the number of stored bytes."""
         return await self._reader.size(locator)
 
+    async def stored_size(self, locator: Locator) -> int:
+        """Return the number of stored bytes."""
+        return await self._reader.size(locator)
+
     async def own_receipt(self, locator: Locator) -> tuple[Receipt, int]:
         """Return the receipt, and the CRC-32C of the stored bytes."""
         return await self._reader.receipt(locator)

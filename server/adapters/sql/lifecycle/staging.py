@@ -169,6 +169,7 @@ def apply(
     now: datetime,
     extract: Extract,
     conclude: Conclude,
+    restart: Update,
 ) -> Applied:
     """Implements `Updates.apply`."""
     partition_key = partition_keys.of(connection, [study.partition]).get(study.partition)
@@ -187,6 +188,9 @@ def apply(
     if gone or stale:
         _discard(connection, [*gone, *stale], now)
     if stale:
+        restarted = None if operation is None else restart(operation)
+        if restarted is not None:
+            operations.save(connection, restarted)
         return Applied(has_stale=True)
     current = [row.version for row in states if row.instance_key in alive]
     updated = None if operation is None else conclude(operation, len(current))

@@ -46,12 +46,18 @@ class SqlUpdates:
         return await self._transactions.read(lambda connection: staging.staged(connection, operation_id, versions))
 
     async def apply(
-        self, operation_id: str, study: Address, describe: Describe, now: datetime, conclude: Conclude
+        self,
+        operation_id: str,
+        study: Address,
+        describe: Describe,
+        now: datetime,
+        conclude: Conclude,
+        restart: Update = lambda _: None,
     ) -> Applied:
         """See the port."""
         return await self._transactions.write(
             lambda connection: staging.apply(
-                connection, self._partition_keys, operation_id, study, describe, now, self._extract, conclude
+                connection, self._partition_keys, operation_id, study, describe, now, self._extract, conclude, restart
             )
         )
 

@@ -69,7 +69,7 @@ def edits_of(file: bytes, wanted: Changes, piece: int) -> Edits:
             wanted,
             sop_class_uid=found.sop_class_uid,
             sop_instance_uid=found.sop_uid,
-            present=tags_in(found.dicom_json),
+            present=tags_in(found.dicom_json, wanted.tags),
             to_utf_8=to_utf_8,
         )
         try:
@@ -356,7 +356,7 @@ def test_a_deflated_data_set_is_edited_in_its_inflated_form() -> None:
         changes(NAME),
         sop_class_uid=found.sop_class_uid,
         sop_instance_uid=found.sop_uid,
-        present=tags_in(found.dicom_json),
+        present=tags_in(found.dicom_json, changes(NAME).tags),
     )
     editor.feed(inflated)
     edits = editor.finish(len(inflated))
