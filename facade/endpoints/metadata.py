@@ -21,7 +21,7 @@ from facade.channel import Core
 from facade.config import Settings, comma_list
 from facade.errors import CoreFailure, Refusal
 from facade.multipart import MultipartWriter
-from facade.request.addresses import Urls, resource_of, urls_of, version_of
+from facade.request.addresses import ORIGINAL, Urls, resource_of, urls_of, version_of
 from facade.request.catalogue import DICOM_JSON, DICOM_XML
 from facade.request.external_metadata import requests_external_metadata
 from facade.request.metadata import Selection, Shape, selection_of, shape_of
@@ -93,9 +93,10 @@ async def metadata(request: Request) -> Response:
     core: Core = request.app.state.core
     cache: BodyCache = request.app.state.bodies
     known = [] if selection.is_live else known_tags(request.headers.getlist("if-none-match"))
-    tags = _Tags(resource, shape.tag + selection.tag, known)
-    name, form = _name(resource), Form(urls.base, coding)
     version = version_of(request)
+    # Of originals, the URLs of bulk data name the version.
+    tags = _Tags(resource, shape.tag + selection.tag + ("-original" if version == ORIGINAL else ""), known)
+    name, form = _name(resource), Form(urls.base, coding)
     kept = cache.find(name, form) if not (tags.form or version) else None
     core_request = RetrieveMetadataRequest(resource=resource, version=version, **selection.fields())
     if has_state := kept.state if kept else tags.known_state():

@@ -236,6 +236,8 @@ class Update:
 
     async def _apply(self, operation: Operation, cursor: _Cursor, study: Address) -> _Cursor | None:
         """Make all staged versions of a study the current ones; return the next position."""
+        if cursor.passes > _MAX_PASSES:
+            raise _StudyFailed([OperationError(self._now(), Reason.BUSY, "The study changes too often.", study)])
         provenance = Provenance(
             operation.request.get("author", ""), operation.request.get("reason", ""), VersionOrigin.UPDATED
         )
@@ -258,8 +260,6 @@ class Update:
         except WrongState as error:
             raise _StudyFailed([OperationError(self._now(), error.reason, error.message, study)]) from error
         if applied.has_stale:
-            if again.passes > _MAX_PASSES:
-                raise _StudyFailed([OperationError(self._now(), Reason.BUSY, "The study changes too often.", study)])
             return again
         if applied.count:
             await self._on_change()

@@ -30,6 +30,8 @@ VALUES = {
     "instance": INSTANCE,
     "frames": "1",
     "path": "7FE00010",
+    "number": "1",
+    "transaction": "2.25.1",
 }
 WADO_URI = f"?requestType=WADO&studyUID={STUDY}&seriesUID={SERIES}&objectUID={INSTANCE}"
 VARYING = {"x-request-id", "date"}
@@ -50,7 +52,12 @@ def statements() -> Iterator[list[str]]:
     event.remove(Engine, "connect", note)
 
 
-BODIES = {"hold": b'{"name": "trial", "reason": "study"}', "expiry": b'{"expires": "2099-01-01T00:00:00Z"}'}
+UPDATE = b'{"studyInstanceUids": ["1.2"], "changeDataset": {"00100020": {"vr": "LO", "Value": ["P-1"]}}}'
+BODIES = {
+    "hold": b'{"name": "trial", "reason": "study"}',
+    "$bulkUpdate": UPDATE,
+    "expiry": b'{"expires": "2099-01-01T00:00:00Z"}',
+}
 """Valid bodies by the last part of the path; others are an empty object."""
 
 
