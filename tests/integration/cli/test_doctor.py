@@ -15,9 +15,13 @@ from server.adapters.sql.engine import open_database
 from server.bootstrap.components import Supervisor
 from server.bootstrap.serving import running
 from server.dicom.matching.query_tags import new_tag
+from server.model.events.webhook import Event, EventPosition, EventType, Handled, Health, Webhook, WebhookFilter
+from server.model.ids import DEFAULT_PARTITION, Address, Uid
 from server.model.operation import OperationState
 from server.model.scrub import ScrubPosition
 from server.model.search.query import Level
+from server.ports.events.webhooks import LEASE, Attempt, NewEvents
+from tests.contract.index.samples import NOON
 from tests.core import Ref, settings_for
 from tests.data import UID_ROOT, part10
 from tests.operations import add_tags, end
@@ -58,6 +62,30 @@ LARGE = [bytes(2**15)] * 32
 def check(ran: Any, name: str) -> dict[str, str]:
     [found] = [check for check in json.loads(ran.stdout)["checks"] if check["name"] == name]
     return found
+
+
+async def test_dead_letters_and_failing_webhooks_are_reported(
+    archive: Any, dicomstore: Any, environment: dict[str, str]
+) -> None:
+    database = open_database(settings_for(archive.data).database_url)
+    webhook = Webhook("0" * 16, "https://receiver.example/", ("whsec_",), "", WebhookFilter(), False, "anonymous", NOON)
+    await database.webhooks.add(webhook, 1)
+    await archive.stored(part10())
+    ran = await dicomstore("doctor", "--json", env=environment)
+    assert check(ran, "webhooks")["status"] == "ok"
+    event = Event(EventPosition(1), "1", EventType.IMAGE_CREATED, NOON, 1, Address(DEFAULT_PARTITION, Uid("1.2")))
+    found = NewEvents([event], Handled(0, 0), Handled(1, 0), frozenset())
+    lease = await database.leases.take(LEASE, "", None)
+    health = Health(1, "STATUS_500")
+    assert await database.deliveries.handled(
+        lease.holder, webhook.id, found, {event.position: Attempt(NOON, "STATUS_500")}, health, NOON
+    )
+    await database.close()
+    ran = await dicomstore("doctor", "--json", env=environment)
+    assert check(ran, "webhooks")["status"] == "warning"
+    assert "1 dead letters" in check(ran, "webhooks")["detail"]
+    assert f"{webhook.id}: STATUS_500" in check(ran, "webhooks")["detail"]
+    assert "dicomstore webhooks retry" in check(ran, "webhooks")["hint"]
 
 
 async def test_a_healthy_archive_passes(archive: Any, dicomstore: Any, environment: dict[str, str]) -> None:
