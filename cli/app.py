@@ -14,8 +14,8 @@ from cli.commands.doctor import doctor
 from cli.commands.events.events import events
 from cli.commands.events.webhooks import webhooks
 from cli.commands.get import get
-from cli.commands.label import label
 from cli.commands.lifecycle.hold import hold
+from cli.commands.lifecycle.label import label
 from cli.commands.lifecycle.trash import trash, undelete
 from cli.commands.lifecycle.update import update
 from cli.commands.lifecycle.versions import versions
