@@ -22,8 +22,8 @@ from facade.config import Settings, comma_list
 from facade.errors import CoreFailure, Refusal
 from facade.multipart import MultipartWriter
 from facade.request.addresses import ORIGINAL, Urls, resource_of, urls_of, version_of
+from facade.request.azure.external_metadata import requests_external_metadata
 from facade.request.catalogue import DICOM_JSON, DICOM_XML
-from facade.request.external_metadata import requests_external_metadata
 from facade.request.metadata import Selection, Shape, selection_of, shape_of
 from facade.request.query import accepted_media_ranges, parameters_of
 from facade.response.body_cache import Body, BodyCache, Form, Resource, State

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from facade.channel import Core
 from facade.errors import Refusal
 from facade.request.addresses import Urls, resource_of, urls_of
-from facade.request.external_metadata import requests_external_metadata
+from facade.request.azure.external_metadata import requests_external_metadata
 from facade.request.query import accepted_media_ranges, parameters_of, prefers_strict
 from facade.request.search_query import DEFAULT_LIMIT, MAX_LIMIT, MAX_ROWS, Search, parse_search, shown_names
 from facade.response.content_coding import IDENTITY, WORTH_BYTES, coded, coded_chunks, coding_headers, coding_of

@@ -1,0 +1,1 @@
+"""Headers of Azure's DICOM service that have no counterpart in the standard."""
