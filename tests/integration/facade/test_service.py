@@ -50,9 +50,9 @@ async def test_unknown_paths_are_not_found(shared_web: httpx.AsyncClient, path: 
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("PUT", "/v2/studies", {"GET", "HEAD", "OPTIONS", "POST"}),
-        ("DELETE", "/v2/studies", {"GET", "HEAD", "OPTIONS", "POST"}),
-        ("PATCH", "/v2/studies/1.2", {"DELETE", "GET", "HEAD", "OPTIONS", "POST"}),
+        ("PATCH", "/v2/studies", {"GET", "HEAD", "OPTIONS", "POST", "PUT"}),
+        ("DELETE", "/v2/studies", {"GET", "HEAD", "OPTIONS", "POST", "PUT"}),
+        ("PATCH", "/v2/studies/1.2", {"DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT"}),
         ("POST", "/v2/changefeed", {"GET", "HEAD", "OPTIONS"}),
     ],
 )
@@ -92,7 +92,7 @@ async def test_the_openapi_description_lists_all_routes(shared_web: httpx.AsyncC
 
     assert document["openapi"].startswith("3.0")
     assert document["components"]["securitySchemes"] == {"bearer": {"type": "http", "scheme": "bearer"}}
-    assert set(document["paths"]["/v2/studies"]) == {"parameters", "get", "post"}
+    assert set(document["paths"]["/v2/studies"]) == {"parameters", "get", "post", "put"}
     frames = document["paths"]["/v2/studies/{study}/series/{series}/instances/{instance}/frames/{frames}"]
     assert [parameter["name"] for parameter in frames["parameters"]] == ["study", "series", "instance", "frames"]
     assert all(

@@ -53,10 +53,15 @@ def statements() -> Iterator[list[str]]:
 
 
 UPDATE = b'{"studyInstanceUids": ["1.2"], "changeDataset": {"00100020": {"vr": "LO", "Value": ["P-1"]}}}'
+_POLICY = b'{"duplicates": "default"}'
 BODIES = {
     "hold": b'{"name": "trial", "reason": "study"}',
-    "$bulkUpdate": UPDATE,
     "expiry": b'{"expires": "2099-01-01T00:00:00Z"}',
+    "$bulkUpdate": UPDATE,
+    "2.25.1": b'{"00081199": {"vr": "SQ", "Value": [{"00081150": {"vr": "UI", "Value": ["1.2"]}, '
+    b'"00081155": {"vr": "UI", "Value": ["1.2.3.4"]}}]}}',
+    FOREIGN: _POLICY,
+    MISSING: _POLICY,
 }
 """Valid bodies by the last part of the path; others are an empty object."""
 
