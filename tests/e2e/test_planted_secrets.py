@@ -184,9 +184,9 @@ def every_route() -> list[tuple[str, str]]:
         "tag": "StationName",
         "operation": "0" * 32,
         "name": "router",
-        "link": "0" * 32,
-        "token": "x",
-        "code": "x",
+        "number": "1",
+        "transaction": f"{UID_ROOT}.78",
+        "webhook": "0" * 32,
         "partition": "ward",
     }
     values |= {"link": "0" * 32, "token": f"dcms_{SECRET}", "code": f"dcml_{SECRET}"}
@@ -202,6 +202,7 @@ def queries() -> list[str]:
     """Return queries with marked values of attributes and of parameters of the protocol."""
     attributes = ["PatientName", "PatientBirthDate", "00100010", "StudyInstanceUID", "PatientAge", "StudyDate"]
     parameters = ["limit", "offset", "accept", "window", "viewport", "quality", "startTime", "next"]
+    parameters += ["version", "reason", "label"]
     names = [*attributes, *parameters]
     return ["&".join(f"{name}={PATIENT}" for name in names), *(f"{name}={PATIENT}" for name in names)]
 
@@ -214,6 +215,7 @@ def marked_headers() -> list[dict[str, str]]:
         {"Referer": f"https://ris.example/{PATIENT}", "User-Agent": PATIENT, "X-Forwarded-For": PATIENT},
         {"Forwarded": f"for={PATIENT}", "X-Forwarded-Prefix": f"/{PATIENT}", "traceparent": PATIENT},
         {"Range": f"bytes={PATIENT}", "If-None-Match": PATIENT, "Content-Type": PATIENT},
+        {"X-Dicomstore-Reason": PATIENT, "X-Dicomstore-Duplicates": PATIENT, "Last-Event-ID": PATIENT},
     ]
 
 
