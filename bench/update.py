@@ -27,7 +27,9 @@ _COLUMNS = {
     "whole_s": "from the request to the result, s",
     "running_s": "without the wait for the worker, s",
     "per_s": "instances per s",
+    "cpu_ms": "CPU ms per instance",
     "stow_per_s": "stow_small_batch in the same run, instances per s",
+    "stow_cpu_ms": "stow_small_batch, CPU ms per instance",
     "blob_bytes": "bytes of blobs per instance",
     "index_bytes": "bytes of the index per instance",
     "entries": "entries in the change feed",
@@ -48,8 +50,9 @@ def main(
     instances = (data.instance(data.CT_SLICE, _STUDY, series, number) for series in SERIES for number in size.slices)
     with running_archive() as archive:
         store(archive.core, "", instances)
-        stow_per_s = web.measure(stow, archive, size, seconds)["per_s"]
-        rows = [_once(archive, size, number) | {"stow_per_s": stow_per_s} for number in range(1, repetitions + 1)]
+        stored = web.measure(stow, archive, size, seconds)
+        compared: Row = {"stow_per_s": stored["per_s"], "stow_cpu_ms": stored["cpu_ms_per_unit"]}
+        rows = [_once(archive, size, number) | compared for number in range(1, repetitions + 1)]
     for line in table(rows, _COLUMNS):
         typer.echo(line)
     if output is not None:
@@ -64,14 +67,14 @@ def _once(archive: Archive, size: Sets, number: int) -> Row:
         "00100020": {"vr": "LO", "Value": [f"X-{number}"]},
     }
     body = json.dumps({"studyInstanceUids": [data.study_uid(_STUDY)], "changeDataset": changes}).encode()
-    began = time.perf_counter()
+    cpu, began = archive.cpu_seconds(), time.perf_counter()
     started = json.loads(_call(archive, "POST", "/v2/studies/$bulkUpdate", body))
     ran = began
     while (state := json.loads(_call(archive, "GET", f"/v2/operations/{started['id']}")))["status"] in _UNFINISHED:
         if state["status"] == "notStarted":
             ran = time.perf_counter()
         time.sleep(_POLL_SECONDS)
-    ended = time.perf_counter()
+    ended, cpu = time.perf_counter(), archive.cpu_seconds() - cpu
     if state["status"] != "succeeded" or _frames(archive, size) != before:
         raise RuntimeError("the update has failed, or frames have changed")
     count = state["results"]["instanceUpdated"]
@@ -81,6 +84,7 @@ def _once(archive: Archive, size: Sets, number: int) -> Row:
         "whole_s": round(ended - began, 2),
         "running_s": round(ended - ran, 2),
         "per_s": round(count / (ended - ran)),
+        "cpu_ms": round(cpu * 1e3 / count, 2),
         "blob_bytes": round((_blob_bytes(archive) - blobs) / count),
         "index_bytes": round((_index_bytes(archive) - index) / count),
         "entries": _latest(archive) - latest,
