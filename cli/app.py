@@ -16,12 +16,12 @@ from cli.commands.events.webhooks import webhooks
 from cli.commands.get import get
 from cli.commands.lifecycle.hold import hold
 from cli.commands.lifecycle.label import label
+from cli.commands.lifecycle.partition import partition
 from cli.commands.lifecycle.trash import trash, undelete
 from cli.commands.lifecycle.update import update
 from cli.commands.lifecycle.versions import versions
 from cli.commands.login import login
 from cli.commands.operations import operations
-from cli.commands.partition import partition
 from cli.commands.programs import accept_clock, facade, migrate, recover, server
 from cli.commands.search import search
 from cli.commands.share import share

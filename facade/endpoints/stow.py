@@ -24,10 +24,10 @@ from facade.errors import CoreFailure, Refusal, answer_of, reason_name
 from facade.multipart import MalformedMultipart
 from facade.request.accept import accepts_json, prefers_xml
 from facade.request.addresses import resource_of, urls_of
+from facade.request.azure.expiry import expiry_of
 from facade.request.azure.external_metadata import external_attributes
 from facade.request.body import body_of
 from facade.request.catalogue import DICOM_JSON, DICOM_XML
-from facade.request.expiry import expiry_of
 from facade.request.query import accepted_media_ranges, parameters_of, prefers_strict
 from facade.request.reason import duplicates_of, reason_of
 from facade.request.store_body import MAX_PARTS, StoreBody, store_body_of
