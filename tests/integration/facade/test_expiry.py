@@ -101,3 +101,9 @@ async def test_a_study_on_hold_expires_after_the_release(web: httpx.AsyncClient)
     assert (await web.get(f"{PATH}/metadata")).status_code == 200
     await web.delete(f"{PATH}/hold")
     await gone(web)
+
+
+async def test_an_upsert_sets_the_expiry(web: httpx.AsyncClient) -> None:
+    answer = await web.put("/v2/studies", content=multipart(FILE), headers=STOW | DAY)
+    assert answer.status_code == 200
+    assert (await web.get(f"{PATH}/expiry")).json()["expires"] is not None

@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from tests.data import part10
-from tests.integration.facade.serving import stored
+from tests.integration.facade.serving import STOW, multipart, stored
 
 STUDY = "1.2.826.0.1.3680043.10.1.1"
 SERIES = f"{STUDY}.1"
@@ -78,3 +78,23 @@ async def test_an_invalid_hold_is_refused(
     await stored(web, FILE)
     assert (await web.put(path, json=body)).status_code == status
     assert (await web.get("/v2/holds")).json() == []
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+async def test_what_is_on_hold_is_not_replaced_and_other_instances_of_the_request_are(
+    web: httpx.AsyncClient, version: str
+) -> None:
+    other = part10(SOPInstanceUID="1.2.4", SeriesInstanceUID=f"{STUDY}.2")
+    await stored(web, FILE, other)
+    await web.put(f"/v2{LEVELS[1]}/hold", json={"reason": "complaint"})
+    changed = [
+        part10(SOPInstanceUID="1.2.3", PatientID="new"),
+        part10(SOPInstanceUID="1.2.4", SeriesInstanceUID=f"{STUDY}.2", PatientID="new"),
+    ]
+    answer = await web.put(f"/{version}/studies", content=multipart(*changed), headers=STOW)
+    assert answer.status_code == 202
+    [failed] = answer.json()["00081198"]["Value"]
+    assert failed["00081155"]["Value"] == ["1.2.3"]
+    assert failed["00081197"]["Value"] == [272]
+    found = await web.get(f"/v2{LEVELS[2]}", headers={"Accept": "application/dicom; transfer-syntax=*"})
+    assert found.content == FILE
