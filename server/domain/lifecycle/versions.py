@@ -214,8 +214,8 @@ class Versions:
 
 
 def _required(version: Version | None) -> Version:
-    if version is None:
-        raise InvalidRequest(Reason.INVALID_FIELD, "A version is required.", field="version")
+    if version is None or version < 1:
+        raise InvalidRequest(Reason.INVALID_FIELD, "A version, a number from 1, is required.", field="version")
     return version
 
 
