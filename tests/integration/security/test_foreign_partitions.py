@@ -40,12 +40,19 @@ ANY_READ = {"Accept": "*/*"}
 
 @pytest.fixture
 def statements() -> Iterator[list[str]]:
-    """The statements run in SQLite, with their parameters."""
+    """The statements run in SQLite, with their parameters, without those of the events of studies.
+
+    These follow from the stores before, at any later time.
+    """
     ran: list[str] = []
+
+    def keep(statement: str) -> None:
+        if "study_states" not in statement and "study_events" not in statement:
+            ran.append(statement)
 
     def note(connection: Any, _record: object) -> None:
         assert isinstance(connection, sqlite3.Connection)
-        connection.set_trace_callback(ran.append)
+        connection.set_trace_callback(keep)
 
     event.listen(Engine, "connect", note)
     yield ran
