@@ -182,7 +182,7 @@ async def test_a_cancelled_update_leaves_nothing(settings: Settings, monkeypatch
     monkeypatch.setattr(update, "_STEP_SECONDS", 0)
     async with archive(settings) as web:
         operation = (await start(web, "New^Name")).rpartition("/")[2]
-        await perform(settings, most_steps=2)
+        await perform(settings, most_steps=1)
         database = open_database(settings.database_url)
         cancelled = await database.operations.update(
             operation, lambda found: OperationUpdate(replace(found, state=OperationState.CANCELING))

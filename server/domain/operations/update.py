@@ -157,8 +157,8 @@ class Update:
         """Do as much as fits into one call. Each part stores its progress itself, in the transaction of its effect."""
         cursor = _Cursor.of(operation.cursor)
         if not cursor.passes:
-            return Progress(_Cursor(passes=1).encoded(), total=await self._total(operation))
-        studies = list(dict.fromkeys(target.study for target in targets_of(operation.request)))
+            cursor, operation = replace(cursor, passes=1), replace(operation, total=await self._total(operation))
+        studies = _studies_in(operation.request)
         end, is_first = time.monotonic() + _STEP_SECONDS, True
         while cursor.study < len(studies):
             targets = [target for target in targets_of(operation.request) if target.study == studies[cursor.study]]
@@ -177,7 +177,7 @@ class Update:
             if following is None:  # the operation or the instances have changed meanwhile
                 return Progress(operation.cursor)
             cursor, operation, is_first = following, replace(operation, cursor=following.encoded()), False
-            if time.monotonic() > end:
+            if time.monotonic() > end or cursor.study == len(studies):  # the last part has ended the step
                 break
         return Progress(operation.cursor, is_last=is_first)
 
@@ -246,7 +246,9 @@ class Update:
 
         def conclude(current: Operation, count: int) -> OperationUpdate | None:
             result = _counted(current.result, studies_processed=1, studies_updated=count > 0, instances_updated=count)
-            return self._advanced(operation, Progress(following.encoded(), result=result))(current)
+            is_last = following.study == len(_studies_in(operation.request))
+            progress = Progress(following.encoded(), result=result, is_last=is_last)
+            return self._advanced(operation, progress)(current)
 
         try:
             applied = await self._updates.apply(
@@ -284,6 +286,7 @@ class Update:
                 failed=state.instance_count if state else 0,
                 errors=failed.errors[:_MAX_ERRORS],
                 result=result,
+                is_last=following.study == len(_studies_in(operation.request)),
             )
             return self._advanced(operation, progress)(current)
 
@@ -292,6 +295,7 @@ class Update:
 
     def _advanced(self, before: Operation, progress: Progress) -> Callable[[Operation], OperationUpdate | None]:
         now = self._now()
+        progress = replace(progress, total=before.total)
         return lambda current: lifecycle.advanced(self.type, before, progress, current, now)
 
     async def _clean_up(self, operation: Operation) -> None:
@@ -320,6 +324,11 @@ def targets_of(request: Json) -> list[Address]:
         parse_address(partition or target.get("partition", ""), *(target.get(name, "") for name in _UIDS))
         for target in request.get("targets", ())
     ]
+
+
+def _studies_in(request: Json) -> Sequence[str | None]:
+    """Return the studies of the targets, each once, in order."""
+    return list(dict.fromkeys(target.study for target in targets_of(request)))
 
 
 _UIDS = ("study_instance_uid", "series_instance_uid", "sop_instance_uid")
