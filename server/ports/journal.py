@@ -25,8 +25,12 @@ class LabelChange(NamedTuple):
 
 
 class HoldChange(NamedTuple):
-    """A hold that was set, or, if it is None, released; see `Journal.held`."""
+    """A hold that was set, or, if it is None, released; see `Journal.held`.
 
+    version: a number from the counters of the index; a later change of the same hold has a greater one.
+    """
+
+    version: int
     resource: Address
     name: str
     hold: Hold | None
@@ -167,7 +171,7 @@ class ArchiveJournal(Journal, Protocol):
         ...
 
     def hold_changes(self) -> Iterator[HoldChange]:
-        """Yield the changes of holds by transactions as in `entries`, those of the same hold in order."""
+        """Yield the changes of holds by transactions as in `entries`, in any order."""
         ...
 
     def deleted_partitions(self) -> Collection[PartitionName]:

@@ -265,6 +265,38 @@ async def test_holds_are_restored(stored: Stored, tmp_path: Path, index: str) ->
             assert await core.delete(Ref(study_instance_uid=released)) in (0, 1)
 
 
+async def test_what_was_deleted_or_replaced_after_the_release_of_a_hold_is_repeated(
+    stored: Stored, tmp_path: Path
+) -> None:
+    deleted, other = stored.order[:2]
+    uids = {"SeriesInstanceUID": "1.2.3.4", "SOPInstanceUID": "1.2.3.4.5", "StudyInstanceUID": "1.2.1"}
+    async with a_core(stored.data) as core:
+        stub = lifecycle_service_pb2_grpc.LifecycleServiceStub(core.channel)
+        await core.stored(part10(**uids))
+        for study in (deleted, "1.2.1", other):
+            resource = Ref(study_instance_uid=study)
+            await stub.SetHold(lifecycle.SetHoldRequest(resource=resource, reason="trial"))
+    shutil.copy(stored.data / "index.db", tmp_path / "older")
+    corrected = part10(PatientName="corrected", **uids)
+    async with a_core(stored.data) as core:
+        stub = lifecycle_service_pb2_grpc.LifecycleServiceStub(core.channel)
+        for study in (deleted, "1.2.1"):
+            await stub.ReleaseHold(lifecycle.ReleaseHoldRequest(resource=Ref(study_instance_uid=study)))
+        assert await core.delete(Ref(study_instance_uid=deleted)) == 1
+        await core.stored(corrected, duplicates=DUPLICATE_POLICY_NEW_VERSION)
+    remove_index(stored.data)
+    shutil.copy(tmp_path / "older", stored.data / "index.db")
+    done = await recover(settings_for(stored.data))
+    assert (done.deleted, done.added, done.duplicates) == (1, 1, 0)
+    async with a_core(stored.data) as core:
+        stub = lifecycle_service_pb2_grpc.LifecycleServiceStub(core.channel)
+        with pytest.raises(Exception, match="NOT_FOUND"):
+            await core.retrieve(Ref(study_instance_uid=deleted))
+        assert [data for _, data in await core.retrieve(Ref(study_instance_uid="1.2.1"))] == [corrected]
+        [hold] = (await stub.ListHolds(lifecycle.ListHoldsRequest())).holds
+        assert hold.resource.study_instance_uid == other
+
+
 async def partition_names(core: CoreClient) -> list[str]:
     return [
         one.name for one in (await core.partition_stub.ListPartitions(partitions.ListPartitionsRequest())).partitions

@@ -110,7 +110,11 @@ class Recovery:
         self._labels = labels
         self._label_changes = label_changes
         self._holds = holds
-        self._hold_changes = hold_changes
+        self._last_holds: dict[tuple[Address, str], HoldChange] = {}
+        for change in hold_changes:
+            last = self._last_holds.setdefault((change.resource, change.name), change)
+            if change.version > last.version:
+                self._last_holds[change.resource, change.name] = change
         self._deleted_partitions = deleted_partitions
         self._now = now
         self._retention = retention
@@ -130,6 +134,7 @@ class Recovery:
         for deletion in self._deletions:  # blobs stored later may have moved since
             current = [self._spool.current_locator(locator) for locator in deletion.stored_later]
             deletion.stored_later.update(filter(None, current))
+        await self._release_holds()
         await self._repeat_changes()
         if not self._with_quarantined:
             async for batch in self._blobs.quarantined():
@@ -142,14 +147,16 @@ class Recovery:
         await self._delete_partitions()
         return self._done
 
+    async def _release_holds(self) -> None:
+        """Release the holds that an older index has, as they prevent changes that were made after their release."""
+        for resource, name in self._last_holds:
+            await self._holds.release(resource, name)
+
     async def _restore_holds(self) -> None:
-        """Set and release the holds of the journal."""
-        last = {(resource, name): hold for resource, name, hold in self._hold_changes}
-        for (resource, name), hold in last.items():
-            if hold is None:
-                await self._holds.release(resource, name)
-            elif not await self._holds.set(hold):
-                _log.warning("a hold was not restored, because there is nothing to hold study=%s", resource.study)
+        """Set the last holds of the journal."""
+        for last in self._last_holds.values():
+            if last.hold is not None and not await self._holds.set(last.hold):
+                _log.warning("a hold was not restored, because there is nothing to hold study=%s", last.resource.study)
 
     async def _delete_partitions(self) -> None:
         """Delete the deleted partitions that are in an older index, unless they were created again and are in use."""

@@ -16,7 +16,7 @@
                       it makes this blob the next version of its instance: author, reason, origin
     L <version> <microseconds> <JSON in base64>
                       it changes labels: the address of the study, series or instance, and all its labels
-    H <JSON in base64>
+    H <version> <JSON in base64>
                       it sets or releases a hold: address of the resource, name, and reason, author and time, or null
     C                 it was committed
     V                 it was rolled back
@@ -53,7 +53,7 @@ _HISTORY = "history"
 _ASKED_AT_ONCE = 500
 _LINE = re.compile(
     r"([TCV]|D \S+|R \S+ \S+ \S+ \S+ \S+|M \S+ \S+|S \d+ \S+( \S+){0,2}|K \d+ \S+|E \d+"
-    r"|H \S+|N \S+ \d+ \S+|L \d+ \d+ \S+)\n"
+    r"|H \d+ \S+|N \S+ \d+ \S+|L \d+ \d+ \S+)\n"
 )
 _ENDS, _OF_BLOBS, _OF_DELETIONS = "CV", "DMRN", "SKE"  # kinds of lines
 _MAKES_VISIBLE = "RN"
@@ -126,11 +126,11 @@ class FileJournal:
 
     def held(self, change: HoldChange) -> None:
         """See the port."""
-        resource, name, hold = change
+        version, resource, name, hold = change
         details = None if hold is None else [hold.reason, hold.author, (hold.time - _EPOCH) // _MICROSECOND]
         uids = (resource.study, resource.series, resource.instance)
         text = json.dumps([resource.partition, *uids, name, details]).encode()
-        self._note(iter([f"H {base64.b64encode(text).decode()}\n"]))
+        self._note(iter([f"H {version} {base64.b64encode(text).decode()}\n"]))
 
     def prepare(self) -> None:
         """See the port."""
@@ -249,13 +249,13 @@ class FileJournal:
         """See the port."""
         for kind, *words in self._effective_lines():
             if kind == "H":
-                partition, study, series, instance, name, details = json.loads(base64.b64decode(words[0]))
+                partition, study, series, instance, name, details = json.loads(base64.b64decode(words[1]))
                 resource = Address(PartitionName(partition), study, series, instance)
                 hold = None
                 if details is not None:
                     reason, author, time = details
                     hold = Hold(resource, name, reason, author, _EPOCH + time * _MICROSECOND)
-                yield HoldChange(resource, name, hold)
+                yield HoldChange(int(words[0]), resource, name, hold)
 
     def deleted_partitions(self) -> set[PartitionName]:
         """See the port."""

@@ -69,8 +69,9 @@ def _set(connection: Connection, partition_key: int, hold: Hold) -> bool:
     last = counters.lock(connection, [shard])
     if is_deleted(connection, partition_key) or not _exists(connection, partition_key, resource):
         return False
+    version = last.next_version()
     row = {
-        "key": last.next_version(),
+        "key": version,
         "shard": shard,
         **_of(partition_key, resource, hold.name),
         "reason": hold.reason,
@@ -78,7 +79,7 @@ def _set(connection: Connection, partition_key: int, hold: Hold) -> bool:
         "time": to_microseconds(hold.time),
     }
     if progress := progress_of(connection.info):
-        progress.journal.held(HoldChange(resource, hold.name, hold))
+        progress.journal.held(HoldChange(version, resource, hold.name, hold))
     connection.execute(delete(holds).filter_by(**_of(partition_key, resource, hold.name)))
     connection.execute(insert(holds), row)
     last.save()
@@ -92,9 +93,9 @@ def _release(connection: Connection, partition_key: int, resource: Address, name
     row = connection.execute(select(holds).filter_by(**one)).one_or_none()
     if row is None:
         return None
-    last.next_version()  # an index without this change is recognised as older
+    version = last.next_version()  # an index without this change is recognised as older
     if progress := progress_of(connection.info):
-        progress.journal.held(HoldChange(resource, name, None))
+        progress.journal.held(HoldChange(version, resource, name, None))
     connection.execute(delete(holds).filter_by(**one))
     last.save()
     return _hold(row, resource.partition)
