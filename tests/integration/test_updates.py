@@ -12,9 +12,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import pydicom
 import pytest
+from dicomstore.v1.operation_service_pb2 import StartOperationRequest
+from dicomstore.v1.operation_service_pb2_grpc import OperationServiceStub
+from dicomstore.v1.operation_types_pb2 import UpdateRequest
 
 from server.adapters.sql.engine import open_database
 from server.bootstrap.maintenance import auditing, recover
@@ -22,9 +26,10 @@ from server.bootstrap.serving import running
 from server.config import Settings
 from server.domain.operations import update
 from server.model.operation import OperationState, OperationUpdate
-from tests.core import settings_for
+from tests.core import Ref, settings_for
 from tests.data import UID_ROOT, part10
 from tests.integration.archive_process import in_a_process
+from tests.integration.conftest import a_core
 from tests.integration.facade.serving import JSON, parts_of, serving, stow
 from tests.operations import perform
 
@@ -39,6 +44,20 @@ COUNT = 100
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     url = request.getfixturevalue("postgres_url") if request.param == "postgres" else ""
     return settings_for(tmp_path, database=url)
+
+
+async def test_the_targets_of_an_update_are_in_one_partition(tmp_path: Path) -> None:
+    async with a_core(tmp_path, partitions=True) as core:
+        targets = []
+        for name in ("one", "two"):
+            await core.stored(part10(StudyInstanceUID=STUDY), address={"partition": name}, create_partition=True)
+            targets.append(Ref(partition=name, study_instance_uid=STUDY))
+        changes = b'{"00100010":{"vr":"PN","Value":["New^Name"]}}'
+        request = StartOperationRequest()
+        request.request.Pack(UpdateRequest(targets=targets, changes=changes))
+        stub = OperationServiceStub(core.channel)
+        with pytest.raises(grpc.aio.AioRpcError, match="all of one partition"):
+            await stub.StartOperation(request)
 
 
 def pixels(number: int) -> bytes:

@@ -144,7 +144,8 @@ class Update:
             raise _invalid("targets", "The required field 'StudyInstanceUids' is missing or empty.")
         if len(targets) > self._max_targets:
             raise _invalid("targets", f"An update has at most {self._max_targets} targets.")
-        if any(target.study is None or target.partition != targets[0].partition for target in targets):
+        partitions = {target.get("partition", "") for target in request["targets"]}  # the request has a resolved one
+        if len(partitions) > 1 or any(target.study is None for target in targets):
             raise _invalid("targets", "A target is a study, a series or an instance, all of one partition.")
         if len(request.get("reason", "")) > _MAX_REASON_LENGTH:
             raise _invalid("reason", f"A reason has at most {_MAX_REASON_LENGTH} characters.")
