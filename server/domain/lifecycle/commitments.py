@@ -135,7 +135,7 @@ class Commitments:
         self._now = now
         self._retention = retention
         self._read_only = read_only
-        self._accepted: asyncio.Queue[Commitment] = asyncio.Queue()
+        self._accepted: asyncio.Queue[tuple[PartitionName, Uid]] = asyncio.Queue()  # not the many references
 
     async def request(
         self, call: Call, partition: PartitionName, transaction_uid: Uid, references: Sequence[Reference]
@@ -165,7 +165,7 @@ class Commitments:
         if not await self._record.add(commitment, now - self._retention):
             raise _in_use()
         if not is_small:
-            self._accepted.put_nowait(commitment)
+            self._accepted.put_nowait((partition, transaction_uid))
         return commitment
 
     async def get(self, call: Call, partition: PartitionName, transaction_uid: Uid) -> Commitment:
@@ -197,14 +197,22 @@ class Commitments:
                 for commitment in await self._record.unfinished(before):
                     await self._verify(commitment)
                 before = self._now() - _TAKE_OVER_AFTER
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_RETRY_SECONDS):
-                        while True:
-                            await self._verify(await self._accepted.get())
+                end = asyncio.get_running_loop().time() + _RETRY_SECONDS
+                while (accepted := await self._next(end)) is not None:
+                    found = await self._record.get(*accepted)
+                    if found is not None and found.failures is None:
+                        await self._verify(found)
             except DicomStoreError as error:
                 before = self._now() + timedelta(days=1)
                 _log.warning("storage commitment failed and is retried reason=%s", error.reason)
                 await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _next(self, end: float) -> tuple[PartitionName, Uid] | None:
+        """Return the next accepted request; None if there is none until a time of the event loop."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(end):
+                return await self._accepted.get()
+        return None
 
     async def _verify(self, commitment: Commitment) -> None:
         failures = await self._verifier.failures(commitment.partition, commitment.references)
