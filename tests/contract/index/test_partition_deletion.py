@@ -70,6 +70,14 @@ async def test_nothing_is_stored_in_a_deleted_partition_but_the_rest_of_the_batc
     assert not await ward.holds.set(Hold(study_ref(1, WARD), "", "complaint", "someone", NOON))
 
 
+async def test_nothing_is_restored_in_a_deleted_partition(ward: Database, other_database: Database) -> None:
+    await ward.instances.delete(study_ref(1, WARD), LATER, MUCH_LATER)
+    await ward.partitions.delete(WARD, LATER)
+    assert await other_database.instances.undelete(study_ref(1, WARD), LATER, LATER) == 0
+    await purge(ward)
+    assert await ward.instances.find(Address(WARD)) == []
+
+
 async def test_a_partition_can_be_created_again_when_its_studies_are_deleted(ward: Database) -> None:
     key = (await ward.partitions.list())[1].key
     await ward.partitions.delete(WARD, LATER)

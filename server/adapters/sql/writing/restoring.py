@@ -29,6 +29,7 @@ from server.adapters.sql.core.tables import (
     versions,
 )
 from server.adapters.sql.core.times import to_microseconds
+from server.adapters.sql.partitions import is_deleted
 from server.adapters.sql.query_tags.tag_values import ByTags, Owners, active
 from server.adapters.sql.writing.adding import change_blocks
 from server.adapters.sql.writing.deleting import move_on
@@ -71,6 +72,8 @@ def undelete(
     """Do the next step of `InstanceIndex.undelete`."""
     assert resource.study is not None, "a study, a series or an instance"
     last = counters.lock(connection, [shard_of(connection, partition_key, resource.study)])
+    if is_deleted(connection, partition_key):
+        return Step(0, None)
     if is_pending(connection, partition_key, resource.study):
         move_on(connection)
         return Step(0, after, waits=True)
