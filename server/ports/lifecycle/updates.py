@@ -13,7 +13,8 @@ Describe = Callable[[Content, ChangedFile], NewInstance]
 """Returns the index entry of a changed file. Called in another thread."""
 
 Conclude = Callable[[Operation, int], OperationUpdate | None]
-"""From an operation as it is recorded and the number of changed instances, its next state; None: it must not change."""
+"""From an operation as it is recorded and the number of changed instances, its next state; None: it must not change,
+whatever the number."""
 
 
 class Updates(Protocol):
@@ -52,16 +53,18 @@ class Updates(Protocol):
         """Make all staged versions of an operation the current ones of their instances, in one transaction.
 
         Instances that were deleted since are left out. Also stores the next state of the operation: that of `restart`,
-        if some instances have to be staged again.
+        if some instances have to be staged again. Does nothing if `conclude` returns None.
 
         Raises:
             WrongState: ON_HOLD.
         """
         ...
 
-    async def discard(self, operation_id: str, now: datetime, update: Update = lambda _: None) -> None:
-        """Remove the staged versions of an operation; their blobs are due for erasure at `now`. Stores the next state
-        of the operation, if `update` returns one."""
+    async def discard(self, operation_id: str, now: datetime, update: Update | None = None) -> None:
+        """Remove the staged versions of an operation; their blobs are due for erasure at `now`.
+
+        With `update`, also stores the next state of the operation, and does nothing if `update` returns None.
+        """
         ...
 
     async def discard_abandoned(self, now: datetime) -> None:

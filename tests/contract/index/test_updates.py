@@ -136,6 +136,21 @@ async def test_nothing_is_staged_from_a_version_that_is_not_current_or_for_an_op
     assert await database.instances.known([file_of(one).locator]) == set()
 
 
+async def test_a_worker_without_the_operation_does_not_discard_what_another_one_has_staged(
+    database: Database, operation: Operation
+) -> None:
+    before = await stored(database, 2)
+    await staged(database, before)
+    await database.instances.delete(before[0].id.address, NOON, NOON)
+    for study in (study_ref(), study_ref(7)):
+        applied = await database.updates.apply(ID, study, describe, NOON, lambda *_: None)
+        assert applied == Applied(0)
+    await database.updates.discard(ID, NOON, lambda _: None)
+    versions = {one.version for one in before}
+    assert await database.updates.staged(ID, versions) == versions
+    assert await apply(database) == Applied(1)
+
+
 async def test_a_hold_prevents_that_any_version_becomes_current(database: Database, operation: Operation) -> None:
     before = await stored(database, 3)
     await staged(database, before)

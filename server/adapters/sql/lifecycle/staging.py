@@ -177,6 +177,8 @@ def apply(
         return Applied()
     counters.lock(connection, [shard_of(connection, partition_key, study.study)])
     operation = operations.find(connection, operation_id, locked=True)
+    if operation is None or conclude(operation, 0) is None:  # another worker may be staging the next study
+        return Applied()
     states = _STATES.rows(connection, {"operation_id": operation_id})
     alive = _alive(connection, address(partition_key, study), [row.version for row in states if row.version])
     gone = [row.instance_key for row in states if row.instance_key not in alive]
@@ -188,14 +190,13 @@ def apply(
     if gone or stale:
         _discard(connection, [*gone, *stale], now)
     if stale:
-        restarted = None if operation is None else restart(operation)
+        restarted = restart(operation)
         if restarted is not None:
             operations.save(connection, restarted)
         return Applied(has_stale=True)
     current = [row.version for row in states if row.instance_key in alive]
-    updated = None if operation is None else conclude(operation, len(current))
-    if updated is None:
-        return Applied()
+    updated = conclude(operation, len(current))
+    assert updated is not None, "it does not depend on the number"
     for start in range(0, len(current), _AT_ONCE):
         _replace(connection, partition_keys, operation_id, current[start : start + _AT_ONCE], describe, now, extract)
     connection.execute(delete(staged_versions).where(staged_versions.c.operation_id == operation_id))
@@ -229,11 +230,13 @@ def _replace(
     batch.write(connection)
 
 
-def discard(connection: Connection, operation_id: str, now: datetime, update: Update) -> None:
+def discard(connection: Connection, operation_id: str, now: datetime, update: Update | None) -> None:
     """Implements `Updates.discard`."""
-    operation = operations.find(connection, operation_id, locked=True)
-    updated = None if operation is None else update(operation)
-    if updated is not None:
+    if update is not None:
+        operation = operations.find(connection, operation_id, locked=True)
+        updated = None if operation is None else update(operation)
+        if updated is None:  # another worker may be staging the next study
+            return
         operations.save(connection, updated)
     keys = select(staged_versions.c.instance_key).where(staged_versions.c.operation_id == operation_id)
     _discard(connection, list(connection.execute(keys).scalars()), now)

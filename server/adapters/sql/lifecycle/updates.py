@@ -61,7 +61,7 @@ class SqlUpdates:
             )
         )
 
-    async def discard(self, operation_id: str, now: datetime, update: Update = lambda _: None) -> None:
+    async def discard(self, operation_id: str, now: datetime, update: Update | None = None) -> None:
         """See the port."""
         await self._transactions.write(lambda connection: staging.discard(connection, operation_id, now, update))
 
