@@ -1,9 +1,12 @@
 """Staged versions, earlier states of a resource, and originals."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import create_engine, select, text, update
 
+from server.adapters.sql.core.tables import staged_versions
 from server.adapters.sql.engine import Database
 from server.model.change import ChangeAction, ChangeState, ChangeWindow
 from server.model.errors import WrongState
@@ -173,6 +176,30 @@ async def test_discarded_and_abandoned_versions_are_erased(database: Database, o
     await database.operations.update(ID, lambda _: OperationUpdate(final))
     await database.updates.discard_abandoned(NOON)
     assert await database.updates.staged(ID, [one.version for one in before]) == set()
+
+
+_WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+
+async def test_versions_that_another_operation_stages_while_abandoned_ones_are_removed_are_kept(
+    url: str, database: Database, operation: Operation
+) -> None:
+    await staged(database, await stored(database, 1))
+    final = replace(operation, state=OperationState.FAILED)
+    await database.operations.update(ID, lambda _: OperationUpdate(final))
+    other = replace(operation, id="1" * 32)
+    await database.operations.start("", lambda _: other)
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        connection.execute(update(staged_versions).values(operation_id=other.id))
+        removing = asyncio.create_task(database.updates.discard_abandoned(NOON))
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as observing:
+            while connection.dialect.name == "postgresql" and not observing.execute(text(_WAITING)).scalar():
+                await asyncio.sleep(0.01)
+        connection.commit()
+        await removing
+        assert connection.execute(select(staged_versions.c.operation_id)).scalars().all() == [other.id]
+    engine.dispose()
 
 
 async def all_of(index: InstanceIndex, resource: Address, as_of: int) -> list[StoredInstance]:

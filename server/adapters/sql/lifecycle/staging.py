@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, bindparam, delete, insert, select
+from sqlalchemy import BindParameter, ColumnElement, Connection, bindparam, delete, insert, select
 
 from server.adapters.sql import operations
 from server.adapters.sql.core import counters
@@ -238,28 +238,32 @@ def discard(connection: Connection, operation_id: str, now: datetime, update: Up
         if updated is None:  # another worker may be staging the next study
             return
         operations.save(connection, updated)
-    keys = select(staged_versions.c.instance_key).where(staged_versions.c.operation_id == operation_id)
-    _discard(connection, list(connection.execute(keys).scalars()), now)
+    _discard_of(connection, staged_versions.c.operation_id == operation_id, now)
 
 
 def discard_abandoned(connection: Connection, now: datetime) -> None:
     """Implements `Updates.discard_abandoned`."""
     unfinished = select(operations_table.c.id).where(operations_table.c.state < int(OperationState.SUCCEEDED))
-    keys = select(staged_versions.c.instance_key).where(staged_versions.c.operation_id.not_in(unfinished))
-    _discard(connection, list(connection.execute(keys).scalars()), now)
+    _discard_of(connection, staged_versions.c.operation_id.not_in(unfinished), now)
 
 
-def _discard(connection: Connection, keys: Sequence[int], now: datetime) -> None:
+def _discard_of(connection: Connection, of_operations: ColumnElement[bool], now: datetime) -> None:
+    """Remove the staged versions of some operations, not those that others have staged from the same instances since
+    they were looked up."""
+    keys = select(staged_versions.c.instance_key).where(of_operations)
+    _discard(connection, list(connection.execute(keys).scalars()), now, of_operations)
+
+
+def _discard(connection: Connection, keys: Sequence[int], now: datetime, *conditions: ColumnElement[bool]) -> None:
     """Remove staged versions; their blobs are due for erasure."""
     for some in slices(keys):
-        of_keys = staged_versions.c.instance_key.in_(some)
-        found = connection.execute(select(staged_versions.c.locator, staged_versions.c.base_version).where(of_keys))
+        of_keys = delete(staged_versions).where(staged_versions.c.instance_key.in_(some), *conditions)
+        found = connection.execute(of_keys.returning(staged_versions.c.locator, staged_versions.c.base_version))
         rows = [
             {"locator": row.locator, "version": row.base_version, "erase_after": to_microseconds(now)} for row in found
         ]
         if rows:
             connection.execute(insert(erasures), rows)
-            connection.execute(delete(staged_versions).where(of_keys))
 
 
 def _shards(
