@@ -29,7 +29,7 @@ from facade.request.ranges import content_range, range_applies, range_of
 from facade.response.objects import Buffer, Objects, Parts, body
 from facade.response.omissions import partial_headers, status_of
 from facade.response.streaming import StreamedResponse
-from facade.response.validators import cache_control, cached
+from facade.response.validators import cache_control, cached, varies
 from facade.serving.observe import call_metadata
 
 _PIXELS = ("7FE00010", "7FE00008", "7FE00009")
@@ -238,7 +238,7 @@ async def _all(request: Request, media_ranges: Sequence[MediaRange], *, pixels_o
     headers = {
         "Content-Type": parts.content_type(label(first[0]).partition(";")[0]),  # type: ignore[arg-type]
         "Cache-Control": cache_control(request),
-        "Vary": "Accept",
+        "Vary": varies(request, "Accept"),
     }
     return StreamedResponse(
         body(first, batches, parts),

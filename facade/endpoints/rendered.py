@@ -31,7 +31,7 @@ from facade.request.rendering import acceptable_media_types, covers, form_of, re
 from facade.response.objects import Bare, Buffer, Envelope, Objects, Parts, Run, body, enveloped
 from facade.response.omissions import PARTIAL_CONTENT, partial_headers, status_of
 from facade.response.streaming import BuffersResponse, StreamedResponse
-from facade.response.validators import cache_control, cached, known_tags
+from facade.response.validators import cache_control, cached, known_tags, varies
 from facade.serving.observe import call_metadata
 
 _HEAD_ONLY = ByteRange(offset_bytes=0, length_bytes=1)
@@ -167,7 +167,11 @@ async def _in_parts(request: Request, wanted: RetrieveRenderedRequest, media_ran
     held, is_alone = await _one_image(opened)
     if is_alone:
         whole: list[Buffer] = [run for batch in held for run in batch if isinstance(run, (bytes, memoryview))]
-        headers = {"Content-Type": opened.head.media_type, "Cache-Control": cache_control(request), "Vary": "Accept"}
+        headers = {
+            "Content-Type": opened.head.media_type,
+            "Cache-Control": cache_control(request),
+            "Vary": varies(request, "Accept"),
+        }
         headers |= partial_headers(opened.objects.omission)
         return BuffersResponse(whole, status_of(opened.objects.omission), headers)
     return await _sent(request, replace(opened, batches=_chained(held[1:], opened.batches)), _parts(request), 200)
@@ -265,7 +269,7 @@ async def _sent(
     request: Request, opened: _Opened, envelope: Envelope, status: int, headers: Mapping[str, str] | None = None
 ) -> Response:
     """Return the response for an opened call; a single object that is complete already is not streamed."""
-    sent_headers = dict(headers or {"Cache-Control": cache_control(request), "Vary": "Accept"})
+    sent_headers = dict(headers or {"Cache-Control": cache_control(request), "Vary": varies(request, "Accept")})
     if opened.objects.omission.count:
         sent_headers |= partial_headers(opened.objects.omission, "frame" if opened.wanted.frames else "instance")
         status = PARTIAL_CONTENT

@@ -158,6 +158,8 @@ def _lost_its_port(host: str, address: str, headers: Mapping[str, str]) -> bool:
 ORIGINAL = -1
 """As a version in requests to the core: the one before the first update."""
 
+ORIGINAL_HEADER = "msdicom-request-original"
+
 
 def version_of(request: Request) -> int:
     """Return the parameter `version`; without it `ORIGINAL` if the header `msdicom-request-original` is `true`, in any
@@ -170,4 +172,4 @@ def version_of(request: Request) -> int:
         version = integer(parameters_of(request), "version", 0, 1)
         if version:
             return version
-    return ORIGINAL if request.headers.get("msdicom-request-original", "").strip().lower() == "true" else 0
+    return ORIGINAL if request.headers.get(ORIGINAL_HEADER, "").strip().lower() == "true" else 0

@@ -26,7 +26,7 @@ from facade.request.ranges import content_range, range_applies, range_of
 from facade.response.objects import Bare, Envelope, Objects, Parts, Run, body, enveloped
 from facade.response.omissions import PARTIAL_CONTENT, partial_headers, status_of
 from facade.response.streaming import BuffersResponse, StreamedResponse
-from facade.response.validators import Cached, cache_control, cached
+from facade.response.validators import Cached, cache_control, cached, varies
 from facade.response.zip_archive import Archive
 
 
@@ -170,7 +170,11 @@ async def _archived(retrieval: Retrieval, opened: _Opened) -> Response:
 
 def _kept(retrieval: Retrieval, content_type: str) -> dict[str, str]:
     """Return the headers of a body without entity tag."""
-    return {"Content-Type": content_type, "Cache-Control": cache_control(retrieval.request), "Vary": "Accept"}
+    return {
+        "Content-Type": content_type,
+        "Cache-Control": cache_control(retrieval.request),
+        "Vary": varies(retrieval.request, "Accept"),
+    }
 
 
 async def _alone(retrieval: Retrieval, opened: _Opened) -> Response:
@@ -179,7 +183,10 @@ async def _alone(retrieval: Retrieval, opened: _Opened) -> Response:
     if validators is not None and validators.is_known:
         await opened.batches.aclose()
         return validators.not_modified()
-    headers = {"Content-Type": opened.label(head), **(validators.headers if validators else {"Vary": "Accept"})}
+    headers = {
+        "Content-Type": opened.label(head),
+        **(validators.headers if validators else {"Vary": varies(request, "Accept")}),
+    }
     requested = (
         range_of(request) if retrieval.count == 1 and validators and range_applies(request, validators.tag) else None
     )

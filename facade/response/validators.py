@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from facade.config import Settings
+from facade.request.addresses import ORIGINAL_HEADER
 
 _TAG = re.compile(r'(?:W/)?"([^"]*)"|([^\s,"]+)')
 _FORM = re.compile(r"[^A-Za-z0-9._+=:-]+")
@@ -56,7 +57,7 @@ def cached(request: Request, version: int | str, form: str, vary: Iterable[str] 
         vary: request headers that select the form.
     """
     tag = entity_tag(version, form)
-    headers = {"ETag": tag, "Cache-Control": cache_control(request), "Vary": ", ".join(vary)}
+    headers = {"ETag": tag, "Cache-Control": cache_control(request), "Vary": varies(request, *vary)}
     known = known_tags(request.headers.getlist("if-none-match"))
     return Cached(headers, ANY in known or tag.strip('"') in known)
 
@@ -70,6 +71,15 @@ def cache_control(request: Request) -> str:
     """Return the Cache-Control header for bytes of one version of an instance."""
     settings: Settings = request.app.state.settings
     return f"private, max-age={settings.cache_seconds}" if settings.cache_seconds else "private, no-cache"
+
+
+def varies(request: Request, *names: str) -> str:
+    """Return the Vary header for bytes of an instance, whose form other request headers select.
+
+    A cache that may reuse a response without revalidation must not confuse an original with the current version.
+    """
+    settings: Settings = request.app.state.settings
+    return ", ".join((*names, ORIGINAL_HEADER) if settings.cache_seconds else names)
 
 
 def known_tags(headers: Iterable[str]) -> list[str]:

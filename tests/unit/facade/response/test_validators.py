@@ -31,7 +31,9 @@ def test_a_tag_has_only_characters_allowed_in_a_header() -> None:
 
 
 def test_cache_seconds_allows_reuse_without_revalidation() -> None:
-    assert cached(get(cache_seconds=60), 7, SYNTAX).headers["Cache-Control"] == "private, max-age=60"
+    headers = cached(get(cache_seconds=60), 7, SYNTAX).headers
+    assert headers["Cache-Control"] == "private, max-age=60"
+    assert headers["Vary"] == "Accept, msdicom-request-original"  # a cache must not reuse it for the original
 
 
 @pytest.mark.parametrize(
