@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import create_engine, select, text, update
+from sqlalchemy import Engine, create_engine, select, text, update
 
 from server.adapters.sql.core.tables import staged_versions
 from server.adapters.sql.engine import Database
@@ -181,6 +181,12 @@ async def test_discarded_and_abandoned_versions_are_erased(database: Database, o
 _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
+def until_a_transaction_waits(engine: Engine) -> None:
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        while not connection.execute(text(_WAITING)).scalar():
+            pass
+
+
 async def test_versions_that_another_operation_stages_while_abandoned_ones_are_removed_are_kept(
     url: str, database: Database, operation: Operation
 ) -> None:
@@ -193,9 +199,8 @@ async def test_versions_that_another_operation_stages_while_abandoned_ones_are_r
     with engine.connect() as connection:
         connection.execute(update(staged_versions).values(operation_id=other.id))
         removing = asyncio.create_task(database.updates.discard_abandoned(NOON))
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as observing:
-            while connection.dialect.name == "postgresql" and not observing.execute(text(_WAITING)).scalar():
-                await asyncio.sleep(0.01)
+        if engine.dialect.name == "postgresql":
+            await asyncio.to_thread(until_a_transaction_waits, engine)
         connection.commit()
         await removing
         assert connection.execute(select(staged_versions.c.operation_id)).scalars().all() == [other.id]
