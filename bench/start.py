@@ -82,7 +82,7 @@ def _start(data: Path, workers: int | None = None) -> _Times:
             except URLError:
                 time.sleep(0.002)
             else:
-                return time.perf_counter() - began, Archive(port, "", process.pid).cpu_seconds()
+                return time.perf_counter() - began, Archive(port, "", process.pid, data).cpu_seconds()
         raise RuntimeError(f"the archive ended with {process.returncode}")
     finally:
         process.send_signal(signal.SIGINT)
