@@ -10,6 +10,7 @@ from dicomstore.v1 import webhook_service_pb2 as pb
 from dicomstore.v1 import webhook_service_pb2_grpc
 
 from server.domain.events import webhooks
+from tests.audit import audit_records, audited
 from tests.core import CoreClient, reason_of
 from tests.data import new_uid, part10
 from tests.integration.conftest import a_core
@@ -44,6 +45,11 @@ async def test_a_webhook_is_created_changed_and_removed(core: CoreClient) -> Non
         pb.UpdateWebhookRequest(id=webhook.id, types=pb.TextList(), enabled=False, rotate_secret=True)
     )
     assert updated.secret not in ("", created.secret)
+    [record] = await audited(core.data, kind="executed", rpc="WebhookService/CreateWebhook")
+    assert (record["host"], record["types"]) == ("receiver.example", ["dicomstore.StudyStable"])
+    [record] = await audited(core.data, kind="executed", rpc="WebhookService/UpdateWebhook")
+    assert (record["enabled"], record["types"], record["secret_changed"]) == (False, [], True)
+    assert not any("key=secret" in str(record) or "whsec_" in str(record) for record in audit_records(core.data))
     assert (updated.webhook.url, list(updated.webhook.types), updated.webhook.enabled) == (URL, [], False)
     other = await stub.CreateWebhook(pb.CreateWebhookRequest(url=URL, secret=created.secret))
     assert other.secret == created.secret

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from urllib.parse import urlsplit
@@ -77,7 +78,8 @@ class Webhooks:
             Exhausted: TOO_MANY_WEBHOOKS.
         """
         webhook_id = new_webhook_id()
-        call.audit.note(webhook=webhook_id, label=label, types=list(types), partitions=list(partitions))
+        facts = {"label": label, "types": list(types), "partitions": list(partitions)}
+        call.audit.note(webhook=webhook_id, host=_host(url), **facts)
         await self._access.permit_archive(call, Action.ADMINISTER)
         webhook = Webhook(
             id=webhook_id,
@@ -125,7 +127,15 @@ class Webhooks:
             WrongState: PARTITIONS_DISABLED.
             NotFound: WEBHOOK_NOT_FOUND.
         """
-        call.audit.note(webhook=webhook_id, secret_changed=rotate_secret)
+        facts = {
+            "host": None if url is None else _host(url),
+            "label": label,
+            "types": None if types is None else list(types),
+            "partitions": None if partitions is None else list(partitions),
+            "enabled": enabled,
+        }
+        changed = {name: value for name, value in facts.items() if value is not None}
+        call.audit.note(webhook=webhook_id, secret_changed=rotate_secret, **changed)
         await self._access.permit_archive(call, Action.ADMINISTER)
         webhook, _ = await self._found(webhook_id)
         if secret and not rotate_secret:
@@ -224,6 +234,13 @@ class Webhooks:
         if names:
             self._partitions.require_enabled()
         return names
+
+
+def _host(url: str) -> str:
+    """Return host and port of a URL, for the audit trail: the other parts may have secrets; "" if it is not valid."""
+    with suppress(ValueError):
+        return urlsplit(url).netloc.rpartition("@")[2]
+    return ""
 
 
 def _types(types: Sequence[str]) -> frozenset[EventType]:
