@@ -28,7 +28,12 @@ from tests.identity_provider import AUDIENCE, IdentityProvider, rsa_key, running
 _EC = ECKey.generate_key("P-256", {"kid": "ec"})
 _ED = OKPKey.generate_key("Ed25519", {"kid": "ed"})
 _SIGNATURES = (("RS256", rsa_key(), "RS256"), ("ES256", _EC, "ES256"), ("Ed25519", _ED, "EdDSA"))
-_CLAIMS = {"roles": ["writer", "globalReader"], "preferred_username": "alice", "azp": "viewer", "jti": "0" * 36}
+_CLAIMS: dict[str, Any] = {
+    "roles": ["writer", "globalReader"],
+    "preferred_username": "alice",
+    "azp": "viewer",
+    "jti": "0" * 36,
+}
 
 
 class _Context:

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
@@ -43,11 +44,11 @@ _Times = tuple[float, float]
 def measure(runs: int = typer.Option(5, help="Number of runs of each step.")) -> None:
     """Measure each step and the whole start; print a table."""
     typer.echo(f"{'step':45} {'wall s':>7} {'CPU s':>7}")
-    found = {name: _best(lambda code=code: _run(code), runs) for name, code in _STEPS.items()}
+    found = {name: _best(partial(_run, code), runs) for name, code in _STEPS.items()}
     with tempfile.TemporaryDirectory(prefix="dicomstore-bench-", dir=os.environ.get("BENCH_DIR")) as data:
         _start(Path(data))  # creates the archive
         for name, workers in (("first response of `up`, one node", 1), ("first response of `up`, by default", None)):
-            found[name] = _best(lambda workers=workers: _start(Path(data), workers), runs)
+            found[name] = _best(partial(_start, Path(data), workers), runs)
     for name, (wall_s, cpu_s) in found.items():
         typer.echo(f"{name:45} {wall_s:7.2f} {cpu_s:7.2f}")
     whole_s, libraries_s = found["first response of `up`, one node"][0], found["import the libraries of a node"][0]
