@@ -129,6 +129,8 @@ def _stored(instance: StoredInstance, version: ApiVersion, urls: Urls) -> DataSe
 
 def _failed(error: ItemError) -> DataSet:
     item: DataSet = {}
+    if error.reason == ErrorReason.ERROR_REASON_ON_HOLD:
+        item["00000902"] = _element("LO", error.message)
     if error.sop_class_uid:
         item["00081150"] = _element("UI", error.sop_class_uid)
     if error.instance.sop_instance_uid:

@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from tests.data import part10
-from tests.integration.facade.serving import STOW, multipart, stored
+from tests.integration.facade.serving import JSON, STOW, multipart, stored
 
 STUDY = "1.2.826.0.1.3680043.10.1.1"
 SERIES = f"{STUDY}.1"
@@ -36,6 +36,16 @@ async def test_what_is_on_hold_is_not_deleted_until_the_hold_is_released(web: ht
     assert (await web.delete(f"{path}/hold")).status_code == 404
     assert (await web.delete(f"{path}/hold?name=audit&reason=done")).status_code == 204
     assert (await web.delete(path)).status_code == 204
+
+
+async def test_what_is_on_hold_is_not_replaced_and_the_response_has_the_reason(web: httpx.AsyncClient) -> None:
+    await stored(web, FILE)
+    await web.put(f"/v2{LEVELS[1]}/hold", json={"reason": "Prüfung"})
+    other = part10(SOPInstanceUID="1.2.3", frames=[bytes(2001)])
+    refused = await web.put("/v2/studies", content=other, headers=JSON | {"Content-Type": "application/dicom"})
+    [failed] = refused.json()["00081198"]["Value"]
+    assert (refused.status_code, failed["00081197"]["Value"]) == (409, [272])
+    assert failed["00000902"]["Value"] == [f"Series {SERIES} is on hold: Prüfung"]
 
 
 async def test_deleted_instances_can_be_put_on_hold(web: httpx.AsyncClient) -> None:
