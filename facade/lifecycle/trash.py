@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from facade.channel import Core
-from facade.endpoints.delete import not_found
+from facade.errors import Refusal
 from facade.request.addresses import parse_uid, partition_of, resource_of, urls_of
 from facade.request.query import first, integer, invalid, parameters_of
 from facade.request.times import time_window
@@ -38,7 +38,7 @@ async def undelete(request: Request) -> Response:
         core.lifecycle.UndeleteInstances, UndeleteInstancesRequest(resource=resource), call_metadata(request)
     )
     if not answer.restored_instances:
-        raise not_found(resource, "nothing was restored")
+        raise Refusal(404, "There are no deleted instances to restore.")
     return Response(orjson.dumps({"restoredInstances": answer.restored_instances}), 200, _HEADERS)
 
 

@@ -80,6 +80,7 @@ async def test_an_erased_resource_is_not_restored(web: httpx.AsyncClient) -> Non
     await web.delete(f"/v2{INSTANCE}")
     assert (await web.delete(f"/v2/studies/{STUDY}?erase=later")).status_code == 400
     assert (await web.delete(f"/v2/studies/{STUDY}?erase=now")).status_code == 204
-    assert (await web.post(f"/v2/studies/{STUDY}/$undelete")).status_code == 404
+    refused = await web.post(f"/v2/studies/{STUDY}/$undelete")
+    assert (refused.status_code, refused.text) == (404, "There are no deleted instances to restore.")
     assert (await web.delete("/v2/studies/1.9?erase=now")).status_code == 404
     assert (await web.get("/v2/instances", headers=JSON)).status_code == 204
