@@ -101,7 +101,7 @@ def _show(found: Any, as_json: bool) -> None:
         data.print(rows)
     for operation in found:
         if operation.error:
-            problems.print(operation.error)
+            problems.print(f"{operation.id}: {operation.error}", soft_wrap=True)
 
 
 def to_json(operation: pb.Operation) -> dict[str, object]:

@@ -24,6 +24,7 @@ from cli.connection import (
 from cli.errors import FAILED, run
 from cli.output import data, print_rows, problems
 from cli.resources import InstanceArgument, SeriesArgument, StudyArgument, reference
+from cli.results.dicom_json import cell
 from cli.results.download import Download, progress_of
 from cli.results.layout import UidLayout
 
@@ -222,12 +223,8 @@ def _difference_row(one: pb.AttributeDifference) -> Sequence[str]:
 
 
 def _text(element: bytes) -> str:
-    """Return the values of an element as text; its JSON if they are not simple."""
-    if not element:
-        return ""
-    values = json.loads(element).get("Value", [])
-    is_simple = all(isinstance(value, str | int | float) for value in values)
-    text = "\\".join(map(str, values)) if values and is_simple else element.decode()
+    """Return the values of an element in DICOM JSON as text, shortened."""
+    text = cell(json.loads(element)) if element else ""
     return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}…"
 
 
