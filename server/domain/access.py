@@ -39,6 +39,7 @@ class Access:
         by_share_link: bool = True,
         version: Version | None = None,
         also: Action | None = None,
+        is_resolved: bool = False,
     ) -> Address:
         """Return the address with its resolved partition if the principal may perform the action there.
 
@@ -54,6 +55,7 @@ class Access:
             by_share_link: False refuses principals of share links, who may only read current content and add to it.
             version: the operation reads a version of an instance; refuses them as well.
             also: another action that the principal must be allowed to perform there.
+            is_resolved: the address is not from the request but stored, with its resolved partition.
 
         Raises:
             InvalidRequest: INVALID_FIELD, a version without an instance, or below 1.
@@ -70,7 +72,7 @@ class Access:
         grants = self._grants(call, action, address)
         if (version is not None or not by_share_link) and link_of(call.principal):
             raise denied(action)
-        partition = self._partitions.named(address.partition)
+        partition = address.partition if is_resolved else self._partitions.named(address.partition)
         if partition != address.partition:
             address = replace(address, partition=partition)
         if not any(grant.covers(address) for grant in grants):

@@ -90,11 +90,15 @@ class Operations:
         self._on_start()
         return operation
 
-    async def _permitted(self, call: Call, type_: OperationType, request: Json) -> PartitionName:
+    async def _permitted(
+        self, call: Call, type_: OperationType, request: Json, *, is_stored: bool = False
+    ) -> PartitionName:
         """Permit an operation that concerns a partition; return its resolved name. Raises: as `Access.permit`."""
         assert type_.partition is not None, "the caller has checked it"
         address = Address(type_.partition(request))
-        permitted = await self._access.permit(call, type_.start_action, address, by_share_link=False)
+        permitted = await self._access.permit(
+            call, type_.start_action, address, by_share_link=False, is_resolved=is_stored
+        )
         return permitted.partition
 
     async def get(self, call: Call, text: str) -> Operation:
@@ -191,7 +195,7 @@ class Operations:
         if known is None:
             self._access.permit_partitions(call, Action.READ)
         elif type_ is not None and type_.partition is not None:
-            await self._permitted(call, type_, known.request)
+            await self._permitted(call, type_, known.request, is_stored=True)
         else:
             await self._access.permit_archive(call, _start_action(type_))
         now = self._now()

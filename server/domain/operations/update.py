@@ -183,7 +183,7 @@ class Update:
         return Progress(operation.cursor, is_last=is_first)
 
     async def _total(self, operation: Operation) -> int:
-        states = [await self._index.state(target) for target in targets_of(operation.request)]
+        states = [await self._index.state(target) for target in dict.fromkeys(targets_of(operation.request))]
         return sum(state.instance_count for state in states if state is not None)
 
     async def _stage(self, operation: Operation, following: _Cursor, page: Sequence[Content]) -> _Cursor | None:

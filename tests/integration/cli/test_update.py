@@ -53,6 +53,20 @@ async def test_the_operation_is_printed_without_waiting(settings: Settings, dico
     assert json.loads(line)["result"]["instances_updated"] == "1"
 
 
+async def test_an_update_can_be_cancelled(settings: Settings, dicomstore: Any) -> None:
+    started_id = (await dicomstore("update", "1.2", "--set", "PatientID=P-7", "--no-wait")).stdout.strip()
+    cancelled = await dicomstore("operations", started_id, "--cancel", "--json")
+    assert (cancelled.exit_code, cancelled.stderr) == (0, "")
+    await perform(settings)
+    assert (await dicomstore("operations", started_id, "--json")).lines[0]["state"] == "canceled"
+
+
+async def test_a_study_that_is_named_twice_counts_once(settings: Settings, dicomstore: Any) -> None:
+    done = await started(settings, dicomstore, *("1.2", "1.2", "--set", "PatientID=P-7", "--json"))
+    [operation] = done.lines
+    assert (operation["done"], operation["total"]) == (1, 1)
+
+
 @pytest.mark.usefixtures("settings")
 @pytest.mark.parametrize(
     ("arguments", "text"),
