@@ -195,8 +195,7 @@ async def _serve(settings: Settings) -> None:
     async with running(settings) as core:
         for number in (signal.SIGTERM, signal.SIGINT):  # until here, a signal ends the process at once
             loop.add_signal_handler(number, stop.set)
-        gc.freeze()  # objects created at start-up are permanent
-        gc.set_threshold(_COLLECT_AFTER)
+        _collect_rarely()
         _log.info("dicomstore core listening on %s", core.address)
         await stop.wait()
         _log.info("dicomstore core stopping")
@@ -215,6 +214,7 @@ async def _work(settings: Settings, idle_seconds: float | None) -> None:
             if idle_seconds is None:
                 await stop.wait()
             return
+        _collect_rarely()
         _log.info("dicomstore operations worker running")
         work = asyncio.create_task(engine.run(idle_seconds))
         stopped = asyncio.create_task(stop.wait())
@@ -224,6 +224,12 @@ async def _work(settings: Settings, idle_seconds: float | None) -> None:
             work.result()
         work.cancel()
         _log.info("dicomstore operations worker stopping")
+
+
+def _collect_rarely() -> None:
+    """Let the garbage collector ignore the objects created at start-up, which are permanent, and run less often."""
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER)
 
 
 def _settings() -> Settings:
