@@ -200,7 +200,9 @@ class Path(Route):
         super().__init__(base + row.path, self._serve, methods=[*row.methods, "OPTIONS"])
         # Starlette's own wrapper of endpoints handles exceptions that its middleware for exceptions also handles.
         self.app = self._serve
-        self.path_regex = re.compile(self.path_regex.pattern.removesuffix("$") + "/?$")
+        # Names that begin with "$" are actions, so that other methods on `/studies/$bulkUpdate` are 405.
+        pattern = self.path_regex.pattern.replace("(?P<study>[^/]+)", "(?P<study>[^/$][^/]*)")
+        self.path_regex = re.compile(pattern.removesuffix("$") + "/?$")
         self._slashes = None if ":path}" in row.path else self.path_format.count("/")
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:

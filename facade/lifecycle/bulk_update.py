@@ -12,7 +12,7 @@ from starlette.responses import Response
 from facade.channel import Core
 from facade.endpoints.operations import reference, running_already
 from facade.errors import CoreFailure, Refusal
-from facade.request.addresses import partition_of
+from facade.request.addresses import parse_uid, partition_of
 from facade.request.json_body import json_body
 from facade.request.query import parameters_of
 from facade.request.reason import reason_of
@@ -102,8 +102,10 @@ def _strings(value: Any) -> list[str]:
 def _target(partition: str, target: Any) -> Address:
     if not isinstance(target, dict) or not {name.lower() for name in target} <= _LEVELS.keys():
         raise _invalid("targets", "A target has studyInstanceUid, and may have seriesInstanceUid and sopInstanceUid.")
-    uids = {_LEVELS[name.lower()]: uid for name, uid in target.items()}
-    if not all(isinstance(uid, str) for uid in uids.values()) or not uids.get("study_instance_uid"):
+    if not all(isinstance(uid, str) for uid in target.values()):
+        raise _invalid("targets", "UIDs are strings.")
+    uids = {_LEVELS[name.lower()]: parse_uid(uid, name) for name, uid in target.items()}
+    if "study_instance_uid" not in uids:
         raise _invalid("targets", "A target has studyInstanceUid, and may have seriesInstanceUid and sopInstanceUid.")
     return Address(partition=partition, **uids)
 

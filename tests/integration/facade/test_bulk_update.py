@@ -233,7 +233,8 @@ async def test_an_unknown_study_is_no_failure(updates: Archive) -> None:
         ({"studyInstanceUids": [], "changeDataset": NAME}, "'StudyInstanceUids' is missing or empty."),
         ({"studyInstanceUids": None, "changeDataset": NAME}, "'StudyInstanceUids' is missing or empty."),
         ({"studyInstanceUids": "1.2", "changeDataset": NAME}, "list"),
-        ({"studyInstanceUids": ["x"], "changeDataset": NAME}, "study_instance_uid"),
+        ({"studyInstanceUids": ["x"], "changeDataset": NAME}, "studyInstanceUid is not a valid UID."),
+        ({"targets": [{"studyInstanceUid": "1.2", "seriesInstanceUid": 1}], "changeDataset": NAME}, "strings"),
         ({"studyInstanceUids": [f"1.{number}" for number in range(51)], "changeDataset": NAME}, "50"),
         ({"studyInstanceUids": ["1.2"]}, "ChangeDataset"),
         ({"studyInstanceUids": ["1.2"], "changeDataset": {}}, "ChangeDataset"),
@@ -276,6 +277,8 @@ async def test_the_resource_exists_only_in_version_2(updates: Archive) -> None:
     body = {"studyInstanceUids": ["1.2"], "changeDataset": NAME}
     assert (await updates.start(body, "/v1")).status_code == 404
     assert (await updates.web.post("/v2/studies/$bulkUpdate", content=b"x")).status_code == 415
+    other = await updates.web.get("/v2/studies/$bulkUpdate")
+    assert (other.status_code, set(other.headers["allow"].split(", "))) == (405, {"OPTIONS", "POST"})
 
 
 async def test_only_one_update_runs_at_a_time(updates: Archive) -> None:
