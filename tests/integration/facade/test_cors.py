@@ -38,7 +38,7 @@ def is_readable(response: httpx.Response, origin: str = LOOPBACK) -> bool:
     [
         ("GET", "/v2/studies?limit=0", 400),
         ("GET", "/nonsense", 404),
-        ("PUT", "/v2/studies", 405),
+        ("PATCH", "/v2/studies", 405),
         ("OPTIONS", "/v2/studies", 406),
         ("GET", "/v2/studies/1.2", 406),
         ("GET", "/v2/studies", 503),
