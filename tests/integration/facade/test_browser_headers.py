@@ -64,7 +64,7 @@ def policy_of(response: httpx.Response) -> list[str]:
         ("GET", f"/v2/studies/{STUDY}/thumbnail", ANY, 200),
         ("GET", "/v2/nothing", PAGE, 404),
         ("GET", "/v2/studies?limit=%3Cscript%3E", PAGE | JSON, 400),
-        ("PUT", "/v2/studies", ANY, 405),
+        ("PATCH", "/v2/studies", ANY, 405),
         ("GET", f"{INSTANCE}/rendered", {"Accept": "text/x-unknown"}, 406),
         ("POST", "/v2/studies", {"Origin": "https://evil.example"}, 403),
         ("GET", "/v2/studies", {"Host": "evil.example"}, 421),

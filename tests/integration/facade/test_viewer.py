@@ -63,7 +63,7 @@ async def test_a_missing_file_is_404_for_clients_that_do_not_accept_html(web: ht
 async def test_api_and_health_check_take_precedence_over_viewer_files(web: httpx.AsyncClient) -> None:
     assert (await web.get("/v2/studies", headers=JSON)).status_code == 204
     assert (await web.get("/health/check")).json()["overallStatus"] == "Healthy"
-    assert (await web.put("/v2/studies")).status_code == 405
+    assert (await web.patch("/v2/studies")).status_code == 405
     for path in ("/v2/nothing", "/v3/studies", "/v3", "/health"):
         assert (await web.get(path, headers=PAGE)).status_code == 404, path
 
