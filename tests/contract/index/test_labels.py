@@ -124,6 +124,21 @@ async def test_what_is_stored_after_a_deletion_has_none_of_the_old_labels(stored
     assert await stored.labels.get(resource) == {}
 
 
+@pytest.mark.parametrize("resource", [study_ref(1), series_ref(1, 1)], ids=["study", "series"])
+async def test_labels_return_to_a_study_that_was_stored_again_and_do_not_replace_its_own(
+    stored: Database, resource: Address
+) -> None:
+    await put(stored, resource, a="1", b="1")
+    await stored.instances.delete(study_ref(1), NOON, LATER)
+    await stored.instances.add([sample(1, 1, 9)], NOON)
+    await put(stored, resource, b="2", c="2")
+    await stored.instances.undelete(INSTANCE, NOON, NOON)
+    assert await stored.labels.get(resource) == {"a": "1", "b": "2", "c": "2"}
+    while due := await stored.instances.erasable(LATER, 9):
+        await stored.instances.erased(due)
+    assert await stored.labels.get(resource) == {"a": "1", "b": "2", "c": "2"}
+
+
 @LEVELS
 async def test_erasure_removes_labels(stored: Database, url: str, resource: Address) -> None:
     await put(stored, resource, a="1")

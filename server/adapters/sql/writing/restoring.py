@@ -23,6 +23,7 @@ from server.adapters.sql.core.tables import (
     deleted_studies,
     deletions,
     instances,
+    labels,
     metadata,
     series,
     studies,
@@ -36,6 +37,7 @@ from server.adapters.sql.writing.deleting import move_on
 from server.adapters.sql.writing.locators import delete_empty_groups
 from server.model.change import ChangeAction
 from server.model.ids import Address, InstanceId, Uid
+from server.model.search.query import Level
 from server.ports.tags import Extract
 
 _AT_ONCE = 500
@@ -92,6 +94,7 @@ def undelete(
         numbers = [{"old": old.version, "new": new["version"]} for old, new in zip(chosen, rows, strict=True)]
         _RENUMBER.send(connection, numbers)
         _move_history(connection, chosen, rows)
+        _move_labels(connection, chosen, rows)
         connection.execute(
             delete(deleted_instances).where(deleted_instances.c.version.in_([row.version for row in chosen]))
         )
@@ -130,6 +133,22 @@ def _move_history(connection: Connection, chosen: Sequence[Any], rows: Sequence[
         if (old.study_key, old.series_key) != tuple(keys.values()):
             is_replaced = (versions.c.instance_key == old.key) & versions.c.replaced.is_not(None)
             connection.execute(update(versions).where(is_replaced).values(keys))
+
+
+def _move_labels(connection: Connection, chosen: Sequence[Any], rows: Sequence[Row]) -> None:
+    """Return the labels of deleted studies and series to those that exist meanwhile, whose own labels have priority."""
+    for level, name in ((Level.STUDY, "study_key"), (Level.SERIES, "series_key")):
+        moved = {(getattr(old, name), new[name]) for old, new in zip(chosen, rows, strict=True)}
+        for before, now in sorted(moved):
+            if before != now:
+                present = select(_labels_there.c.name).where(
+                    _labels_there.c.level == int(level), _labels_there.c.owner == now
+                )
+                returned = (labels.c.level == int(level)) & (labels.c.owner == before) & labels.c.name.not_in(present)
+                connection.execute(update(labels).where(returned).values(owner=now))
+
+
+_labels_there = labels.alias()
 
 
 def is_pending(connection: Connection, partition_key: int, study: str) -> bool:
