@@ -14,7 +14,7 @@ from server.domain.audit_search import syslog_export
 from server.domain.audit_search.dicom_messages import DicomMessages
 from server.model.audit.trail import StoredRecord
 from server.opening import StartError
-from tests.audit import audit_records, until
+from tests.audit import audit_records, audited, until
 from tests.certificates import Authority
 from tests.data import part10
 from tests.integration.conftest import a_core
@@ -81,8 +81,10 @@ async def syslog_server(folder: Path) -> AsyncIterator[tuple[SyslogServer, dict[
         "audit_syslog_certificate": str(client.certificate),
         "audit_syslog_key": str(client.key),
     }
-    yield server, settings
-    await server.stop()
+    try:
+        yield server, settings
+    finally:
+        await server.stop()
 
 
 def written(data: Path) -> int:
@@ -97,11 +99,13 @@ async def test_all_records_are_sent_and_after_an_outage_the_missing_ones(
     async with syslog_server(tmp_path) as (server, settings):
         async with a_core(data, **settings) as core:
             await core.stored(part10(SOPInstanceUID="1.1"))
+            await audited(data, kind="executed", subtype="store")
             await until(lambda: len(server.records) == written(data))
             await server.stop()
             await core.stored(part10(SOPInstanceUID="1.2"))
             await server.start()
             await core.stored(part10(SOPInstanceUID="1.3"))
+            await audited(data, 3, kind="executed", subtype="store")
             await until(lambda: len(server.records) == written(data))
         received = len(server.messages)
         async with a_core(data, **settings):  # continues after the last position, also of ended processes
@@ -121,6 +125,7 @@ async def test_two_processes_export_each_record_once(tmp_path: Path) -> None:
         async with a_core(data, **settings) as first, a_core(data, **settings) as second:
             await first.stored(part10(SOPInstanceUID="1.1"))
             await second.stored(part10(SOPInstanceUID="1.2"))
+            await audited(data, 2, kind="executed", subtype="store")
             await until(lambda: len(server.records) == written(data))
         assert len(server.messages) == len(server.records)
 
