@@ -170,6 +170,7 @@ async def _opened(
             listen_url=settings.database_listen.get_secret_value(),
         )
         stack.push_async_callback(database.close)
+        await database.connect()
         if recorder is not None and recorder.outbox is not None:
             await stack.enter_async_context(emptied(recorder.outbox, database.outbox))
         blobs = await stack.enter_async_context(storage.blobs())

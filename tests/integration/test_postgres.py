@@ -79,10 +79,10 @@ async def test_an_attribute_becomes_searchable(postgres_url: str, tmp_path: Path
 
 @pytest.fixture
 def limited_url(postgres_url: str) -> Iterator[str]:
-    """URL of a database, for a role limited to three connections."""
+    """URL of a database, for a role limited to four connections."""
     owner = make_url(postgres_url).set(drivername="postgresql").render_as_string(False)
     with psycopg.connect(owner, autocommit=True) as connection:
-        connection.execute("CREATE ROLE limited LOGIN CONNECTION LIMIT 3")
+        connection.execute("CREATE ROLE limited LOGIN CONNECTION LIMIT 4")
         connection.execute(b"GRANT %b TO limited" % (make_url(postgres_url).username or "postgres").encode())
         yield make_url(postgres_url).set(username="limited").render_as_string(False)
         connection.execute("DROP ROLE limited")

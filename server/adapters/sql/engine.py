@@ -149,6 +149,13 @@ class Database:
         self.deliveries: Deliveries = SqlDeliveries(transactions, keys)
         self._transactions = transactions
 
+    async def connect(self) -> None:
+        """Open a connection of each kind of transaction, before calls of one kind use all that a limit permits.
+
+        Without a database it does nothing: calls connect, too.
+        """
+        await self._transactions.connect()
+
     async def close(self) -> None:
         """Wait for running calls, and close all connections."""
         await self._transactions.close()

@@ -15,7 +15,7 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -115,6 +115,12 @@ class Transactions:
     async def look(self, work: Work[Result]) -> Result:
         """Run `work`, a single query, without a transaction, in the thread of `number`. Raises: as `write`."""
         return await self._sequencer.run(lambda session: session.run(work, is_single=True))
+
+    async def connect(self) -> None:
+        """Connect the thread that writes, the one that numbers and one that reads; failures have no consequence."""
+        for start in (self.write, self.number, self.read) if self.has_sequencer else ():
+            with suppress(DicomStoreError):
+                await start(lambda _: None)
 
     async def close(self) -> None:
         """Wait for running work, then close all connections."""
