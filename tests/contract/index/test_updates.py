@@ -8,6 +8,7 @@ from sqlalchemy import Engine, create_engine, select, text, update
 
 from server.adapters.sql.core.tables import staged_versions
 from server.adapters.sql.engine import Database
+from server.adapters.sql.lifecycle import staging
 from server.model.change import ChangeAction, ChangeState, ChangeWindow
 from server.model.errors import WrongState
 from server.model.ids import Address, Version
@@ -250,3 +251,20 @@ async def test_the_original_is_the_last_version_that_was_stored(database: Databa
     [_, replacement] = await index.find_originals(study_ref())
     assert replacement.version == (await index.find(first.id.address))[0].version
     assert await index.original_state(study_ref(5)) is None
+
+
+async def test_instances_whose_metadata_is_large_are_read_and_applied_in_small_pages(
+    database: Database, operation: Operation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(staging, "_PAGE_BYTES", 20)  # two instances of `stored`
+    some = await stored(database, 5)
+    after, pages = 0, []
+    while page := await database.updates.contents(study_ref(1), after, 250):
+        pages.append([content.stored.version for content in page])
+        after = pages[-1][-1]
+    assert pages == [[one.version for one in part] for part in (some[:2], some[2:4], some[4:])]
+    await staged(database, some)
+    assert await apply(database) == Applied(5)
+    assert {one.locator for one in await database.instances.find(study_ref(1))} == {
+        f"new-{one.locator}" for one in some
+    }

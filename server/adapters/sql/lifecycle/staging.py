@@ -1,11 +1,11 @@
 """The transactions that stage changed versions, make them current, or remove them."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Connection, bindparam, delete, insert, select
+from sqlalchemy import BindParameter, ColumnElement, Connection, bindparam, delete, func, insert, select
 
 from server.adapters.sql import operations
 from server.adapters.sql.core import counters
@@ -44,6 +44,9 @@ from server.ports.lifecycle.updates import Conclude, Describe
 from server.ports.tags import Extract
 
 _AT_ONCE = 100
+_PAGE_BYTES = 8 << 20
+"""Limit of the metadata of instances that are read together; a single larger one is read alone."""
+
 _VERSIONS: BindParameter[int] = bindparam("versions", expanding=True)
 _WITH_CONTENT = (
     STORED.add_columns(instances.c.key, *PIXELS, metadata.c.dicom_json, metadata.c.invalid_tags)
@@ -54,6 +57,20 @@ _CONTENTS = [
     Prepared(_WITH_CONTENT.where(*within(depth), instances.c.version > bindparam("after")).limit(bindparam("limit")))
     for depth in range(4)
 ]
+_SIZE = (instances.c.version, func.length(metadata.c.dicom_json).label("size_bytes"))
+_SIZES = [
+    Prepared(
+        _WITH_CONTENT.with_only_columns(*_SIZE, maintain_column_froms=True)
+        .where(*within(depth), instances.c.version > bindparam("after"))
+        .limit(bindparam("limit"))
+    )
+    for depth in range(4)
+]
+_SIZES_OF = Prepared(
+    select(metadata.c.version, func.length(metadata.c.dicom_json).label("size_bytes"))
+    .where(metadata.c.version.in_(_VERSIONS))
+    .order_by(metadata.c.version)
+)
 _OF_STAGED = Prepared(
     _WITH_CONTENT.add_columns(
         *(staged_versions.c.base_locator, staged_versions.c.shifts, staged_versions.c.has_utf_8),
@@ -111,7 +128,23 @@ Row = dict[str, Any]
 def contents(connection: Connection, partition_key: int, resource: Address, after: int, limit: int) -> list[Content]:
     """Implements `Updates.contents`."""
     page = address(partition_key, resource) | {"after": after, "limit": limit}
+    sizes = _SIZES[depth(resource)].rows(connection, page)
+    page["limit"] = len(next(_pages(sizes), ()))
     return [_content(row, {}, {}) for row in _CONTENTS[depth(resource)].rows(connection, page)]
+
+
+def _pages(sizes: Sequence[AnyRow]) -> Iterator[list[int]]:
+    """Divide versions into pages whose metadata is read together."""
+    page: list[int] = []
+    left = _PAGE_BYTES
+    for row in sizes:
+        if page and row.size_bytes > left:
+            yield page
+            page, left = [], _PAGE_BYTES
+        page.append(row.version)
+        left -= row.size_bytes
+    if page:
+        yield page
 
 
 def staged(connection: Connection, operation_id: str, of: Collection[Version]) -> set[Version]:
@@ -198,7 +231,9 @@ def apply(
     updated = conclude(operation, len(current))
     assert updated is not None, "it does not depend on the number"
     for start in range(0, len(current), _AT_ONCE):
-        _replace(connection, partition_keys, operation_id, current[start : start + _AT_ONCE], describe, now, extract)
+        sizes = _SIZES_OF.rows(connection, {"versions": current[start : start + _AT_ONCE]})
+        for page in _pages(sizes):
+            _replace(connection, partition_keys, operation_id, page, describe, now, extract)
     connection.execute(delete(staged_versions).where(staged_versions.c.operation_id == operation_id))
     operations.save(connection, updated)
     return Applied(len(current))
