@@ -14,6 +14,7 @@ from starlette.middleware import Middleware
 
 from common.core_channel import core_tls_files
 from common.issuers import listed
+from common.sealing import Sealer
 from facade.browsers.cors import Cors
 from facade.browsers.guard import Guard
 from facade.browsers.headers import BrowserHeaders
@@ -32,7 +33,6 @@ from facade.serving.tls import https_listener
 from facade.sessions.login import Logins
 from facade.sessions.middleware import SessionCookies, credential_of
 from facade.sessions.provider import IdentityProvider
-from facade.sessions.sealing import Sealer
 from facade.sessions.session import Sessions
 from facade.sharing.paths import SharePaths
 from facade.viewer import ISOLATION, Viewer

@@ -88,6 +88,7 @@ ANSWERS: Mapping[str, Answer] = MappingProxyType(
         "LOGIN_LINK_NOT_FOUND": Answer(404, "The login link has been used or has expired."),
         "CONSUMER_NOT_FOUND": Answer(404, "The specified consumer does not exist."),
         "WEBHOOK_NOT_FOUND": Answer(404, "The specified webhook does not exist."),
+        "EXPORT_DISABLED": Answer(404, "The requested resource does not exist."),
         "COMMITMENT_NOT_FOUND": Answer(404, "The specified storage commitment request does not exist."),
         "HOLD_NOT_FOUND": Answer(404, "The specified hold does not exist."),
         "VERSION_NOT_FOUND": Answer(404, "The instance does not have the specified version."),

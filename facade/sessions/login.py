@@ -18,6 +18,7 @@ from dicomstore.v1.login_service_pb2 import EndLoginRequest, RedeemLoginLinkRequ
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from common.sealing import Sealer
 from facade.channel import Core
 from facade.errors import CoreFailure
 from facade.request.addresses import service_root
@@ -27,7 +28,6 @@ from facade.serving.observe import call_metadata
 from facade.sessions import cookies
 from facade.sessions.middleware import is_cross_site
 from facade.sessions.provider import IdentityProvider, ProviderError
-from facade.sessions.sealing import Sealer
 from facade.sessions.session import Session, Sessions
 
 _NAME = "dicomstore-login-"

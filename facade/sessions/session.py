@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from common.sealing import Sealer
 from facade.sessions import cookies
-from facade.sessions.sealing import Sealer
 
 NAME = "dicomstore-session"
 _PURPOSE = "session"

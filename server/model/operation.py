@@ -42,6 +42,7 @@ class Operation:
     step: number of steps that are finished.
     cursor: where the current step continues, in the step's own form; empty at its beginning.
     error: why it FAILED, for people, without patient data; empty otherwise.
+    secret: the credentials of the request, encrypted; empty without any, and as soon as the operation is final.
     """
 
     id: str
@@ -57,6 +58,7 @@ class Operation:
     step: int = 0
     cursor: str = ""
     error: str = ""
+    secret: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ class Operations(Protocol):
 
     Each call is one transaction; a function given to it is called inside, perhaps in another thread and several times.
     All calls raise Unavailable (DATABASE_UNAVAILABLE) when the database can't be reached.
+    The record of a final operation has no `secret`.
     A call that stores the effect of an operation updates its record in the same transaction (`Tags.add`,
     `Tags.index`), so that a step repeated after a crash continues after its effect.
     """

@@ -42,6 +42,7 @@ from server.adapters.sql.events.webhooks import SqlWebhooks
 from server.adapters.sql.instances import SqlInstanceIndex
 from server.adapters.sql.lifecycle.commitments import SqlCommitments
 from server.adapters.sql.lifecycle.expiries import SqlExpiries
+from server.adapters.sql.lifecycle.exported_files import SqlExportedFiles
 from server.adapters.sql.lifecycle.holds import SqlHolds
 from server.adapters.sql.lifecycle.labels import SqlLabels
 from server.adapters.sql.lifecycle.partitions import SqlPartitions
@@ -66,6 +67,7 @@ from server.ports.events.webhooks import Deliveries, Webhooks
 from server.ports.index import ChangeLog, InstanceIndex, Partitions
 from server.ports.lifecycle.commitments import CommitmentRecord
 from server.ports.lifecycle.expiries import Expiries
+from server.ports.lifecycle.exports import ExportedFiles
 from server.ports.lifecycle.holds import Holds
 from server.ports.lifecycle.labels import LabelRecord
 from server.ports.lifecycle.updates import Updates
@@ -142,6 +144,7 @@ class Database:
         self.outbox: OutboxTable = SqlOutboxTable(transactions)
         self.labels: LabelRecord = SqlLabels(transactions, keys)
         self.commitments: CommitmentRecord = SqlCommitments(transactions, keys)
+        self.exported_files: ExportedFiles = SqlExportedFiles(transactions)
         self.updates: Updates = SqlUpdates(transactions, keys, extract)
         self.leases: Leases = SqlLeases(transactions)
         self.study_events: StudyEvents = SqlStudyEvents(transactions, keys)

@@ -15,7 +15,7 @@ from server.model.ids import Address, PartitionName
 from server.model.operation import Operation, OperationError, OperationState, OperationUpdate, Update
 from server.ports.operations import Decide
 
-_FIRST_FINAL = min(state for state in OperationState if state.is_final)
+FIRST_FINAL = min(state for state in OperationState if state.is_final)
 
 
 class SqlOperations:
@@ -90,7 +90,7 @@ class SqlOperations:
         """See the port."""
         newest = select(func.max(operations.c.key)).where(operations.c.type.in_(keep_newest_of))
         old = select(operations.c.id).where(
-            operations.c.state >= _FIRST_FINAL,
+            operations.c.state >= FIRST_FINAL,
             operations.c.updated < to_microseconds(finished_before),
             ~select(tags.c.key).where(tags.c.operation_id == operations.c.id).exists(),
             operations.c.key.not_in(newest.group_by(operations.c.type)),
@@ -143,7 +143,7 @@ def save(connection: Connection, updated: OperationUpdate) -> Operation:
 
 def unfinished(connection: Connection) -> list[Operation]:
     """Return the operations that are not final, oldest first."""
-    rows = connection.execute(select(operations).where(operations.c.state < _FIRST_FINAL).order_by(operations.c.key))
+    rows = connection.execute(select(operations).where(operations.c.state < FIRST_FINAL).order_by(operations.c.key))
     return [_operation(row) for row in rows]
 
 
@@ -162,6 +162,7 @@ def _operation(row: Any) -> Operation:
         step=row.step,
         cursor=row.cursor,
         error=row.error,
+        secret=row.secret or "",
     )
 
 
@@ -180,6 +181,7 @@ def _row(operation: Operation) -> dict[str, Any]:
         "step": operation.step,
         "cursor": operation.cursor,
         "error": operation.error,
+        "secret": None if operation.state.is_final else operation.secret or None,
     }
 
 

@@ -4,13 +4,14 @@ import asyncio
 import re
 import uuid
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from server.domain.access import Access
 from server.domain.limits import page_size as size_of
 from server.domain.operations import lifecycle
 from server.domain.operations.backlog import Backlog, backlog_of
-from server.domain.operations.types import OperationType, OperationTypes
+from server.domain.operations.types import OperationType, OperationTypes, Prepared
 from server.domain.search import page_token
 from server.model.access import Action
 from server.model.call import Call
@@ -68,7 +69,7 @@ class Operations:
             request_id: see `checked_request_id`.
 
         Raises:
-            InvalidRequest: INVALID_FIELD, and as `OperationType.check`.
+            InvalidRequest: INVALID_FIELD, and as `OperationType.check` and `prepare`.
             WrongState: OPERATION_RUNNING.
         """
         type_ = self.types.with_request(message)
@@ -82,10 +83,16 @@ class Operations:
         if type_ is None or type_.check is None:
             text = f"No operation type can be started with {message}." if message else "request is required."
             raise InvalidRequest(Reason.INVALID_FIELD, text, field="request")
-        checked, operation_id, now = type_.check(request), uuid.uuid4().hex, self._now()
-        operation = await self._record.start(
-            request_id, lambda unfinished: lifecycle.started(type_, operation_id, checked, unfinished, now)
-        )
+        checked, operation_id = Prepared(type_.check(request)), uuid.uuid4().hex
+        if type_.prepare is not None:
+            checked = await type_.prepare(operation_id, checked.request)
+        now = self._now()
+
+        def decide(unfinished: Sequence[Operation]) -> Operation:
+            started = lifecycle.started(type_, operation_id, checked.request, unfinished, now)
+            return replace(started, secret=checked.secret)
+
+        operation = await self._record.start(request_id, decide)
         call.audit.note(operation=operation.id)
         self._on_start()
         return operation

@@ -56,6 +56,14 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request to record: without credentials, and these encrypted."""
+
+    request: Json
+    secret: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class OperationType:
     """An entry of the registry.
 
@@ -65,6 +73,9 @@ class OperationType:
     steps: run in order.
     check: validates a request of `StartOperation` and returns the request to record; raises InvalidRequest. None if
         another service starts these operations.
+    prepare: called after `check` with the id of the new operation and the checked request; what it returns is recorded.
+        Raises like `check`, and Unavailable. Nothing is recorded if the operation exists already, so it must have no
+        effect that matters then.
     clean_up: removes partial results of an operation that is cancelled after its start; repeating it must have no
         further effect. None: partial results remain.
     is_exclusive: only one operation can be unfinished at a time.
@@ -81,6 +92,7 @@ class OperationType:
     steps: tuple[Step, ...]
     result_message: str = ""
     check: Callable[[Json], Json] | None = None
+    prepare: Callable[[str, Json], Awaitable[Prepared]] | None = None
     clean_up: Callable[[Operation], Awaitable[None]] | None = None
     is_exclusive: bool = False
     is_internal: bool = False

@@ -15,6 +15,7 @@ from server.domain.search.answer import MatchComposer, Selection
 from server.domain.search.label_terms import with_label_conditions
 from server.domain.search.narrowing import counted_in, is_part, of_own_series, of_whole_match
 from server.domain.search.request import (
+    ParsedRequest,
     SearchRequest,
     levels_of,
     parse,
@@ -77,12 +78,7 @@ class Search:
         permitted = await self._access.permit(call, Action.READ, request.scope, narrow=True)
         # The terms keep their meaning if only a part of the scope is permitted.
         request = replace(request, scope=replace(request.scope, partition=permitted.partition))
-        if request.terms:
-            request = await with_label_conditions(request, self._labels)
-        tags = await self._tags_in(request)
-        keys = {path: key_of(tag) for path, tag in tags.items()}
-        owners = await self._owners(request, tags.values())
-        wanted = parse(request, keys, owners)
+        request, tags, wanted = await self._parsed(request)
         query, selection = replace(wanted.query, scope=permitted), wanted.selection
         if is_part(permitted, query.level):
             query, selection = of_whole_match(query, selection)
@@ -104,6 +100,25 @@ class Search:
             erroneous_attributes=await self._erroneous(tags, permitted) if permitted == request.scope else (),
             total_count=(await self._index.count(matching) if matching else 0) if is_counted else None,
         )
+
+    async def query_of(self, request: SearchRequest) -> Query:
+        """Return the query of a search, for operations. The partition of its scope must be resolved and permitted.
+
+        Raises:
+            InvalidRequest: as `parse`.
+            WrongState: TAG_QUERY_DISABLED.
+        """
+        _, _, wanted = await self._parsed(request)
+        return wanted.query
+
+    async def _parsed(self, request: SearchRequest) -> tuple[SearchRequest, dict[str, Tag], ParsedRequest]:
+        """Return a request with its conditions on labels, the extended query tags in its terms, and its query."""
+        if request.terms:
+            request = await with_label_conditions(request, self._labels)
+        tags = await self._tags_in(request)
+        keys = {path: key_of(tag) for path, tag in tags.items()}
+        owners = await self._owners(request, tags.values())
+        return request, tags, parse(request, keys, owners)
 
     async def _tags_in(self, request: SearchRequest) -> dict[str, Tag]:
         """Return the extended query tags in the terms, by attribute as received.

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from cli.addresses import parse_address
+from common.sealing import Sealer
 from facade import proxies
 from facade.browsers.hosts import Hosts, host_name
 from facade.browsers.origins import Origins, is_own
@@ -24,7 +25,6 @@ from facade.request.query import prefers_strict, require_utf8
 from facade.request.ranges import content_range, range_applies, range_of
 from facade.sessions.cookies import cookies_of
 from facade.sessions.login import local_path
-from facade.sessions.sealing import Sealer
 from facade.sessions.session import Sessions
 from facade.sharing.paths import WHOLE_TOKEN, SharePaths
 from tests.fuzz.target import require

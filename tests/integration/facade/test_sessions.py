@@ -13,9 +13,9 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
+from common.sealing import Sealer
 from facade.sessions.login import local_path
 from facade.sessions.provider import IdentityProvider, ProviderError
-from facade.sessions.sealing import Sealer
 from facade.sessions.session import Session, Sessions
 from server.bootstrap.serving import running
 from tests.core import settings_for

@@ -1,5 +1,6 @@
 from dicomstore.v1 import access_options_pb2 as _access_options_pb2
 from dicomstore.v1 import resources_pb2 as _resources_pb2
+from dicomstore.v1 import search_service_pb2 as _search_service_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -51,3 +52,105 @@ class UpdateResult(_message.Message):
     instances_updated: int
     errors: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, studies_processed: _Optional[int] = ..., studies_updated: _Optional[int] = ..., studies_failed: _Optional[int] = ..., instances_updated: _Optional[int] = ..., errors: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ExportRequest(_message.Message):
+    __slots__ = ("sources", "query", "everything", "partition", "azure_blob", "s3", "gcs", "folder", "transfer_syntax_uid", "without_manifest", "dicomdir", "author")
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    EVERYTHING_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    AZURE_BLOB_FIELD_NUMBER: _ClassVar[int]
+    S3_FIELD_NUMBER: _ClassVar[int]
+    GCS_FIELD_NUMBER: _ClassVar[int]
+    FOLDER_FIELD_NUMBER: _ClassVar[int]
+    TRANSFER_SYNTAX_UID_FIELD_NUMBER: _ClassVar[int]
+    WITHOUT_MANIFEST_FIELD_NUMBER: _ClassVar[int]
+    DICOMDIR_FIELD_NUMBER: _ClassVar[int]
+    AUTHOR_FIELD_NUMBER: _ClassVar[int]
+    sources: _containers.RepeatedCompositeFieldContainer[_resources_pb2.Address]
+    query: ExportQuery
+    everything: bool
+    partition: str
+    azure_blob: AzureBlobDestination
+    s3: S3Destination
+    gcs: GcsDestination
+    folder: FolderDestination
+    transfer_syntax_uid: str
+    without_manifest: bool
+    dicomdir: bool
+    author: str
+    def __init__(self, sources: _Optional[_Iterable[_Union[_resources_pb2.Address, _Mapping]]] = ..., query: _Optional[_Union[ExportQuery, _Mapping]] = ..., everything: _Optional[bool] = ..., partition: _Optional[str] = ..., azure_blob: _Optional[_Union[AzureBlobDestination, _Mapping]] = ..., s3: _Optional[_Union[S3Destination, _Mapping]] = ..., gcs: _Optional[_Union[GcsDestination, _Mapping]] = ..., folder: _Optional[_Union[FolderDestination, _Mapping]] = ..., transfer_syntax_uid: _Optional[str] = ..., without_manifest: _Optional[bool] = ..., dicomdir: _Optional[bool] = ..., author: _Optional[str] = ...) -> None: ...
+
+class ExportQuery(_message.Message):
+    __slots__ = ("level", "terms", "fuzzy_matching")
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    TERMS_FIELD_NUMBER: _ClassVar[int]
+    FUZZY_MATCHING_FIELD_NUMBER: _ClassVar[int]
+    level: _search_service_pb2.QueryLevel
+    terms: _containers.RepeatedCompositeFieldContainer[_search_service_pb2.Term]
+    fuzzy_matching: bool
+    def __init__(self, level: _Optional[_Union[_search_service_pb2.QueryLevel, str]] = ..., terms: _Optional[_Iterable[_Union[_search_service_pb2.Term, _Mapping]]] = ..., fuzzy_matching: _Optional[bool] = ...) -> None: ...
+
+class AzureBlobDestination(_message.Message):
+    __slots__ = ("container_uri", "connection_string", "container_name", "use_managed_identity")
+    CONTAINER_URI_FIELD_NUMBER: _ClassVar[int]
+    CONNECTION_STRING_FIELD_NUMBER: _ClassVar[int]
+    CONTAINER_NAME_FIELD_NUMBER: _ClassVar[int]
+    USE_MANAGED_IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    container_uri: str
+    connection_string: str
+    container_name: str
+    use_managed_identity: bool
+    def __init__(self, container_uri: _Optional[str] = ..., connection_string: _Optional[str] = ..., container_name: _Optional[str] = ..., use_managed_identity: _Optional[bool] = ...) -> None: ...
+
+class S3Destination(_message.Message):
+    __slots__ = ("bucket", "prefix", "endpoint", "region", "virtual_hosted_style", "access_key_id", "secret_access_key", "session_token")
+    BUCKET_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_FIELD_NUMBER: _ClassVar[int]
+    ENDPOINT_FIELD_NUMBER: _ClassVar[int]
+    REGION_FIELD_NUMBER: _ClassVar[int]
+    VIRTUAL_HOSTED_STYLE_FIELD_NUMBER: _ClassVar[int]
+    ACCESS_KEY_ID_FIELD_NUMBER: _ClassVar[int]
+    SECRET_ACCESS_KEY_FIELD_NUMBER: _ClassVar[int]
+    SESSION_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    bucket: str
+    prefix: str
+    endpoint: str
+    region: str
+    virtual_hosted_style: bool
+    access_key_id: str
+    secret_access_key: str
+    session_token: str
+    def __init__(self, bucket: _Optional[str] = ..., prefix: _Optional[str] = ..., endpoint: _Optional[str] = ..., region: _Optional[str] = ..., virtual_hosted_style: _Optional[bool] = ..., access_key_id: _Optional[str] = ..., secret_access_key: _Optional[str] = ..., session_token: _Optional[str] = ...) -> None: ...
+
+class GcsDestination(_message.Message):
+    __slots__ = ("bucket", "prefix", "service_account_key")
+    BUCKET_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_ACCOUNT_KEY_FIELD_NUMBER: _ClassVar[int]
+    bucket: str
+    prefix: str
+    service_account_key: str
+    def __init__(self, bucket: _Optional[str] = ..., prefix: _Optional[str] = ..., service_account_key: _Optional[str] = ...) -> None: ...
+
+class FolderDestination(_message.Message):
+    __slots__ = ("path",)
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    def __init__(self, path: _Optional[str] = ...) -> None: ...
+
+class ExportResult(_message.Message):
+    __slots__ = ("exported", "skipped", "exported_bytes", "error_href", "manifest_href", "dicomdir_href")
+    EXPORTED_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_FIELD_NUMBER: _ClassVar[int]
+    EXPORTED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    ERROR_HREF_FIELD_NUMBER: _ClassVar[int]
+    MANIFEST_HREF_FIELD_NUMBER: _ClassVar[int]
+    DICOMDIR_HREF_FIELD_NUMBER: _ClassVar[int]
+    exported: int
+    skipped: int
+    exported_bytes: int
+    error_href: str
+    manifest_href: str
+    dicomdir_href: str
+    def __init__(self, exported: _Optional[int] = ..., skipped: _Optional[int] = ..., exported_bytes: _Optional[int] = ..., error_href: _Optional[str] = ..., manifest_href: _Optional[str] = ..., dicomdir_href: _Optional[str] = ...) -> None: ...

@@ -47,7 +47,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import ExecutableDDLElement
 
-REVISION = "0013"
+REVISION = "0014"
 """The migration that creates this schema."""
 
 MAX_TEXT_LENGTH = 512
@@ -604,9 +604,30 @@ operations = Table(
         comment="position at which the current step continues; its form depends on the type",
     ),
     Column("error", Text, nullable=False),
+    Column("secret", Text, comment="encrypted credentials of the request; NULL as soon as the operation is final"),
     UniqueConstraint("id"),
     UniqueConstraint("request_id"),
     Index(None, "state", "updated"),
+)
+
+exported_files = Table(
+    "exported_files",
+    tables,
+    Column("operation_id", Label, primary_key=True),
+    Column("patient", Label, primary_key=True, comment="order of the records of a DICOMDIR; empty without one"),
+    Column("study_uid", Label, primary_key=True),
+    Column("series_uid", Label, primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False, comment="position in the export"),
+    Column("uid", Label, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("sop_class_uid", Label, nullable=False),
+    Column("transfer_syntax_uid", Label, nullable=False),
+    Column("path", Label, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("sha256", LargeBinary, nullable=False),
+    Column("directory", Text, comment="JSON: the keys of the records of a DICOMDIR; NULL without one"),
+    comment="files that an unfinished operation of type export has written",
+    sqlite_with_rowid=False,
 )
 
 staged_versions = Table(

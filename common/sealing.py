@@ -1,4 +1,4 @@
-"""Authenticated encryption of cookies (AES-256-GCM). They have the version of their format, so that it can change."""
+"""Authenticated encryption (AES-256-GCM). Sealed texts have the version of their format, so that it can change."""
 
 import base64
 import binascii
@@ -14,15 +14,19 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 _NONCE_BYTES = 12
 _MAX_PLAIN_BYTES = 64 << 10
-_LABEL = b"dicomstore session\0"
+_SESSIONS = b"dicomstore session\0"
 
 
 class Sealer:
-    """Encrypts and decrypts values of cookies."""
+    """Encrypts and decrypts fields, such as those of cookies."""
 
-    def __init__(self, keys: Sequence[str]) -> None:
-        """Encrypt with the first key, and decrypt with all, so that keys can be changed."""
-        self._ciphers = [AESGCM(hashlib.sha256(_LABEL + key.encode()).digest()) for key in keys]
+    def __init__(self, keys: Sequence[str], label: bytes = _SESSIONS) -> None:
+        """Encrypt with the first key, and decrypt with all, so that keys can be changed.
+
+        Args:
+            label: what is encrypted; the same key with another label is another key.
+        """
+        self._ciphers = [AESGCM(hashlib.sha256(label + key.encode()).digest()) for key in keys]
 
     def seal(self, purpose: str, version: int, fields: Sequence[Any]) -> str:
         """Return encrypted fields, which are JSON values, as base64url; they can be opened for the same purpose only.
