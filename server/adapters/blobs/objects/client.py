@@ -1,0 +1,414 @@
+"""Blocking access to the objects of one bucket, with the errors of the ports.
+
+All functions block; call them on a thread, never on the event loop. The library is `obstore`, with its synchronous
+functions only: its asynchronous ones can abort the interpreter when it exits. It is imported when a client is first
+used, so that processes with local files pay nothing for it. A client can't be used after `fork`.
+
+Object names are relative to the prefix of the URL. They consist of segments of letters, digits and `-_.=~@`, separated
+by `/`.
+"""
+
+import os
+import random
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import unquote, urlsplit
+
+from server.adapters.blobs.objects.calls import calls
+from server.model.buffer import Buffer
+from server.model.errors import DicomStoreError, Exhausted, Reason, Unavailable
+
+SCHEMES = frozenset({"s3", "az", "gs"})
+"""URL schemes of object stores: Amazon S3, Azure Blob Storage, Google Cloud Storage, and services compatible to them."""
+
+MIN_PART_BYTES = 5 << 20
+"""Smallest part of a multipart upload except the last one (S3)."""
+
+_TIMEOUT_SECONDS = 30
+_CONNECT_SECONDS = 5
+_RETRIES = 4
+"""Retries of one request by the library: after status 408, 429 and 5xx, and broken connections."""
+
+_ATTEMPTS = 3
+"""Attempts of an operation. A request whose effect is unknown, as after a timeout, is retried only here."""
+
+_PAUSE_SECONDS = 0.3
+_STATUS = re.compile(r"status[ :]+(?:code:? )?(\d{3})")
+_FULL = re.compile(r"QuotaExceeded|StorageFull|InsufficientStorage|status[ :]+507")
+
+_T = TypeVar("_T")
+
+
+class NotFound(KeyError):
+    """There is no object of this name."""
+
+
+class Exists(Exception):
+    """There is an object of this name already, with other content."""
+
+
+class Changed(Exception):
+    """The object is not the one that was to be replaced."""
+
+
+class Listed(NamedTuple):
+    """An object in a listing.
+
+    etag: of its content; empty if the store has none.
+    """
+
+    name: str
+    size_bytes: int
+    last_modified: datetime
+    etag: str
+
+
+class ObjectClient:
+    """The objects below the prefix of one URL.
+
+        s3://BUCKET/PREFIX, az://CONTAINER/PREFIX, gs://BUCKET/PREFIX
+        file:///DIRECTORY, which must exist, and memory:     for tests; `replace` is not possible in files
+
+    Credentials and endpoints come from the variables `AWS_*`, `AZURE_*` and `GOOGLE_*` of the environment.
+
+    All methods raise, in addition to what they state:
+        Unavailable: STORAGE_UNAVAILABLE, also for missing permissions and a missing bucket.
+        Exhausted: STORAGE_FULL.
+    No message contains a URL, a key or a signature.
+
+    Args:
+        config: settings of the library for the store, which take precedence over the environment, such as
+            `access_key_id`. Never logged.
+        timeout_seconds: of one request.
+        attempts: of each operation; fewer report an outage sooner.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        config: Mapping[str, str] | None = None,
+        timeout_seconds: float = _TIMEOUT_SECONDS,
+        attempts: int = _ATTEMPTS,
+    ) -> None:
+        self._url = url
+        self._config = dict(config or {})
+        self._timeout_seconds = timeout_seconds
+        self._attempts = attempts
+        self._opened: Any = None
+        self._pid = os.getpid()
+        self.scheme, self.bucket, self.prefix = _parts(url)
+
+    def create(self, name: str, data: Buffer, *, storage_class: str | None = None) -> str:
+        """Create an object and return its entity tag.
+
+        An object that exists with the same content counts as created by this call: an attempt whose response was lost
+        may have created it.
+
+        Raises:
+            Exists
+        """
+        attributes = {"Storage-Class": storage_class} if storage_class else None
+        try:
+            result = self._call(lambda obs, store: obs.put(store, name, data, mode="create", attributes=attributes))
+        except Exists:
+            if (found := self._same(name, data)) is None:
+                raise
+            return found
+        return str(result["e_tag"] or "")
+
+    def replace(self, name: str, data: Buffer, etag: str) -> str:
+        """Replace the content of an object that has the entity tag `etag`, and return the new tag.
+
+        Raises:
+            Changed: it has another tag, or does not exist.
+        """
+        mode = {"e_tag": etag}
+        try:
+            result = self._call(lambda obs, store: obs.put(store, name, data, mode=mode))
+        except (Changed, NotFound):
+            if (found := self._same(name, data)) is None:
+                raise Changed(name) from None
+            return found
+        return str(result["e_tag"] or "")
+
+    def put(self, name: str, data: Buffer, *, storage_class: str | None = None) -> str:
+        """Create an object or overwrite it, and return its entity tag."""
+        attributes = {"Storage-Class": storage_class} if storage_class else None
+        result = self._call(lambda obs, store: obs.put(store, name, data, use_multipart=False, attributes=attributes))
+        return str(result["e_tag"] or "")
+
+    def get(self, name: str) -> tuple[bytes, str]:
+        """Return the content of an object and its entity tag. Raises: NotFound."""
+
+        def read(obs: Any, store: Any) -> tuple[bytes, str]:
+            result = obs.get(store, name)
+            return bytes(result.bytes()), str(result.meta["e_tag"] or "")
+
+        return self._call(read)
+
+    def get_range(self, name: str, offset: int, length: int) -> memoryview:
+        """Return `length` bytes from `offset`; fewer if the object ends before. Raises: NotFound."""
+        if not length:
+            return memoryview(b"")
+        try:
+            return memoryview(
+                self._call(lambda obs, store: obs.get_range(store, name, start=offset, length=length))
+            )
+        except _OutOfRange:
+            return memoryview(b"")
+
+    def get_end(self, name: str, length: int) -> tuple[memoryview, int]:
+        """Return the last `length` bytes of an object, or all of them, and its size. Raises: NotFound."""
+
+        def read(obs: Any, store: Any) -> tuple[memoryview, int]:
+            if self.scheme == "az":  # has no ranges that are relative to the end
+                size = int(obs.head(store, name)["size"])
+                start = max(0, size - length)
+                return memoryview(obs.get_range(store, name, start=start, end=size) if size else b""), size
+            result = obs.get(store, name, options={"range": {"suffix": length}})
+            return memoryview(result.bytes()), int(result.meta["size"])
+
+        try:
+            return self._call(read)
+        except _OutOfRange:  # an empty object
+            return memoryview(b""), 0
+
+    def size(self, name: str) -> int:
+        """Return the size of an object in bytes. Raises: NotFound."""
+        return int(self._call(lambda obs, store: obs.head(store, name)["size"]))
+
+    def head(self, name: str) -> Listed:
+        """Return size, time and entity tag of an object. Raises: NotFound."""
+        return _listed(self._call(lambda obs, store: obs.head(store, name)))
+
+    def names(self, prefix: str = "", after: str | None = None, limit: int | None = None) -> Iterator[Listed]:
+        """Yield the objects below `prefix`, which ends at a `/` of their names; requests are made as needed.
+
+        Buckets are listed in the order of names, local files in none.
+
+        after: only objects with names after this one.
+        limit: most objects.
+        """
+        left = limit
+        page = iter(())
+        started = False
+        while left is None or left > 0:
+            if not started:
+                size = 1000 if left is None else min(1000, left)
+                page = self._call(
+                    lambda obs, store: obs.list(store, prefix or None, offset=after, chunk_size=size)  # noqa: B023
+                )
+                started = True
+            chunk = self._call(lambda obs, store: next(page, None), attempts=1)  # noqa: B023
+            if chunk is None:
+                return
+            for found in chunk:
+                listed = _listed(found)
+                after = listed.name
+                yield listed
+                if left is not None:
+                    left -= 1
+                    if not left:
+                        return
+
+    def folders(self, prefix: str = "") -> list[str]:
+        """Return the names of the folders directly below `prefix`: parts of object names that end before a `/`."""
+        found = self._call(lambda obs, store: obs.list_with_delimiter(store, prefix or None))
+        return [str(name) for name in found["common_prefixes"]]
+
+    def copy(self, name: str, target: str) -> None:
+        """Copy an object within the store. `target` must be the caller's own name. Raises: NotFound."""
+        self._call(lambda obs, store: obs.copy(store, name, target))
+
+    def delete(self, names: Sequence[str]) -> None:
+        """Delete objects, many with one request where the store can; names without an object are ignored."""
+        if not names:
+            return
+        try:
+            self._call(lambda obs, store: obs.delete(store, list(names)))
+        except NotFound:
+            for name in names:
+                try:
+                    self._call(lambda obs, store: obs.delete(store, name))  # noqa: B023
+                except NotFound:
+                    continue
+
+    def multipart(
+        self, name: str, *, part_bytes: int = MIN_PART_BYTES, storage_class: str | None = None
+    ) -> "MultipartWriter":
+        """Start an object that is written in parts. It appears as a whole, when it is completed."""
+        attributes = {"Storage-Class": storage_class} if storage_class else None
+        file = self._call(
+            lambda obs, store: obs.open_writer(
+                store, name, buffer_size=part_bytes, max_concurrency=1, attributes=attributes
+            )
+        )
+        return MultipartWriter(self, name, file)
+
+    def run(self, work: Callable[[], _T]) -> _T:
+        """Run one call of the library, once. Raises: as the class, NotFound, Exists, Changed."""
+        with calls.running():
+            try:
+                return work()
+            except (DicomStoreError, NotFound, Exists, Changed, _OutOfRange):
+                raise
+            except Exception as error:  # noqa: BLE001 - the library raises many, whose texts may contain secrets
+                raise _translated(error) from None
+
+    def _call(self, work: Callable[[Any, Any], _T], *, attempts: int | None = None) -> _T:
+        if self._pid != os.getpid():
+            raise RuntimeError("An object store can't be used after a fork.")
+        left = self._attempts if attempts is None else attempts
+        pause = _PAUSE_SECONDS
+        while True:
+            left -= 1
+            try:
+                return self.run(lambda: work(*self._library()))
+            except Unavailable as error:
+                if not left or not getattr(error, "is_transient", False):
+                    raise
+            time.sleep(pause * random.uniform(0.5, 1.5))
+            pause *= 3
+
+    def _library(self) -> tuple[Any, Any]:
+        """Return the library and the store, which is opened when it is first used."""
+        import obstore
+
+        if self._opened is None:
+            self._opened = self._open()
+        return obstore, self._opened
+
+    def _open(self) -> Any:
+        from obstore.store import AzureStore, GCSStore, LocalStore, MemoryStore, S3Store
+
+        if self.scheme == "memory":
+            return MemoryStore()
+        if self.scheme == "file":
+            return LocalStore(self.prefix)
+        prefix = self.prefix or None
+        config = {"timeout": f"{self._timeout_seconds}s", "connect_timeout": f"{_CONNECT_SECONDS}s"} | self._config
+        retry: Any = {
+            "max_retries": _RETRIES,
+            "retry_timeout": timedelta(seconds=self._timeout_seconds),
+            "backoff": {"init_backoff": timedelta(seconds=0.05), "max_backoff": timedelta(seconds=2), "base": 3},
+        }
+        kinds: Any = {"s3": S3Store, "az": AzureStore, "gs": GCSStore}
+        return kinds[self.scheme](self.bucket, prefix=prefix, config=config, retry_config=retry)
+
+    def _same(self, name: str, data: Buffer) -> str | None:
+        """Return the entity tag of an object if its content is `data`."""
+        try:
+            if self.size(name) != len(data):
+                return None
+            found, etag = self.get(name)
+        except NotFound:
+            return None
+        return etag if found == data else None
+
+
+class MultipartWriter:
+    """An object that is being written. After a failure of `part` or `complete`, call `abort`.
+
+    At most the part that is being sent and the one that is passed are held. Each part is at least `MIN_PART_BYTES`
+    long, except the last one.
+    """
+
+    def __init__(self, client: ObjectClient, name: str, file: Any) -> None:
+        self._client = client
+        self._name = name
+        self._file = file
+        self._size_bytes = 0
+
+    def part(self, data: Buffer) -> None:
+        """Send the next part; returns when the one before it has been sent. The data must not change afterwards."""
+        self._client.run(lambda: self._file.write(data))
+        self._size_bytes += len(data)
+
+    def complete(self) -> None:
+        """Make the object exist.
+
+        If the response is lost, an object of the right size counts as completed: its name must be the caller's own.
+        """
+        try:
+            self._client.run(self._file.close)
+        except Unavailable:
+            try:
+                if self._client.size(self._name) == self._size_bytes:
+                    return
+            except NotFound:
+                pass
+            raise
+
+    def abort(self) -> None:
+        """Discard what was sent. Never fails: a lifecycle rule of the bucket removes what can't be discarded now."""
+        try:
+            self._client.run(lambda: self._file.__exit__(_Aborted, _Aborted(), None))
+        except (DicomStoreError, NotFound, Exists, Changed, _OutOfRange):
+            return
+
+
+class _Aborted(Exception):
+    """Passed to the library when a multipart upload is discarded."""
+
+
+class _OutOfRange(Exception):
+    """The range begins at the end of the object or after it."""
+
+
+def _parts(url: str) -> tuple[str, str, str]:
+    """Return scheme, bucket and prefix. Raises ValueError, whose message has only the scheme."""
+    found = urlsplit(url)
+    if found.scheme == "memory":
+        return found.scheme, "", ""
+    if found.scheme == "file" and found.path.startswith("/"):
+        return found.scheme, "", unquote(found.path)
+    if found.scheme not in SCHEMES or not found.netloc or "@" in found.netloc or found.query or found.fragment:
+        raise ValueError(
+            f"The URL of an object store with the scheme {found.scheme!r} must be {found.scheme}://BUCKET/PREFIX, "
+            "without user, query and fragment."
+        )
+    return found.scheme, found.netloc, unquote(found.path).strip("/")
+
+
+def _listed(found: Any) -> Listed:
+    return Listed(str(found["path"]), int(found["size"]), found["last_modified"], str(found["e_tag"] or ""))
+
+
+def _translated(error: Exception) -> Exception:
+    """Return the error for one of the library. Its text is examined, but never passed on."""
+    name, text = type(error).__name__, str(error)
+    if isinstance(error, FileNotFoundError) and "NoSuchBucket" not in text and "ContainerNotFound" not in text:
+        return NotFound("There is no such object.")
+    if name == "AlreadyExistsError":
+        return Exists("The object exists.")
+    if name == "PreconditionError":
+        return Changed("The object has changed.")
+    status = _STATUS.search(text)
+    number = int(status[1]) if status else 0
+    if number == 416 or "InvalidRange" in text or "InvalidGetRange" in text:
+        return _OutOfRange()
+    if _FULL.search(text):
+        return Exhausted(Reason.STORAGE_FULL, "The object store is full.")
+    unavailable = _Unavailable(Reason.STORAGE_UNAVAILABLE, f"The object store is unavailable ({_cause(name, number)}).")
+    unavailable.is_transient = not isinstance(error, ValueError | TypeError) and not (
+        400 <= number < 500 and number not in (408, 409, 429)
+    )
+    return unavailable
+
+
+class _Unavailable(Unavailable):
+    """Attributes: is_transient: trying again may help."""
+
+    is_transient = True
+
+
+def _cause(name: str, status: int) -> str:
+    if name in ("PermissionDeniedError", "UnauthenticatedError") or status in (401, 403):
+        return "access denied"
+    if name == "FileNotFoundError":
+        return "no such bucket"
+    return f"status {status}" if status else "no response"
