@@ -37,6 +37,9 @@ _NAMES = {
 }
 """Texts in the metadata of packages that identify one SPDX licence."""
 
+_LICENCE_FILES = {"python-dateutil": "Apache-2.0 AND BSD-3-Clause"}
+"""What the licence files of packages say whose metadata do not identify a licence."""
+
 
 class LicenceError(Exception):
     """A licence is unknown, or does not permit distribution with an Apache-2.0 project."""
@@ -55,6 +58,8 @@ def declared_licence(metadata: Message) -> str:
         expression = _spdx(_NAMES.get(text, text)) if text else None
         if expression is not None:
             return str(expression)
+    if metadata["Name"] in _LICENCE_FILES:
+        return _LICENCE_FILES[metadata["Name"]]
     raise LicenceError(f"{metadata['Name']} declares no SPDX licence: find it out, and extend requirements/licences.py")
 
 

@@ -21,6 +21,8 @@ import pytest
 from hypothesis import settings
 from sqlalchemy import make_url
 
+from tests.object_store import ObjectStore, running_moto
+
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")  # as `server.import_hygiene`, for cores in this process
 
 # A shell starts its background jobs with SIGINT ignored, nohup starts with SIGHUP ignored, and programs inherit that.
@@ -104,6 +106,21 @@ def postgres_to_stop(postgres_server: str) -> Iterator[Any]:
     """A server for a test that stops it; created after the shared one, whose directory has the lock of the package."""
     with running_postgres() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[ObjectStore]:
+    """An S3 server from the package `moto`. Each test process has its own server."""
+    with running_moto() as server:
+        yield server
+
+
+@pytest.fixture
+def bucket_url(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a new bucket, for clients of this process and of those that it starts."""
+    for name, value in object_store.environment.items():
+        monkeypatch.setenv(name, value)
+    return object_store.bucket()
 
 
 class PostgresDatabases:

@@ -22,7 +22,7 @@ from server.model.buffer import Buffer
 from server.model.errors import DicomStoreError, Exhausted, Reason, Unavailable
 
 SCHEMES = frozenset({"s3", "az", "gs"})
-"""URL schemes of object stores: Amazon S3, Azure Blob Storage, Google Cloud Storage, and services compatible to them."""
+"""URL schemes of object stores: Amazon S3 and compatible services, Azure Blob Storage, Google Cloud Storage."""
 
 MIN_PART_BYTES = 5 << 20
 """Smallest part of a multipart upload except the last one (S3)."""
@@ -155,27 +155,9 @@ class ObjectClient:
         if not length:
             return memoryview(b"")
         try:
-            return memoryview(
-                self._call(lambda obs, store: obs.get_range(store, name, start=offset, length=length))
-            )
+            return memoryview(self._call(lambda obs, store: obs.get_range(store, name, start=offset, length=length)))
         except _OutOfRange:
             return memoryview(b"")
-
-    def get_end(self, name: str, length: int) -> tuple[memoryview, int]:
-        """Return the last `length` bytes of an object, or all of them, and its size. Raises: NotFound."""
-
-        def read(obs: Any, store: Any) -> tuple[memoryview, int]:
-            if self.scheme == "az":  # has no ranges that are relative to the end
-                size = int(obs.head(store, name)["size"])
-                start = max(0, size - length)
-                return memoryview(obs.get_range(store, name, start=start, end=size) if size else b""), size
-            result = obs.get(store, name, options={"range": {"suffix": length}})
-            return memoryview(result.bytes()), int(result.meta["size"])
-
-        try:
-            return self._call(read)
-        except _OutOfRange:  # an empty object
-            return memoryview(b""), 0
 
     def size(self, name: str) -> int:
         """Return the size of an object in bytes. Raises: NotFound."""
@@ -271,7 +253,7 @@ class ObjectClient:
             except Unavailable as error:
                 if not left or not getattr(error, "is_transient", False):
                     raise
-            time.sleep(pause * random.uniform(0.5, 1.5))
+            time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads the attempts of many clients
             pause *= 3
 
     def _library(self) -> tuple[Any, Any]:
@@ -389,7 +371,7 @@ def _translated(error: Exception) -> Exception:
         return Changed("The object has changed.")
     status = _STATUS.search(text)
     number = int(status[1]) if status else 0
-    if number == 416 or "InvalidRange" in text or "InvalidGetRange" in text:
+    if number == 416 or "Invalid range" in text or "Range started at" in text:
         return _OutOfRange()
     if _FULL.search(text):
         return Exhausted(Reason.STORAGE_FULL, "The object store is full.")

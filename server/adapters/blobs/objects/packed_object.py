@@ -78,7 +78,9 @@ def parse_directory(end: memoryview, size_bytes: int) -> list[Entry] | None:
     directory = bytes(end[len(end) - end_bytes(count) : len(end) - _FOOT.size])
     if bytes(end[-_FOOT.size :]) != _foot(directory, count):
         return None
-    entries = [Entry(offset, length & ~_DERIVED, bool(length & _DERIVED)) for offset, length in _ENTRY.iter_unpack(directory)]
+    entries = [
+        Entry(offset, length & ~_DERIVED, bool(length & _DERIVED)) for offset, length in _ENTRY.iter_unpack(directory)
+    ]
     last = entries[-1].offset + entries[-1].stored_bytes if entries else 0
     return entries if last + end_bytes(count) == size_bytes else None
 
