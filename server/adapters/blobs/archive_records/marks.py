@@ -1,6 +1,6 @@
 """The progress of the index, recorded beside the blobs, so that an index that lost transactions is detected.
 
-    <root>/marks/<process>    version, sequence and shard as 64-bit little-endian integers, and their CRC-32C
+    <root>/marks/<process>    see `mark_format`
 
 A process overwrites its mark after each commit, before the response. A mark survives the end of its process in the page
 cache. It is synced, to survive a power cut, once a second while there are changes, and when the process ends. An index
@@ -10,21 +10,17 @@ that is older than a mark has lost acknowledged transactions; the opposite prove
 import fcntl
 import logging
 import os
-import struct
 import time
 import uuid
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from crc32c import crc32c as crc32c_of
-
+from server.adapters.blobs.archive_records.mark_format import packed_mark, parsed_mark
 from server.adapters.blobs.disk.file_lock import lock_if_free
 from server.adapters.blobs.disk.threads import sync_directory
 from server.model.archive import Mark
 
-_FACTS = struct.Struct("<QQQ")
-_CHECK = struct.Struct("<I")
 _SYNC_SECONDS = 1.0
 _log = logging.getLogger("dicomstore.blobs")
 
@@ -63,7 +59,7 @@ class Marks:
         self._directory.mkdir(parents=True, exist_ok=True)
         self._fd = os.open(self._directory / uuid.uuid4().hex, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         fcntl.flock(self._fd, fcntl.LOCK_EX)
-        os.pwrite(self._fd, _packed(mark), 0)
+        os.pwrite(self._fd, packed_mark(mark), 0)
         os.fsync(self._fd)
         sync_directory(self._directory)
 
@@ -71,7 +67,7 @@ class Marks:
         """See the port."""
         self.latest = mark
         try:
-            os.pwrite(self._fd, _packed(mark), 0)
+            os.pwrite(self._fd, packed_mark(mark), 0)
             self._is_synced = False
             now = time.monotonic()
             if now - self._synced >= _SYNC_SECONDS:
@@ -100,20 +96,11 @@ class Marks:
         return sorted(self._directory.iterdir()) if self._directory.exists() else []
 
 
-def _packed(mark: Mark) -> bytes:
-    facts = _FACTS.pack(mark.version, mark.sequence, mark.shard)
-    return facts + _CHECK.pack(crc32c_of(facts))
-
-
 def _read(path: Path) -> Mark | None:
     try:
-        data = path.read_bytes()
+        return parsed_mark(path.read_bytes())
     except FileNotFoundError:
         return None
-    facts = data[: _FACTS.size]
-    if len(data) != _FACTS.size + _CHECK.size or data != facts + _CHECK.pack(crc32c_of(facts)):
-        return None
-    return Mark(*_FACTS.unpack(facts))
 
 
 def _is_locked(path: Path) -> bool:

@@ -1,13 +1,11 @@
 """The position of the scrub, as a file beside the blobs: `scrub`, and `scrub.lock` for the process that scrubs."""
 
-import json
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
+from server.adapters.blobs.archive_records.scrub_format import parsed_position, position_text
 from server.adapters.blobs.disk.file_lock import lock_if_free
 from server.adapters.blobs.disk.threads import DiskThreads, sync_directory
 from server.model.scrub import ScrubPosition
@@ -45,20 +43,14 @@ class ScrubFile:
 
     def _load(self) -> ScrubPosition | None:
         try:
-            found: Any = json.loads(self._path.read_bytes())
-            return ScrubPosition(
-                datetime.fromisoformat(found["began"]),
-                None if found["after"] is None else int(found["after"]),
-                datetime.fromisoformat(found["complete"]) if found["complete"] else None,
-            )
-        except (FileNotFoundError, ValueError, LookupError, TypeError):
-            return None  # the scrub starts over
+            return parsed_position(self._path.read_bytes())
+        except FileNotFoundError:
+            return None
 
     def _save(self, position: ScrubPosition) -> None:
         fresh = self._root / "scrub.new"
-        complete = position.complete.isoformat() if position.complete else None
-        with fresh.open("w") as file:
-            json.dump({"began": position.began.isoformat(), "after": position.after, "complete": complete}, file)
+        with fresh.open("wb") as file:
+            file.write(position_text(position))
             file.flush()
             os.fsync(file.fileno())
         fresh.rename(self._path)

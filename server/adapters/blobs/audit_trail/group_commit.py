@@ -1,6 +1,6 @@
 """The thread that appends records to the audit trail: one write and one sync for all records that wait.
 
-Records that nobody waits for are written after `_FLUSH_SECONDS`. Checkpoints are made between commits, so nobody waits
+Records that nobody waits for are written shortly after. Checkpoints are made between commits, so nobody waits
 for them, and not for those of other processes.
 """
 
@@ -16,10 +16,9 @@ from contextlib import suppress
 
 import orjson
 
-from server.adapters.blobs.audit_trail.log_writer import BrokenLogError, LogWriter, NewRecord
+from server.adapters.blobs.audit_trail.chain import BrokenLogError, NewRecord, Writer
 from server.model.errors import DicomStoreError, Exhausted, Reason, Unavailable
 
-_FLUSH_SECONDS = 0.2
 _SOON_SECONDS = 0.05
 _CHECKPOINT_SECONDS = 10.0
 _UPKEEP_SECONDS = 3600.0
@@ -40,10 +39,12 @@ class GroupCommit:
         new_writer: returns an entered writer; called again when the files of the writer before have an unknown state.
             Raises: OSError, DicomStoreError.
         upkeep: called about once an hour and at the start, on the thread. Raises: OSError, DicomStoreError.
+        flush_seconds: time after which records are written that nobody waits for.
     """
 
-    def __init__(self, new_writer: Callable[[], LogWriter], upkeep: Callable[[], None]) -> None:
+    def __init__(self, new_writer: Callable[[], Writer], upkeep: Callable[[], None], *, flush_seconds: float) -> None:
         self._new_writer = new_writer
+        self._flush_seconds = flush_seconds
         self._upkeep = upkeep
         self._loop = asyncio.get_running_loop()
         self._pending: deque[NewRecord] = deque()
@@ -53,7 +54,7 @@ class GroupCommit:
         self._is_due = False  # the thread was told to write, and has not begun
         self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._is_closing = False
-        self._writer: LogWriter | None = None
+        self._writer: Writer | None = None
         self._lost = 0
         self._lost_since_ns = 0
         self._sealed_at = 0.0
@@ -61,7 +62,7 @@ class GroupCommit:
         """Why the last records could not be written; None if they were."""
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
 
-    def start(self, writer: LogWriter) -> None:
+    def start(self, writer: Writer) -> None:
         """Start with an entered writer."""
         self._writer = writer
         self._thread.start()
@@ -78,7 +79,7 @@ class GroupCommit:
         self._pending_bytes += len(data)
         self._pending.append(NewRecord(data, time.time_ns(), None, may_use_reserve))
         if self._timer is None:
-            self._write_within(_FLUSH_SECONDS)
+            self._write_within(self._flush_seconds)
 
     def append_durably(
         self, data: bytes, *, may_use_reserve: bool = False, soon: bool = False, later: bool = False
@@ -98,7 +99,7 @@ class GroupCommit:
         self._pending.append(NewRecord(data, time.time_ns(), future, may_use_reserve))
         if later:
             if self._timer is None:
-                self._write_within(_FLUSH_SECONDS)
+                self._write_within(self._flush_seconds)
         elif soon:
             self._write_within(_SOON_SECONDS)
         else:

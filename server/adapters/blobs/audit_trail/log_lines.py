@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple, Protocol
 
 import orjson
 
@@ -27,6 +27,19 @@ SUFFIX = ".log"
 _LINE = re.compile(rb'([0-9a-f]{64}) (\{"n":([0-9]{1,19}),"time":"([0-9TZ:.-]{27})",[^\n\0]*\})\n')
 _MAX_LINE = MAX_RECORD_BYTES + 256
 _READ_BYTES = 1 << 20
+
+
+class LogFile(Protocol):
+    """A file of chained records, or of the list of checkpoints. A `Path` is one."""
+
+    @property
+    def name(self) -> str:
+        """The name; its form is that of `log_lines.file_name` or of `list_state.list_name`."""
+        ...
+
+    def open(self, mode: Literal["rb"], buffering: int) -> BinaryIO:
+        """Open the file. Raises: FileNotFoundError, if it was removed; OSError."""
+        ...
 
 
 class Line(NamedTuple):
@@ -66,7 +79,7 @@ def file_name(first_number: int) -> str:
     return f"{first_number:019d}{SUFFIX}"
 
 
-def first_number(path: Path) -> int:
+def first_number(path: LogFile) -> int:
     """Return the number of the first record of a file by its name; 0 if the name is not one of a log file."""
     stem = path.name.removesuffix(SUFFIX)
     return int(stem) if path.name.endswith(SUFFIX) and len(stem) == 19 and stem.isdecimal() else 0
@@ -99,7 +112,7 @@ def parsed(line: bytes, end: int) -> Line | None:
     return Line(end, int(number), time.decode(), bytes.fromhex(digest.decode()), record)
 
 
-def lines(path: Path, start: int = 0) -> Iterator[Line | Fault]:
+def lines(path: LogFile, start: int = 0) -> Iterator[Line | Fault]:
     """Yield the lines from a position on; a fault ends the iteration. Memory is bounded by the length of a line.
 
     Zeros up to the end of the file are no fault. Zeros before other bytes may be left by a power failure: parts of a
@@ -107,7 +120,7 @@ def lines(path: Path, start: int = 0) -> Iterator[Line | Fault]:
 
     Raises: OSError.
     """
-    with open(path, "rb", buffering=_READ_BYTES) as file:
+    with path.open("rb", _READ_BYTES) as file:
         file.seek(start)
         position = start
         while text := file.readline(_MAX_LINE):
@@ -120,7 +133,7 @@ def lines(path: Path, start: int = 0) -> Iterator[Line | Fault]:
                     yield Fault.INCOMPLETE
                 return
             if not text.endswith(b"\n"):
-                is_last = len(text) < _MAX_LINE and position >= os.fstat(file.fileno()).st_size
+                is_last = len(text) < _MAX_LINE and position >= _size(file)
                 yield Fault.INCOMPLETE if is_last else Fault.MALFORMED
                 return
             line = parsed(text, position)
@@ -130,17 +143,17 @@ def lines(path: Path, start: int = 0) -> Iterator[Line | Fault]:
             yield line
 
 
-def has_line(path: Path, position: int) -> bool:
+def has_line(path: LogFile, position: int) -> bool:
     """Return whether a line begins at a position, maybe an incomplete one. Raises: OSError."""
-    with open(path, "rb", buffering=0) as file:
+    with path.open("rb", 0) as file:
         file.seek(position)
         return file.read(1) not in (b"", b"\0")
 
 
-def used_bytes(path: Path) -> int:
+def used_bytes(path: LogFile) -> int:
     """Return the size of a file without the unused space at its end. Raises: OSError."""
-    with open(path, "rb") as file:
-        position = os.fstat(file.fileno()).st_size
+    with path.open("rb", _READ_BYTES) as file:
+        position = _size(file)
         while position > 0:
             start = max(0, position - _READ_BYTES)
             file.seek(start)
@@ -151,11 +164,18 @@ def used_bytes(path: Path) -> int:
     return 0
 
 
+def _size(file: BinaryIO) -> int:
+    position = file.tell()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(position)
+    return size
+
+
 def _pieces(file: BinaryIO) -> Iterator[bytes]:
     return iter(lambda: file.read(_READ_BYTES), b"")
 
 
-def scan(path: Path, before: Scan | None) -> Iterator[Scan]:
+def scan(path: LogFile, before: Scan | None) -> Iterator[Scan]:
     """Yield the state of the chain before the first record of a file, and after each valid one.
 
     The last one has a fault, if there is any. The yielded object is the same each time.
@@ -189,10 +209,10 @@ def scan(path: Path, before: Scan | None) -> Iterator[Scan]:
         yield state
 
 
-def last_line(path: Path) -> Line | None:
+def last_line(path: LogFile) -> Line | None:
     """Return the last complete line of a file; None if there is none. Raises: OSError."""
     size = used_bytes(path)
-    with open(path, "rb") as file:
+    with path.open("rb", _READ_BYTES) as file:
         length = min(size, 2 * _MAX_LINE)
         file.seek(size - length)
         tail = file.read(length)

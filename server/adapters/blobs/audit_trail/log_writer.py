@@ -9,22 +9,20 @@ have to commit a transaction of the file system, which costs more. The end of a 
 The list of checkpoints has the writer before its directory exists, so that an unknown directory is a finding.
 """
 
-import asyncio
 import errno
 import fcntl
-import hashlib
 import os
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 import orjson
 
-from server.adapters.blobs.audit_trail.checkpoints import CheckpointList
-from server.adapters.blobs.audit_trail.log_lines import START, file_name
+from server.adapters.blobs.audit_trail.chain import BrokenLogError, Chain, NewRecord
+from server.adapters.blobs.audit_trail.log_lines import file_name
+from server.adapters.blobs.audit_trail.place import Checkpoints
 from server.adapters.blobs.disk.reserve import Reserve
 from server.adapters.blobs.disk.threads import free_bytes, sync_directory
 from server.model.audit.trail import AuditTrailSettings, WriterId
@@ -34,26 +32,6 @@ LOCK = ".lock"
 _STEP_BYTES = 256 << 10
 _FEW_BYTES = 4 << 20  # with less free space, files do not grow in advance
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_SECOND = 1_000_000_000
-
-
-class NewRecord(NamedTuple):
-    """A record to append.
-
-    data: a JSON object.
-    time_ns: since 1970.
-    future: gets its result when the record is durable; None if nobody waits.
-    may_use_reserve: on a full disk, the reserve may be used.
-    """
-
-    data: bytes
-    time_ns: int
-    future: "asyncio.Future[None] | None" = None
-    may_use_reserve: bool = False
-
-
-class BrokenLogError(OSError):
-    """The file has an unknown state: nothing may be appended to it any more."""
 
 
 class LogWriter:
@@ -67,28 +45,29 @@ class LogWriter:
     def __init__(
         self,
         root: Path,
-        checkpoints: CheckpointList,
+        checkpoints: Checkpoints,
         settings: AuditTrailSettings,
         reserve: Reserve,
-        facts: dict[str, object],
+        facts: Mapping[str, object],
     ) -> None:
         self.id: WriterId = uuid.uuid4().hex
         self.directory = root / "writers" / self.id
-        self.number = 0
+        self._chain = Chain()
         self.sealed = 0  # number of the last record in a checkpoint
         self._checkpoints = checkpoints
         self._settings = settings
         self._reserve = reserve
         self._facts = facts
-        self._digest = START
         self._lock_fd = self._fd = -1
         self._size = 0  # of the records
         self._allocated = 0  # size of the file
         self._created = 0.0
-        self._time = b""
         self._last_checkpoint = ""  # not recorded yet
-        self._second = -1
-        self._second_text = b""
+
+    @property
+    def number(self) -> int:
+        """The number of the last record."""
+        return self._chain.number
 
     def enter(self) -> None:
         """Register this writer and create its directory. Raises: OSError, ForeignKey."""
@@ -110,7 +89,7 @@ class LogWriter:
             self._end_file()
         if self._fd < 0:
             self._begin_file(records[0].time_ns)
-        before = self.number, self._digest, self._time
+        before = self._chain.state
         lines = []
         if self._last_checkpoint:
             seal = orjson.dumps({"kind": "checkpoint", "checkpoint": self._last_checkpoint})
@@ -122,7 +101,7 @@ class LogWriter:
         except BrokenLogError:
             raise
         except OSError:
-            self.number, self._digest, self._time = before
+            self._chain.state = before
             raise
         self._last_checkpoint = ""
 
@@ -148,20 +127,10 @@ class LogWriter:
         self._fd = self._lock_fd = -1
 
     def _entry(self, event: str) -> dict[str, object]:
-        return {"event": event, "writer": self.id, "n": self.number, "digest": self._digest.hex()}
+        return {"event": event, "writer": self.id, "n": self.number, "digest": self._chain.digest.hex()}
 
     def _line(self, record: NewRecord) -> bytes:
-        self.number += 1
-        second, rest = divmod(record.time_ns, _SECOND)
-        if second != self._second:
-            self._second = second
-            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)).encode()
-        moment = b"%b.%06dZ" % (self._second_text, rest // 1000)
-        if moment > self._time:
-            self._time = moment
-        data = b'{"n":%d,"time":"%b",%b' % (self.number, self._time, record.data[1:])
-        digest = self._digest = hashlib.sha256(self._digest + data).digest()
-        return b"%b %b\n" % (digest.hex().encode(), data)
+        return self._chain.line(record.data, record.time_ns)
 
     def _is_full(self) -> bool:
         age = time.monotonic() - self._created
@@ -170,15 +139,15 @@ class LogWriter:
     def _begin_file(self, time_ns: int) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         path = self.directory / file_name(self.number + 1)
-        before = self.number, self._digest, self._time
-        first = {"kind": "file", "writer": self.id, "previous": self._digest.hex(), **self._facts}
+        before = self._chain.state
+        first = {"kind": "file", "writer": self.id, "previous": self._chain.digest.hex(), **self._facts}
         self._fd, self._size, self._allocated = os.open(path, flags, 0o640), 0, 0
         self._created = time.monotonic()
         try:
             self._append(self._line(NewRecord(orjson.dumps(first), time_ns)), may_use_reserve=True)
             sync_directory(self.directory)
         except OSError:
-            self.number, self._digest, self._time = before
+            self._chain.state = before
             os.close(self._fd)
             self._fd = -1
             with suppress(OSError):

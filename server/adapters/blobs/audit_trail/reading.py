@@ -4,37 +4,27 @@ Memory and open files are bounded by the number of writers that wrote at the sam
 """
 
 import heapq
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
-from server.adapters.blobs.audit_trail.log_lines import (
-    Fault,
-    Line,
-    first_number,
-    has_line,
-    last_line,
-    lines,
-    log_files,
-)
-from server.adapters.blobs.audit_trail.log_writer import LOCK
-from server.adapters.blobs.disk.file_lock import lock_if_free
+from server.adapters.blobs.audit_trail.log_lines import Fault, LogFile, first_number, has_line, last_line, lines
+from server.adapters.blobs.audit_trail.place import Place
 from server.model.audit.trail import Positions, StoredRecord, WriterId
 
 
-def records(root: Path, start: str = "", end: str = "") -> Iterator[StoredRecord]:
+def records(place: Place, start: str = "", end: str = "") -> Iterator[StoredRecord]:
     """Yield the records with `start` <= time < `end`, in order of time. An empty limit is none.
 
     A file that is damaged is read up to the damage. Raises: OSError.
     """
-    waiting = sorted(_starts(root, start), reverse=True)
+    place = place.snapshot()
+    waiting = sorted(_starts(place, start), reverse=True)
     heap: list[tuple[StoredRecord, Iterator[StoredRecord]]] = []
     while waiting or heap:
         while waiting and (not heap or waiting[-1][0] <= heap[0][0].time):
-            _, path = waiting.pop()
-            _push(heap, _writer_records(path, start))
+            _, writer = waiting.pop()
+            _push(heap, _writer_records(place, writer, start))
         if not heap:
             continue
         record, rest = heapq.heappop(heap)
@@ -50,49 +40,38 @@ def _push(heap: "list[tuple[StoredRecord, Iterator[StoredRecord]]]", rest: Itera
         heapq.heappush(heap, (following, rest))  # records differ in writer or number, so iterators are not compared
 
 
-def _starts(root: Path, start: str) -> Iterator[tuple[str, Path]]:
-    """Yield time of the first record and directory of each writer with records at or after `start`."""
-    for directory in directories(root):
-        files = log_files(directory)
+def _starts(place: Place, start: str) -> Iterator[tuple[str, WriterId]]:
+    """Yield time of the first record and name of each writer with records at or after `start`."""
+    for writer in place.writers():
+        files = place.files(writer)
         if not files:
             continue
         with suppress(FileNotFoundError):  # removed meanwhile
-            if start:
-                last = last_line(files[-1])
-                if last is not None and last.time < start:
-                    continue
-            first = next(lines(files[0]), None)
-            if isinstance(first, Line):
-                yield max(first.time, start), directory
+            if start and place.ends_before(files[-1], start):
+                continue
+            if first := place.first_time(files[0]):
+                yield max(first, start), writer
 
 
-def _writer_records(directory: Path, start: str) -> Iterator[StoredRecord]:
-    files = log_files(directory)
-    for index, path in enumerate(files):
+def _writer_records(place: Place, writer: WriterId, start: str) -> Iterator[StoredRecord]:
+    last = 0
+    files = place.files(writer)
+    for index, file in enumerate(files):
         with suppress(FileNotFoundError):
-            if start and index + 1 < len(files):
-                following = next(lines(files[index + 1]), None)
-                if isinstance(following, Line) and following.time < start:
-                    continue
-            for line in lines(path):
+            if start and index + 1 < len(files) and (place.first_time(files[index + 1]) or start) < start:
+                continue
+            for line in lines(file):
                 if isinstance(line, Fault):
                     break
-                if line.time >= start:
-                    yield StoredRecord(line.time, directory.name, line.number, line.record)
-
-
-def directories(root: Path) -> list[Path]:
-    """Return the directories of writers."""
-    try:
-        return [path for path in (root / "writers").iterdir() if path.is_dir()]
-    except FileNotFoundError:
-        return []
+                if line.time >= start and line.number > last:
+                    last = line.number
+                    yield StoredRecord(line.time, writer, line.number, line.record)
 
 
 @dataclass(slots=True)
 class _Cursor:
     number: int  # of the last record that was read
-    path: Path | None = None
+    file: LogFile | None = None
     offset: int = 0
 
 
@@ -103,20 +82,21 @@ class Tail:
         positions: of the last processed record of each writer; other writers are read from the beginning.
     """
 
-    def __init__(self, root: Path, positions: Positions) -> None:
-        self._root = root
+    def __init__(self, place: Place, positions: Positions) -> None:
+        self._place = place
         self._cursors = {writer: _Cursor(number) for writer, number in positions.items()}
         self._finished: set[WriterId] = set()
 
     @classmethod
-    def at_end(cls, root: Path) -> "Tail":
+    def at_end(cls, place: Place) -> "Tail":
         """Return a tail that begins after the present records."""
-        tail = cls(root, {})
-        for directory in directories(root):
-            files = log_files(directory)
+        tail = cls(place, {})
+        present = place.snapshot()
+        for writer in present.writers():
+            files = present.files(writer)
             last = last_line(files[-1]) if files else None
             if last is not None:
-                tail._cursors[directory.name] = _Cursor(last.number, files[-1], last.end)
+                tail._cursors[writer] = _Cursor(last.number, files[-1], last.end)
         return tail
 
     @property
@@ -127,56 +107,41 @@ class Tail:
     def poll(self, limit: int) -> list[StoredRecord]:
         """Return at most about `limit` new records, those of each poll in order of time. Raises: OSError."""
         found: list[StoredRecord] = []
-        present = directories(self._root)
-        names = {directory.name for directory in present}
-        for gone in [writer for writer in self._cursors if writer not in names]:
+        present = self._place.writers()
+        for gone in self._cursors.keys() - set(present):
             del self._cursors[gone]
             self._finished.discard(gone)
-        for directory in present:
-            if directory.name not in self._finished and len(found) < limit:
-                self._read(directory, limit - len(found), found)
+        for writer in present:
+            if writer not in self._finished and len(found) < limit:
+                self._read(writer, limit - len(found), found)
         return sorted(found)
 
-    def _read(self, directory: Path, limit: int, found: list[StoredRecord]) -> None:
-        cursor = self._cursors.setdefault(directory.name, _Cursor(0))
-        is_complete = has_ended(directory)  # before reading: nothing is appended after it has ended
+    def _read(self, writer: WriterId, limit: int, found: list[StoredRecord]) -> None:
+        cursor = self._cursors.setdefault(writer, _Cursor(0))
+        is_complete = self._place.has_ended(writer)  # before listing: nothing is appended after it has ended
+        files = self._place.files(writer)
         count = 0
-        while count < limit:
-            if cursor.path is None and not self._open(directory, cursor):
-                break
-            count += self._read_file(directory.name, cursor, limit - count, found)
+        _open_current(cursor, files)
+        while cursor.file is not None:
+            count += self._read_file(writer, cursor.file, cursor, limit - count, found)
             if count >= limit:
                 return
-            if not self._open_next(directory, cursor):
+            following = [file for file in files if file.name > cursor.file.name]
+            if not following:
                 break
-        if is_complete and count < limit:
-            self._finished.add(directory.name)
+            cursor.file, cursor.offset = following[0], 0
+        if is_complete:
+            self._finished.add(writer)
 
     @staticmethod
-    def _open(directory: Path, cursor: _Cursor) -> bool:
-        files = log_files(directory)
-        if not files:
-            return False
-        before = [path for path in files if first_number(path) <= cursor.number + 1]
-        cursor.path, cursor.offset = (before or files)[-1 if before else 0], 0
-        return True
-
-    @staticmethod
-    def _open_next(directory: Path, cursor: _Cursor) -> bool:
-        assert cursor.path is not None
-        following = [path for path in log_files(directory) if path.name > cursor.path.name]
-        if following:
-            cursor.path, cursor.offset = following[0], 0
-        return bool(following)
-
-    @staticmethod
-    def _read_file(writer: WriterId, cursor: _Cursor, limit: int, found: list[StoredRecord]) -> int:
-        assert cursor.path is not None
+    def _read_file(
+        writer: WriterId, file: LogFile, cursor: _Cursor, limit: int, found: list[StoredRecord]
+    ) -> int:  # fmt: skip
         count = 0
         with suppress(FileNotFoundError):
-            if not has_line(cursor.path, cursor.offset):
+            if not has_line(file, cursor.offset):
                 return 0
-            for line in lines(cursor.path, cursor.offset):
+            for line in lines(file, cursor.offset):
                 if isinstance(line, Fault):
                     break
                 cursor.offset = line.end
@@ -190,13 +155,10 @@ class Tail:
         return count
 
 
-def has_ended(directory: Path) -> bool:
-    """Return whether the process that wrote to a directory has ended."""
-    try:
-        fd = lock_if_free(directory / LOCK, create=False)
-    except FileNotFoundError:
-        return False
-    if fd is None:
-        return False
-    os.close(fd)
-    return True
+def _open_current(cursor: _Cursor, files: Sequence[LogFile]) -> None:
+    """Set the file to read; another one if the last one was removed or joined with others."""
+    if cursor.file is not None and cursor.file not in files:
+        cursor.file = None
+    if cursor.file is None and files:
+        before = [file for file in files if first_number(file) <= cursor.number + 1]
+        cursor.file, cursor.offset = (before or files)[-1 if before else 0], 0

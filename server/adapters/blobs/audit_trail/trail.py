@@ -4,32 +4,22 @@ import asyncio
 import os
 import platform
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 import orjson
 
-from server.adapters.blobs.audit_trail import keys, processes, reading, verification
-from server.adapters.blobs.audit_trail.checkpoints import CheckpointList, ForeignKey, WriterState
+from server.adapters.blobs.audit_trail import keys, reading, verification
+from server.adapters.blobs.audit_trail.chain import Writer
+from server.adapters.blobs.audit_trail.file_place import FilePlace
 from server.adapters.blobs.audit_trail.group_commit import GroupCommit
-from server.adapters.blobs.audit_trail.keys import SigningKey
-from server.adapters.blobs.audit_trail.log_lines import (
-    Line,
-    Scan,
-    first_number,
-    last_line,
-    lines,
-    log_files,
-    scan,
-    used_bytes,
-)
-from server.adapters.blobs.audit_trail.log_writer import LOCK, LogWriter
-from server.adapters.blobs.disk.file_lock import lock_if_free
-from server.adapters.blobs.disk.reserve import Reserve
-from server.adapters.blobs.disk.threads import as_errors_of_the_store, sync_directory
-from server.model.audit.trail import AuditTrailSettings, Positions, StoredRecord, Verification
+from server.adapters.blobs.audit_trail.list_state import ForeignKey, WriterState
+from server.adapters.blobs.audit_trail.log_lines import LogFile, Scan, first_number, last_line, scan, used_bytes
+from server.adapters.blobs.audit_trail.place import Checkpoints, Place
+from server.adapters.blobs.disk.threads import as_errors_of_the_store
+from server.model.audit.trail import AuditTrailSettings, Positions, StoredRecord, Verification, WriterId
 from server.model.errors import DicomStoreError, InvalidRequest, Reason
 from server.ports.audit import AuditTail, WrongAuditKey
 from server.ports.outbox import ProcessNumber
@@ -37,25 +27,24 @@ from server.ports.outbox import ProcessNumber
 _SYSTEM = "dicomstore"
 
 
-class FileAuditTrail:
-    """AuditTrail (see `server.ports.audit`) below `<root>/audit`."""
+class ChainedAuditTrail:
+    """AuditTrail (see `server.ports.audit`) at a place."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root / "audit"
-        self._reserve = Reserve(root)
+    def __init__(self, place: Place) -> None:
+        self._place = place
 
     @asynccontextmanager
-    async def open(self, settings: AuditTrailSettings) -> AsyncIterator["FileAuditLog"]:
+    async def open(self, settings: AuditTrailSettings) -> AsyncIterator["GroupCommitLog"]:
         """See the port."""
-        writing = _Writing(self._root, settings, self._reserve)
+        writing = _Writing(self._place, settings)
         writer = await asyncio.to_thread(writing.first_writer)
-        commit = GroupCommit(writing.new_writer, writing.upkeep)
+        commit = GroupCommit(writing.new_writer, writing.upkeep, flush_seconds=self._place.flush_seconds)
         for event in writing.events:
             commit.append(event)
         writing.record = commit.append_from_thread
         commit.start(writer)
         try:
-            yield FileAuditLog(commit)
+            yield GroupCommitLog(commit)
         finally:
             await commit.close()
 
@@ -64,35 +53,37 @@ class FileAuditTrail:
         """See the port."""
         with ExitStack() as stack:
             with as_errors_of_the_store():
-                process = stack.enter_context(processes.running_process(self._root))
+                process = stack.enter_context(self._place.process())
             yield process
 
     def has_ended(self, process: ProcessNumber) -> bool:
         """See the port."""
         with as_errors_of_the_store():
-            return processes.has_ended(self._root, process)
+            return self._place.process_has_ended(process)
 
     def replace_key(self, old: Path, new: Path) -> None:
         """See the port."""
         before = keys.load_or_create(old) if old.exists() else None
         with as_errors_of_the_store():
-            CheckpointList(self._root / "checkpoints", keys.load_or_create(new)).replace_key(before)
+            self._place.checkpoints(keys.load_or_create(new)).replace_key(before)
 
     def public_key(self) -> str:
         """See the port."""
         with as_errors_of_the_store():
-            known = CheckpointList(self._root / "checkpoints").state().keys
+            known = self._place.checkpoints().state().keys
         return keys.public_pem(known[-1]).decode() if known else ""
 
     def records(self, start: str = "", end: str = "") -> Iterator[StoredRecord]:
         """See the port."""
         with as_errors_of_the_store():
-            yield from reading.records(self._root, start, end)
+            yield from reading.records(self._place, start, end)
 
     def tail(self, positions: Positions | None) -> AuditTail:
         """See the port."""
         with as_errors_of_the_store():
-            return _Tail(reading.Tail.at_end(self._root) if positions is None else reading.Tail(self._root, positions))
+            return _Tail(
+                reading.Tail.at_end(self._place) if positions is None else reading.Tail(self._place, positions)
+            )
 
     def verify(self, *, trusted_key: str = "", checkpoint: str = "") -> Verification:
         """See the port."""
@@ -102,48 +93,42 @@ class FileAuditTrail:
             message = "The trusted key is not a public Ed25519 key in PEM format."
             raise InvalidRequest(Reason.INVALID_FIELD, message, field="trusted_key") from error
         with as_errors_of_the_store():
-            return verification.verify(self._root, trusted_key=public, checkpoint=checkpoint)
+            return verification.verify(self._place, trusted_key=public, checkpoint=checkpoint)
 
     def load_position(self, name: str) -> Positions | None:
         """See the port."""
         with as_errors_of_the_store():
-            return _position(self._root, name)
+            return _position(self._place, name)
 
     def save_position(self, name: str, positions: Positions) -> None:
         """See the port."""
-        path = self._root / f"{name}.position"
         with as_errors_of_the_store():
-            with open(path.with_suffix(".new"), "wb") as file:
-                file.write(orjson.dumps(dict(positions)))
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(path.with_suffix(".new"), path)
-            sync_directory(self._root)
+            self._place.save(f"{name}.position", orjson.dumps(dict(positions)))
 
-    @asynccontextmanager
-    async def exclusive(self, name: str) -> AsyncIterator[bool]:
+    def exclusive(self, name: str) -> AbstractAsyncContextManager[bool]:
         """See the port."""
-        with as_errors_of_the_store():
-            self._root.mkdir(parents=True, exist_ok=True)
-            fd = lock_if_free(self._root / f".{name}-lock")
-        try:
-            yield fd is not None
-        finally:
-            if fd is not None:
-                os.close(fd)
+        return self._place.exclusive(name)
 
 
-def _position(root: Path, name: str) -> Positions | None:
-    try:
-        found = orjson.loads((root / f"{name}.position").read_bytes())
-    except FileNotFoundError:
+class FileAuditTrail(ChainedAuditTrail):
+    """AuditTrail below `<root>/audit`."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(FilePlace(root))
+
+
+def _position(place: Place, name: str) -> Positions | None:
+    text = place.load(f"{name}.position")
+    if text is None:
         return None
+    try:
+        found = orjson.loads(text)
     except ValueError:  # sending records again is allowed, skipping some is not
         return {}
     return {str(writer): int(number) for writer, number in found.items()}
 
 
-class FileAuditLog:
+class GroupCommitLog:
     """AuditLog (see `server.ports.audit`)."""
 
     def __init__(self, commit: GroupCommit) -> None:
@@ -188,28 +173,26 @@ class _Tail:
 class _Writing:
     """What the thread of this process does beside appending."""
 
-    def __init__(self, root: Path, settings: AuditTrailSettings, reserve: Reserve) -> None:
-        self._root = root
+    def __init__(self, place: Place, settings: AuditTrailSettings) -> None:
+        self._place = place
         self._settings = settings
-        self._reserve = reserve
-        self._key: SigningKey | None = None
+        self._checkpoints: Checkpoints
         self.events: list[bytes] = []
         self.record: Callable[[bytes], None] = self.events.append
         """Appends a record about the upkeep. Until it is replaced, `events` has the records."""
 
-    def first_writer(self) -> LogWriter:
+    def first_writer(self) -> Writer:
         """Seal the records of ended processes, and begin to write. Raises: WrongAuditKey, DicomStoreError."""
-        self._key = keys.load_or_create(self._settings.key_file)
+        self._checkpoints = self._place.checkpoints(keys.load_or_create(self._settings.key_file))
         with as_errors_of_the_store():
             return self.new_writer()
 
-    def new_writer(self) -> LogWriter:
+    def new_writer(self) -> Writer:
         """Begin to write, from the reserve of the disk if necessary. Raises: OSError, WrongAuditKey."""
-        self._reserve.draw()
-        self._root.mkdir(parents=True, exist_ok=True)
+        self._place.prepare()
         try:
             self._take_over()
-            writer = LogWriter(self._root, self._checkpoints, self._settings, self._reserve, _facts())
+            writer = self._place.writer(self._checkpoints, self._settings, _facts())
             writer.enter()
         except ForeignKey as error:
             raise WrongAuditKey(
@@ -225,73 +208,61 @@ class _Writing:
             limit = datetime.now(UTC) - self._settings.retention
             self._remove_before(limit.isoformat(timespec="microseconds").replace("+00:00", "Z"))
 
-    @property
-    def _checkpoints(self) -> CheckpointList:
-        return CheckpointList(self._root / "checkpoints", self._key)
-
     def _take_over(self) -> None:
-        checkpoints = self._checkpoints
-        for name, expected in sorted(checkpoints.state().writers.items()):
-            directory = self._root / "writers" / name
-            if expected.has_ended or not directory.exists():
+        for writer, expected in sorted(self._checkpoints.state().writers.items()):
+            if expected.has_ended or not self._place.has_files(writer):
                 continue
-            with suppress(FileNotFoundError):
-                fd = lock_if_free(directory / LOCK, create=False)
-                if fd is None:
-                    continue
-                try:
-                    self._seal(checkpoints, directory)
-                finally:
-                    os.close(fd)
+            with self._place.taken_over(writer) as has_ended:
+                if has_ended:
+                    self._seal(writer)
 
-    def _seal(self, checkpoints: CheckpointList, directory: Path) -> None:
-        expected = checkpoints.state().writers[directory.name]
+    def _seal(self, writer: WriterId) -> None:
+        expected = self._checkpoints.state().writers[writer]
         if expected.has_ended:
             return
-        sealed = _sealed_end(directory, expected)
+        sealed = _sealed_end(self._place, self._place.files(writer), expected)
         if sealed is None:  # the list of checkpoints contradicts the files: a verification reports it
-            self.record(_upkeep_record("security-alert", writer=directory.name))
+            self.record(_upkeep_record("security-alert", writer=writer))
             return
         n, digest, torn_bytes = sealed
-        checkpoints.append(
-            {"event": "taken over", "writer": directory.name, "n": n, "digest": digest, "torn_bytes": torn_bytes}
+        self._checkpoints.append(
+            {"event": "taken over", "writer": writer, "n": n, "digest": digest, "torn_bytes": torn_bytes}
         )
 
     def _remove_before(self, limit: str) -> None:
-        checkpoints = self._checkpoints
-        for name, state in sorted(checkpoints.state().writers.items()):
-            directory = self._root / "writers" / name
-            files = log_files(directory)
-            old = _files_before(files, limit, has_ended=state.has_ended)
-            while old and not self._is_exported(old[-1]):
+        place = self._place.snapshot()
+        for writer, state in sorted(self._checkpoints.state().writers.items()):
+            files = place.files(writer)
+            old = _files_before(place, files, limit, has_ended=state.has_ended)
+            while old and not self._is_exported(writer, old[-1]):
                 old.pop()
             if not old:
-                if state.is_removed and directory.exists():
-                    _remove_directory(directory)
+                if state.is_removed and place.has_files(writer):
+                    place.remove_writer(writer)
                 continue
             last = last_line(old[-1])
             if last is None:
                 continue
             if last.number > state.removed_n:
-                checkpoints.append({"event": "removed", "writer": name, "n": last.number, "digest": last.digest.hex()})
-                self.record(_upkeep_record("remove-audit-records", writer=name, through=last.number, time=last.time))
-            for path in old:
-                path.unlink(missing_ok=True)
+                self._checkpoints.append(
+                    {"event": "removed", "writer": writer, "n": last.number, "digest": last.digest.hex()}
+                )
+                self.record(_upkeep_record("remove-audit-records", writer=writer, through=last.number, time=last.time))
+            place.remove(writer, old)
             if state.has_ended and last.number >= state.n:
-                _remove_directory(directory)
+                place.remove_writer(writer)
 
-    def _is_exported(self, path: Path) -> bool:
-        last = last_line(path)
-        positions = [_position(self._root, name) or {} for name in self._settings.exports]
-        return last is not None and all(found.get(path.parent.name, 0) >= last.number for found in positions)
+    def _is_exported(self, writer: WriterId, file: LogFile) -> bool:
+        last = last_line(file)
+        positions = [_position(self._place, name) or {} for name in self._settings.exports]
+        return last is not None and all(found.get(writer, 0) >= last.number for found in positions)
 
 
-def _sealed_end(directory: Path, expected: WriterState) -> tuple[int, str, int] | None:
+def _sealed_end(place: Place, files: Sequence[LogFile], expected: WriterState) -> tuple[int, str, int] | None:
     """Return number and digest of the last valid record, and the number of bytes after it; None if records are missing.
 
     Only the files after the last checkpoint are read. Unused space is cut off.
     """
-    files = log_files(directory)
     if not files:
         return (expected.n, expected.digest, 0) if expected.n == expected.removed_n else None
     earlier = [path for path in files if first_number(path) <= max(expected.n, 1)]
@@ -306,30 +277,23 @@ def _sealed_end(directory: Path, expected: WriterState) -> tuple[int, str, int] 
     if state is None or state.number < expected.n:
         return None
     used = used_bytes(files[-1])
-    os.truncate(files[-1], used)
+    place.cut_off(files[-1], used)
     return state.number, state.digest.hex(), used - state.end
 
 
-def _files_before(files: list[Path], limit: str, *, has_ended: bool) -> list[Path]:
+def _files_before(place: Place, files: Sequence[LogFile], limit: str, *, has_ended: bool) -> list[LogFile]:
     """Return the files whose records are all older; the file of a running process that is being written is not."""
     old = []
-    for index, path in enumerate(files):
+    for index, file in enumerate(files):
         if index + 1 < len(files):
-            following = next(lines(files[index + 1]), None)
-            is_old = isinstance(following, Line) and following.time < limit
+            following = place.first_time(files[index + 1])
+            is_old = following is not None and following < limit
         else:
-            last = last_line(path)
-            is_old = has_ended and last is not None and last.time < limit
+            is_old = has_ended and place.ends_before(file, limit)
         if not is_old:
             break
-        old.append(path)
+        old.append(file)
     return old
-
-
-def _remove_directory(directory: Path) -> None:
-    for path in directory.iterdir():
-        path.unlink(missing_ok=True)
-    directory.rmdir()
 
 
 def _facts() -> dict[str, object]:

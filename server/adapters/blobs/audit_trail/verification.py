@@ -4,32 +4,21 @@ Records after the last checkpoint of a writer are chained but not sealed. The en
 may be incomplete; that is a torn tail, not tampering, if the checkpoints do not count it.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import orjson
 
 from server.adapters.blobs.audit_trail import keys
-from server.adapters.blobs.audit_trail.checkpoints import (
+from server.adapters.blobs.audit_trail.list_state import (
     KEY_REPLACED,
-    CheckpointList,
     ListState,
     WriterState,
     checked_entries,
+    list_number,
 )
-from server.adapters.blobs.audit_trail.log_lines import (
-    START,
-    Fault,
-    Scan,
-    first_number,
-    log_files,
-    scan,
-    used_bytes,
-)
-from server.adapters.blobs.audit_trail.log_writer import LOCK
-from server.adapters.blobs.audit_trail.reading import directories, has_ended
-from server.model.audit.trail import Finding, FindingKind, Verification
+from server.adapters.blobs.audit_trail.log_lines import START, Fault, LogFile, Scan, first_number, scan, used_bytes
+from server.adapters.blobs.audit_trail.place import Checkpoints, Place
+from server.model.audit.trail import Finding, FindingKind, Verification, WriterId
 
 _ATTEMPTS = 3
 _MAX_FINDINGS = 1000
@@ -47,8 +36,8 @@ class _Result:
             self.findings.append(Finding(kind, place, message))
 
 
-def verify(root: Path, *, trusted_key: str = "", checkpoint: str = "") -> Verification:
-    """Verify the audit trail below a directory; processes may write to it.
+def verify(place: Place, *, trusted_key: str = "", checkpoint: str = "") -> Verification:
+    """Verify the audit trail; processes may write to it.
 
     Args:
         trusted_key: public key in base64 that the list must be signed with, or whose owner signed a later key.
@@ -57,11 +46,11 @@ def verify(root: Path, *, trusted_key: str = "", checkpoint: str = "") -> Verifi
     Raises: OSError.
     """
     for attempt in range(_ATTEMPTS):
-        before = CheckpointList(root / "checkpoints").state().k
-        result, state = _verified(root, trusted_key, checkpoint)
+        before = place.checkpoints().state().k
+        result, state = _verified(place.snapshot(), trusted_key, checkpoint)
         is_intact = not any(finding.kind.is_tampering for finding in result.findings)
         # Files that the retention removed meanwhile look as if they were missing.
-        if is_intact or attempt + 1 == _ATTEMPTS or CheckpointList(root / "checkpoints").state().k == before:
+        if is_intact or attempt + 1 == _ATTEMPTS or place.checkpoints().state().k == before:
             break
     return Verification(
         writers=result.writers,
@@ -72,15 +61,15 @@ def verify(root: Path, *, trusted_key: str = "", checkpoint: str = "") -> Verifi
     )
 
 
-def _verified(root: Path, trusted_key: str, checkpoint: str) -> tuple[_Result, ListState]:
+def _verified(place: Place, trusted_key: str, checkpoint: str) -> tuple[_Result, ListState]:
     result = _Result()
-    state = _verify_list(root / "checkpoints", trusted_key, checkpoint, result)
+    state = _verify_list(place.checkpoints(), trusted_key, checkpoint, result)
     for name in sorted(state.writers):
         if not state.writers[name].is_removed:
-            _WriterCheck(root / "writers" / name, state.writers[name], result).run()
+            _WriterCheck(place, name, state.writers[name], result).run()
     if not any(finding.kind is FindingKind.CHECKPOINT_CHANGED for finding in result.findings):
-        _find_unknown(root / "writers", CheckpointList(root / "checkpoints").state(), result)
-    if result.highest_checkpoint > CheckpointList(root / "checkpoints").state().k:
+        _find_unknown(place, place.checkpoints().state(), result)
+    if result.highest_checkpoint > place.checkpoints().state().k:
         result.add(
             FindingKind.CHECKPOINTS_MISSING,
             "checkpoints",
@@ -92,8 +81,8 @@ def _verified(root: Path, trusted_key: str, checkpoint: str) -> tuple[_Result, L
 # The list of checkpoints
 
 
-def _verify_list(directory: Path, trusted_key: str, checkpoint: str, result: _Result) -> ListState:
-    files = CheckpointList(directory).files()
+def _verify_list(checkpoints: Checkpoints, trusted_key: str, checkpoint: str, result: _Result) -> ListState:
+    files = checkpoints.files()
     state, known = ListState(), set[str]()
     has_checkpoint = not checkpoint
     for path, entry, after in checked_entries(files):
@@ -110,7 +99,7 @@ def _verify_list(directory: Path, trusted_key: str, checkpoint: str, result: _Re
         elif entry.problem:
             kind = FindingKind.SIGNATURE_INVALID if "signature" in entry.problem else FindingKind.CHECKPOINT_CHANGED
             result.add(kind, path.name, f"Entry {entry.values.get('k', state.k + 1)}: {entry.problem}.")
-    numbers = [int(path.stem) for path in files]
+    numbers = [list_number(path) for path in files]
     if numbers and (numbers[0] > state.first_file or numbers != list(range(numbers[0], numbers[-1] + 1))):
         result.add(FindingKind.CHECKPOINTS_MISSING, files[0].name, "Files of the list of checkpoints are missing.")
     if not numbers:  # the first start of an archive creates it
@@ -128,19 +117,20 @@ def _verify_list(directory: Path, trusted_key: str, checkpoint: str, result: _Re
 class _WriterCheck:
     """The check of the files of one writer against the list of checkpoints."""
 
-    def __init__(self, directory: Path, expected: WriterState, result: _Result) -> None:
-        self._directory = directory
-        self._name = directory.name
+    def __init__(self, place: Place, writer: WriterId, expected: WriterState, result: _Result) -> None:
+        self._place = place
+        self._name = writer
         self._expected = expected
         self._result = result
-        self._is_running = not expected.has_ended and not has_ended(directory)
+        self._is_running = not expected.has_ended and not place.has_ended(writer)
 
     def run(self) -> None:
         expected = self._expected
-        files = [path for path in log_files(self._directory) if first_number(path) > expected.removed_n]
+        files = [path for path in self._place.files(self._name) if first_number(path) > expected.removed_n]
         if not files:
             if expected.n > expected.removed_n:
-                kind = FindingKind.FILE_MISSING if self._directory.exists() else FindingKind.WRITER_MISSING
+                is_known = self._place.has_files(self._name)
+                kind = FindingKind.FILE_MISSING if is_known else FindingKind.WRITER_MISSING
                 self._result.add(kind, self._name, _gap(expected.removed_n + 1, expected.n))
             return
         self._result.writers += 1
@@ -161,7 +151,7 @@ class _WriterCheck:
         assert last is not None
         self._check_end(last, files[-1])
 
-    def _check_file(self, path: Path, before: Scan | None) -> Scan:
+    def _check_file(self, path: LogFile, before: Scan | None) -> Scan:
         state = Scan(0, START)
         for state in scan(path, before):
             if state.fault is not None or not state.end:
@@ -173,7 +163,7 @@ class _WriterCheck:
                 self._result.add(FindingKind.RECORD_CHANGED, f"{self._name}/{path.name}", message)
         return state
 
-    def _check_end(self, state: Scan, path: Path) -> None:
+    def _check_end(self, state: Scan, path: LogFile) -> None:
         expected, place = self._expected, f"{self._name}/{path.name}"
         if state.number < expected.n:
             if state.fault in (None, Fault.INCOMPLETE):
@@ -196,7 +186,7 @@ class _WriterCheck:
             message = f"Records {expected.n + 1} to {state.number} are not sealed; the next start does it."
             self._result.add(FindingKind.NOT_SEALED, place, message)
 
-    def _report(self, state: Scan, path: Path) -> None:
+    def _report(self, state: Scan, path: LogFile) -> None:
         assert state.fault is not None
         kind = FindingKind.RECORDS_MISSING if state.fault is Fault.GAP else FindingKind.RECORD_CHANGED
         self._result.add(kind, f"{self._name}/{path.name}", f"After record {state.number}: {state.fault.value}.")
@@ -212,21 +202,13 @@ def _note_marks(record: bytes, place: str, result: _Result) -> None:
         result.add(FindingKind.RECORDS_LOST, place, "Reads are not recorded: the trail could not be written.")
 
 
-def _find_unknown(writers: Path, state: ListState, result: _Result) -> None:
-    for directory in directories(writers.parent):
-        if directory.name not in state.writers:
-            result.add(FindingKind.UNKNOWN_FILE, directory.name, "No checkpoint mentions this writer.")
+def _find_unknown(place: Place, state: ListState, result: _Result) -> None:
+    for writer in place.writers():
+        if writer not in state.writers:
+            result.add(FindingKind.UNKNOWN_FILE, writer, "No checkpoint mentions this writer.")
             continue
-        for path in _other_files(directory):
-            result.add(FindingKind.UNKNOWN_FILE, f"{directory.name}/{path.name}", "The audit trail has no such file.")
-
-
-def _other_files(directory: Path) -> Iterator[Path]:
-    try:
-        found = list(directory.iterdir())
-    except FileNotFoundError:
-        return
-    yield from (path for path in found if path.name != LOCK and not first_number(path))
+        for name in place.other_names(writer):
+            result.add(FindingKind.UNKNOWN_FILE, f"{writer}/{name}", "The audit trail has no such file.")
 
 
 def _gap(first: int, last: int) -> str:

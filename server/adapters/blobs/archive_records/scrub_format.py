@@ -1,0 +1,26 @@
+"""The record of the position of the scrub: a JSON object."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+from server.model.scrub import ScrubPosition
+
+
+def position_text(position: ScrubPosition) -> bytes:
+    """Return the record."""
+    complete = position.complete.isoformat() if position.complete else None
+    return json.dumps({"began": position.began.isoformat(), "after": position.after, "complete": complete}).encode()
+
+
+def parsed_position(text: bytes) -> ScrubPosition | None:
+    """Return the position; None, so that the scrub starts over, if the record is damaged."""
+    try:
+        found: Any = json.loads(text)
+        return ScrubPosition(
+            datetime.fromisoformat(found["began"]),
+            None if found["after"] is None else int(found["after"]),
+            datetime.fromisoformat(found["complete"]) if found["complete"] else None,
+        )
+    except (ValueError, LookupError, TypeError):
+        return None
