@@ -9,6 +9,7 @@ database next to the index: a restarted worker continues after the last finished
 """
 
 import asyncio
+import hashlib
 import logging
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -23,7 +24,7 @@ from dbos import error as dbos_errors
 from server.domain.operations.types import OperationType
 from server.domain.operations.work import Work
 from server.model.errors import DicomStoreError, Exhausted, Unavailable
-from server.model.operation import Operation
+from server.model.operation import Operation, OperationState
 
 LOOK_SECONDS = 1.0
 """Interval between two reads of the unfinished operations."""
@@ -36,6 +37,10 @@ An engine without access to its database for this time is restarted: the file ma
 
 _RETRY: dict[str, Any] = {"retries_allowed": True, "interval_seconds": 1, "backoff_rate": 2, "max_attempts": 6}
 """Half a minute in total. If a step still fails because of a database, its run ends and a new one is started."""
+
+_TURN_CALLS = 20
+"""Number of calls of steps in a run, about half a minute. Then the operation is paused, so that others take a turn: a
+run for a million files would keep a reindexing waiting for hours."""
 
 _FORGET_SECONDS = 3600.0
 _QUEUE = "operations"
@@ -88,9 +93,10 @@ class Engine:
 
         def run(operation_id: str) -> None:
             try:
+                calls = 1
                 for step in steps:
-                    while step(operation_id):
-                        pass
+                    while step(operation_id, is_last_turn=calls >= _TURN_CALLS):
+                        calls += 1
                 if type_.clean_up is not None:
                     clean_up(operation_id)
             except dbos_errors.DBOSMaxStepRetriesExceeded as exceeded:
@@ -103,9 +109,9 @@ class Engine:
         # Any other exception is a failure of the engine or a dependency: the run ends, and a new one is started.
         return DBOS.workflow(name=type_.name, max_recovery_attempts=1000)(run)
 
-    def _step(self, name: str, work: Callable[[str], Coroutine[Any, Any, Result]]) -> Callable[[str], Result]:
-        def step(operation_id: str) -> Result:
-            return self._wait(work(operation_id))
+    def _step(self, name: str, work: Callable[..., Coroutine[Any, Any, Result]]) -> Callable[..., Result]:
+        def step(operation_id: str, **options: bool) -> Result:
+            return self._wait(work(operation_id, **options))
 
         return DBOS.step(name=name, **_RETRY)(step)
 
@@ -153,7 +159,10 @@ class Engine:
     def _see_to(self, operation: Operation) -> None:
         now = datetime.now(UTC)
         run, since = self._runs.get(operation.id, (None, now))
-        if run is None:
+        if operation.resumes is not None and (name := _name_of_turn(operation)) != run:
+            if operation.resumes <= now or operation.state is OperationState.CANCELING:
+                self._begin(operation, name)
+        elif run is None:
             self._begin(operation, operation.id)
         elif now - max(operation.updated, since) > self._stale:
             status = DBOS.get_workflow_status(run)
@@ -169,6 +178,12 @@ class Engine:
         with SetWorkflowID(run):
             DBOS.enqueue_workflow(_QUEUE, self._workflows[operation.type], operation.id)
         self._runs[operation.id] = (run, datetime.now(UTC))
+
+
+def _name_of_turn(operation: Operation) -> str:
+    """Return the name of the run that continues a paused operation, which is the same for all workers."""
+    state = f"{operation.state.name} {operation.step} {operation.cursor} {operation.resumes}"
+    return f"{operation.id}-{hashlib.sha256(state.encode()).hexdigest()[:16]}"
 
 
 @asynccontextmanager

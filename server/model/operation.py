@@ -43,6 +43,7 @@ class Operation:
     cursor: where the current step continues, in the step's own form; empty at its beginning.
     error: why it FAILED, for people, without patient data; empty otherwise.
     secret: the credentials of the request, encrypted; empty without any, and as soon as the operation is final.
+    resumes: set while it is paused: no worker runs it until this time.
     """
 
     id: str
@@ -59,6 +60,7 @@ class Operation:
     cursor: str = ""
     error: str = ""
     secret: str = field(default="", repr=False)
+    resumes: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from server.model.lifecycle.version import Provenance, VersionOrigin
 from server.model.security.archive_token import ArchiveToken, digest
 from server.model.security.login_link import LoginLink
 from server.model.security.share_link import ShareLink, SharePurpose
+from server.ports.imports import ImportedBatch, ImportedFile
 from server.ports.outbox import ROWS_PER_PROCESS, OutboxChanges, OutboxRow
 from tests.contract.index.samples import NOON, identity, modality, sample, study_ref, uid
 from tests.contract.index.sequenced import sequence
@@ -70,6 +71,8 @@ async def fill(url: str) -> None:
     events = [StudyEvent(1, StudyEventKind.STABLE, NOON, 12, 12, DEFAULT_PARTITION, uid(3), 4, StudyChanges(created=4))]
     before = await database.study_events.progress()
     assert await database.study_events.processed(before, replace(before, sequence=12, number=1), states, events)
+    imported = ImportedFile(bytes(16), bytes(16), "0" * 32)
+    await database.imported_files.record("0" * 32, ImportedBatch([imported]), lambda operation: None)
     await database.close()
     _add_webhook(url)
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from server.bootstrap.working import working
 from server.domain.operations.types import OperationType, OperationTypes, Progress, Step
 from server.domain.operations.watch import OperationWatch
 from server.domain.read_only import ReadOnlyState
+from server.jobs import engine as jobs
 from server.model.errors import InvalidRequest, Reason, Unavailable
 from server.model.ids import DEFAULT_PARTITION, Address
 from server.model.operation import Json, Operation, OperationError, OperationState
@@ -291,3 +293,58 @@ async def test_unfinished_operations_are_reported_to_the_supervisor_at_once_and_
     reported.clear()
     async with a_core(tmp_path, counting.type(), supervisor=supervisor), asyncio.timeout(10):
         await reported.wait()
+
+
+async def test_operations_take_turns(tmp_path: Path, counting: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "_TURN_CALLS", 2)
+    counting.gate.set()
+    types = (counting.type(),)
+    async with a_core(tmp_path, *types) as (stub, _):
+        first, second = await start(stub, 20), await start(stub, 6)
+        async with a_worker(tmp_path, *types):
+            assert (await ended(stub, second)).state == OperationState.SUCCEEDED
+            assert (await ended(stub, first)).state == OperationState.SUCCEEDED
+    firsts = [n for n, item in enumerate(counting.calls) if item >= 6]
+    assert len(counting.calls) == 10 + 3, "no part is done twice"
+    assert firsts[-1] - firsts[0] >= 3, "the long operation goes on after parts of the short one"
+    assert counting.calls[:2] == [0, 2]
+    assert counting.calls[2:4] == [0, 2], "the second operation begins before the first one ends"
+
+
+async def test_an_operation_pauses_until_the_time_that_its_step_states(tmp_path: Path) -> None:
+    times: list[datetime] = []
+    twice = asyncio.Event()
+
+    async def step(operation: Operation) -> Progress:
+        times.append(datetime.now(UTC))
+        if (count := len(times)) == 2:
+            twice.set()
+        return Progress(str(count), done=1, is_last=count == 3, resumes=times[-1] + timedelta(seconds=1.5))
+
+    type_ = OperationType(name="count", request_message="CountRequest", steps=(Step("wait", step),), check=dict)
+    async with a_core(tmp_path, type_) as (stub, _):
+        started = await start(stub, 0)
+        async with a_worker(tmp_path, type_):
+            async with asyncio.timeout(30):
+                await twice.wait()
+        async with a_worker(tmp_path, type_):  # that of another process
+            assert (await ended(stub, started)).done == 3
+    assert all(later - earlier >= timedelta(seconds=1.5) for earlier, later in pairwise(times))
+
+
+async def test_a_paused_operation_can_be_cancelled(tmp_path: Path, counting: Counting) -> None:
+    called = asyncio.Event()
+
+    async def step(operation: Operation) -> Progress:
+        called.set()
+        return Progress("waits", resumes=datetime.now(UTC) + timedelta(hours=1))
+
+    fields = {"request_message": "CountRequest", "check": dict, "clean_up": counting.clean_up}
+    type_ = OperationType(name="count", steps=(Step("wait", step),), **fields)
+    async with a_core(tmp_path, type_) as (stub, _), a_worker(tmp_path, type_):
+        started = await start(stub, 0)
+        async with asyncio.timeout(30):
+            await called.wait()
+        await stub.CancelOperation(pb.CancelOperationRequest(id=started.id))
+        assert (await ended(stub, started)).state == OperationState.CANCELED
+    assert counting.cleaned_up == [started.id]

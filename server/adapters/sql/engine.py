@@ -44,6 +44,7 @@ from server.adapters.sql.lifecycle.commitments import SqlCommitments
 from server.adapters.sql.lifecycle.expiries import SqlExpiries
 from server.adapters.sql.lifecycle.exported_files import SqlExportedFiles
 from server.adapters.sql.lifecycle.holds import SqlHolds
+from server.adapters.sql.lifecycle.imported_files import SqlImportedFiles
 from server.adapters.sql.lifecycle.labels import SqlLabels
 from server.adapters.sql.lifecycle.partitions import SqlPartitions
 from server.adapters.sql.lifecycle.updates import SqlUpdates
@@ -64,6 +65,7 @@ from server.ports.consumers import Consumers
 from server.ports.events.leases import Leases
 from server.ports.events.study_events import StudyEvents
 from server.ports.events.webhooks import Deliveries, Webhooks
+from server.ports.imports import ImportedFiles
 from server.ports.index import ChangeLog, InstanceIndex, Partitions
 from server.ports.lifecycle.commitments import CommitmentRecord
 from server.ports.lifecycle.expiries import Expiries
@@ -146,6 +148,7 @@ class Database:
         self.commitments: CommitmentRecord = SqlCommitments(transactions, keys)
         self.exported_files: ExportedFiles = SqlExportedFiles(transactions)
         self.updates: Updates = SqlUpdates(transactions, keys, extract)
+        self.imported_files: ImportedFiles = SqlImportedFiles(transactions)
         self.leases: Leases = SqlLeases(transactions)
         self.study_events: StudyEvents = SqlStudyEvents(transactions, keys)
         self.webhooks: Webhooks = SqlWebhooks(transactions)

@@ -163,6 +163,7 @@ def _operation(row: Any) -> Operation:
         cursor=row.cursor,
         error=row.error,
         secret=row.secret or "",
+        resumes=None if row.resumes is None else to_datetime(row.resumes),
     )
 
 
@@ -182,6 +183,7 @@ def _row(operation: Operation) -> dict[str, Any]:
         "cursor": operation.cursor,
         "error": operation.error,
         "secret": None if operation.state.is_final else operation.secret or None,
+        "resumes": None if operation.resumes is None else to_microseconds(operation.resumes),
     }
 
 

@@ -49,7 +49,8 @@ async def backlog_of(record: Record, tags: Tags, now: datetime, *, worker_runs: 
     # Query tags first: if an operation ends between the two reads, its tags count as unfinished and not as abandoned.
     present = await tags.list(after=0, skip=0, limit=MAX_TAGS)
     unfinished = await record.unfinished()
-    stuck = sum(operation.updated < now - timedelta(seconds=STUCK_SECONDS) for operation in unfinished)
+    limit = now - timedelta(seconds=STUCK_SECONDS)
+    stuck = sum(max(operation.updated, operation.resumes or operation.updated) < limit for operation in unfinished)
     return Backlog(len(unfinished), stuck, _abandoned(present, unfinished), worker_runs)
 
 

@@ -61,8 +61,23 @@ def advanced(
         failed=operation.failed + progress.failed,
         total=operation.total if progress.total is None else progress.total,
         result=operation.result if progress.result is None else progress.result,
+        resumes=None if is_end else progress.resumes,
     )
     return OperationUpdate(next_state, progress.errors)
+
+
+def paused(operation: Operation, now: datetime) -> OperationUpdate | None:
+    """Return the update of an operation that lets others take a turn."""
+    if operation.state is not OperationState.RUNNING or operation.resumes is not None:
+        return None
+    return OperationUpdate(replace(operation, resumes=now))
+
+
+def resumed(operation: Operation) -> OperationUpdate | None:
+    """Return the update of a paused operation that a worker runs again."""
+    if operation.resumes is None or operation.state is not OperationState.RUNNING:
+        return None
+    return OperationUpdate(replace(operation, resumes=None))
 
 
 def failed(operation: Operation, error: str, now: datetime) -> OperationUpdate | None:

@@ -9,7 +9,7 @@ messages in `operation_types.proto`, and its tests.
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from server.model.access import Action
 from server.model.ids import PartitionName
@@ -29,6 +29,7 @@ class Progress:
     errors: of items that failed.
     result: replaces the operation's result, if given.
     is_last: True if the step is finished.
+    resumes: pauses the operation until this time.
     store: stores the effect of the call and its progress in one transaction. Without it, the effect has already been
         stored, and repeating the call with the same cursor must have no further effect.
     """
@@ -40,6 +41,7 @@ class Progress:
     errors: Sequence[OperationError] = ()
     result: Json | None = None
     is_last: bool = False
+    resumes: datetime | None = None
     store: Store | None = None
 
 

@@ -35,8 +35,11 @@ class Work:
         self._now = now
         self._retention = retention
 
-    async def run_step(self, type_: OperationType, step: int, operation_id: str) -> bool:
-        """Run a part of a step of an operation; return True if the step has more parts.
+    async def run_step(self, type_: OperationType, step: int, operation_id: str, *, is_last_turn: bool = False) -> bool:
+        """Run a part of a step of an operation; return True if the step has more parts, which follow at once.
+
+        Args:
+            is_last_turn: pause the operation after this part, so that others take a turn.
 
         Raises:
             Unavailable, Exhausted: the call can be repeated.
@@ -49,6 +52,9 @@ class Work:
             operation = await self._record.update(operation_id, lambda operation: lifecycle.begun(operation, now))
         if operation is None or not _is_in(operation, step):
             return False
+        if operation.resumes is not None:
+            operation = await self._record.update(operation_id, lifecycle.resumed)
+            assert operation is not None, "only finished operations are deleted"
         try:
             progress = await type_.steps[step].run(operation)
         except (Unavailable, Exhausted):
@@ -57,7 +63,10 @@ class Work:
             await self._fail(operation_id, error.message)
             return False
         after = await self._store(type_, operation, progress)
-        return after is not None and _is_in(after, step)
+        if is_last_turn and after is not None and not after.state.is_final:
+            now = self._now()
+            after = await self._record.update(operation_id, lambda operation: lifecycle.paused(operation, now))
+        return after is not None and _is_in(after, step) and after.resumes is None
 
     async def _store(self, type_: OperationType, before: Operation, progress: Progress) -> Operation | None:
         now = self._now()

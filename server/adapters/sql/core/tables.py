@@ -47,7 +47,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import ExecutableDDLElement
 
-REVISION = "0014"
+REVISION = "0015"
 """The migration that creates this schema."""
 
 MAX_TEXT_LENGTH = 512
@@ -605,6 +605,7 @@ operations = Table(
     ),
     Column("error", Text, nullable=False),
     Column("secret", Text, comment="encrypted credentials of the request; NULL as soon as the operation is final"),
+    Column("resumes", BigInteger, comment="paused until then"),
     UniqueConstraint("id"),
     UniqueConstraint("request_id"),
     Index(None, "state", "updated"),
@@ -627,6 +628,16 @@ exported_files = Table(
     Column("sha256", LargeBinary, nullable=False),
     Column("directory", Text, comment="JSON: the keys of the records of a DICOMDIR; NULL without one"),
     comment="files that an unfinished operation of type export has written",
+    sqlite_with_rowid=False,
+)
+
+imported_files = Table(
+    "imported_files",
+    tables,
+    Column("key", LargeBinary, primary_key=True, comment="digest of partition, kind of import and URL of the file"),
+    Column("etag", LargeBinary, nullable=False, comment="digest of the entity tag"),
+    Column("failed_in", Label, comment="the operation in which it failed; NULL: it is stored"),
+    comment="files that operations of type import have processed",
     sqlite_with_rowid=False,
 )
 
