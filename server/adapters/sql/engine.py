@@ -225,7 +225,8 @@ def migrate(url: str) -> None:
     )
     try:
         with write_order, translated(), engine.connect() as connection:
-            begin(connection, _WRITES[connection.dialect.name].begin)
+            kind = _WRITES[connection.dialect.name]
+            begin(connection, kind.begin_alone or kind.begin)  # or several changed tables deadlock with their writers
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
             command.upgrade(_alembic(connection), "head")
