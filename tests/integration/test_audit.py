@@ -12,7 +12,7 @@ from dicomstore.v1 import access_options_pb2 as access
 from dicomstore.v1 import extended_query_tag_service_pb2_grpc
 from dicomstore.v1 import search_service_pb2 as search
 from dicomstore.v1.partition_service_pb2 import ListPartitionsRequest
-from dicomstore.v1.resources_pb2 import Address
+from dicomstore.v1.resources_pb2 import DUPLICATE_POLICY_NEW_VERSION, Address
 
 from server.adapters.blobs.audit_trail.log_writer import LogWriter
 from server.adapters.blobs.disk.reserve import Reserve
@@ -92,6 +92,20 @@ async def test_an_upload_is_recorded_with_each_outcome(core: CoreClient) -> None
     assert len(outcomes) == 4
     assert (end["code"], end["items"]) == ("OK", 3)
     assert {record["call"] for record in records} == {end["call"]}
+
+
+async def test_a_new_version_is_recorded_as_a_replacement_and_not_as_a_new_instance(core: CoreClient) -> None:
+    for name in ("one", "two", "two"):
+        await core.store(part10(SOPInstanceUID="1.2.3", PatientName=name), duplicates=DUPLICATE_POLICY_NEW_VERSION)
+    await audited(core.data, kind="executed", subtype="store", count=3)
+    records = [record for record in audit_records(core.data, subtype="store") if record["kind"] == "outcome"]
+    assert [outcome for record in records for *_, outcome, _ in record["instances"]] == [
+        "stored",
+        "replaced",
+        "identical",
+    ]
+    ended = [record for record in audit_records(core.data, subtype="store") if record["kind"] == "executed"]
+    assert [record["items"] for record in ended] == [1, 1, 1]
 
 
 async def test_an_upload_waits_for_the_audit_trail_only_if_it_creates_its_partition(

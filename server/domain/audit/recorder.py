@@ -19,7 +19,7 @@ import orjson
 from server.domain.audit.outbox import Outbox
 from server.domain.audit.subtypes import subtype_of
 from server.model.access import Action
-from server.model.audit.call_audit import CallAudit, StoredItem, bounded
+from server.model.audit.call_audit import ACCEPTED, IDENTICAL, REPLACED, STORED, CallAudit, StoredItem, bounded
 from server.model.audit.trail import MAX_RECORD_BYTES
 from server.model.call import Call
 from server.model.errors import DicomStoreError
@@ -248,14 +248,14 @@ class RecordedCall(CallAudit):
     async def stored(self, call: Call, items: Sequence[StoredItem]) -> None:
         """See the base class."""
         self._has_outcomes = True
-        count = sum(item.outcome in ("stored", "identical") for item in items)
+        count = sum(item.outcome in ACCEPTED for item in items)
         self.items += count
         self._failed += len(items) - count
         if self._upload is not None:
-            items = [item for item in items if item.outcome != "stored"]  # the others are in the outbox
+            items = [item for item in items if item.outcome not in (STORED, REPLACED)]  # these are in the outbox
             if not items:
                 return
-            count = sum(item.outcome == "identical" for item in items)
+            count = sum(item.outcome == IDENTICAL for item in items)
         record = _encoded(self._outcome(call, items))
         if count:
             await self._log.append_durably(record)

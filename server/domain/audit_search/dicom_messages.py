@@ -14,6 +14,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 import orjson
 
 from common.peers import ip_address_of
+from server.model.audit.call_audit import ACCEPTED
 
 
 class Code(NamedTuple):
@@ -250,7 +251,7 @@ class DicomMessages:
     def _studies(self, message: Element, record: Mapping[str, Any]) -> None:
         studies: dict[str, dict[str, list[str]]] = {}
         for study, _, instance, sop_class, outcome, _ in record.get("instances", ()):
-            if study and outcome in ("stored", "identical"):
+            if study and outcome in ACCEPTED:
                 studies.setdefault(study, {}).setdefault(sop_class, []).append(instance)
         if not studies and "study" in record:
             studies[record["study"]] = {}
@@ -299,7 +300,7 @@ def _coded(parent: Element, name: str, code: Code) -> None:
 def _outcome(record: Mapping[str, Any]) -> str:
     instances = record.get("instances")
     if instances:
-        failed = sum(instance[4] not in ("stored", "identical") for instance in instances)
+        failed = sum(instance[4] not in ACCEPTED for instance in instances)
         return _SUCCESS if not failed else _MINOR_FAILURE if failed < len(instances) else _SERIOUS_FAILURE
     return _SUCCESS if record.get("code", "OK") == "OK" else _SERIOUS_FAILURE
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from server.domain.audit.outbox import Outbox
-from server.model.audit.call_audit import CallAudit, StoredItem
+from server.model.audit.call_audit import REPLACED, STORED, CallAudit, StoredItem
 from server.model.errors import DicomStoreError
 from server.model.instance import Added, AddOutcome, Faulty, Locator, NewInstance
 from server.ports.blobs import BlobStore
@@ -248,7 +248,7 @@ class _Batch:
         assert self._outbox is not None
         assert self._taken is not None
         self._changes = self._outbox.changes(
-            (audit, _stored(instance))
+            (audit, _stored(instance, outcome))
             for (instance, _, audit), outcome in zip(self._taken, outcomes, strict=True)
             if isinstance(outcome, Added)
         )
@@ -266,9 +266,9 @@ class _Batch:
             self._outbox.failed(self._changes, may_have_happened=not is_known)
 
 
-def _stored(new: NewInstance) -> StoredItem:
-    id_ = new.id
-    return StoredItem(id_.study, id_.series, id_.instance, new.sop_class_uid, "stored", new.size_bytes)
+def _stored(new: NewInstance, added: Added) -> StoredItem:
+    id_, outcome = new.id, STORED if added.replaced is None else REPLACED
+    return StoredItem(id_.study, id_.series, id_.instance, new.sop_class_uid, outcome, new.size_bytes)
 
 
 def _set_outcome(future: "asyncio.Future[AddOutcome]", outcome: AddOutcome) -> bool:

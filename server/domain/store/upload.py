@@ -18,7 +18,7 @@ from server.dicom.elements.external_metadata import ExternalAttribute
 from server.domain.flow.ingest_budget import BASE_BYTES, IngestBudget, Reservation, busy
 from server.domain.store.commit_order import CommitOrder
 from server.domain.store.receive import PROCESSING_FAILURE, Failed, Receiver, Store, StoreResult, StoreTarget
-from server.model.audit.call_audit import StoredItem
+from server.model.audit.call_audit import IDENTICAL, REPLACED, STORED, StoredItem
 from server.model.buffer import Buffer
 from server.model.call import Call
 from server.model.errors import DicomStoreError, InvalidRequest, Reason
@@ -332,7 +332,7 @@ def _audited(result: StoreResult) -> StoredItem:
         return StoredItem(
             result.study_uid, result.series_uid, result.sop_uid, result.sop_class_uid, result.reason.value, 0
         )
-    outcome = "identical" if result.identical else "stored"
+    outcome = IDENTICAL if result.identical else STORED if result.replaced is None else REPLACED
     id_ = result.id
     return StoredItem(id_.study, id_.series, id_.instance, result.sop_class_uid, outcome, result.size_bytes)
 

@@ -10,8 +10,13 @@ if TYPE_CHECKING:
     from server.model.call import Call
 
 
+STORED, REPLACED, IDENTICAL = "stored", "replaced", "identical"
+ACCEPTED = frozenset({STORED, REPLACED, IDENTICAL})
+"""Outcomes of an upload that are no failures: a new instance, a new version of one, and nothing changed."""
+
+
 class StoredItem(NamedTuple):
-    """An instance of an upload and its outcome: "stored", "identical", or the reason of a failure.
+    """An instance of an upload and its outcome: one of `ACCEPTED`, or the reason of a failure.
 
     UIDs are empty if they are unknown.
     """
