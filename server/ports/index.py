@@ -249,8 +249,11 @@ class InstanceIndex(Protocol):
         """
         ...
 
-    async def erasable(self, now: datetime, limit: int) -> list[Locator]:
-        """Return the blobs that are due for erasure, oldest first, without those of instances on hold."""
+    async def begin_erasure(self, now: datetime, limit: int) -> list[Locator]:
+        """Return blobs that are due for erasure, oldest first, without those of instances on hold.
+
+        From its return on, these instances can be neither put on hold nor restored.
+        """
         ...
 
     async def deleted_versions(self, locators: Sequence[Locator]) -> list[ErasedVersion]:
@@ -258,7 +261,7 @@ class InstanceIndex(Protocol):
         ...
 
     async def erased(self, locators: Sequence[Locator]) -> None:
-        """Remove blobs from the queue of `erasable`."""
+        """Remove blobs from the queue of `begin_erasure`."""
         ...
 
     async def locators(self, after: int, limit: int) -> list[StoredInstance]:

@@ -222,7 +222,7 @@ async def test_a_database_of_every_revision_is_upgraded_under_write_load(
     assert len(found) == len(stored) + 7
     history = await database.instances.history(identity(1, 1, 1).address)
     assert [version.provenance.reason for version in history] == ["", "correction"]
-    assert len(await database.instances.erasable(recorded_schemas.LATER, 99)) == 5
+    assert len(await database.instances.begin_erasure(recorded_schemas.LATER, 99)) == 5
     await sequence(database.changes)
     entries = await database.changes.list(ChangeWindow(limit=10_000))
     current = [entry for entry in entries if entry.state is ChangeState.CURRENT]

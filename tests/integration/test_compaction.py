@@ -241,8 +241,8 @@ async def test_without_retention_old_copies_stay_for_the_minimum_grace_period(tm
             blobs=archive.blobs, index=archive.index, committer=archive.committer, now=now, retention=timedelta(0)
         )
         await archive.blobs.compact(relocation)
-        assert await archive.index.erasable(now() + MIN_GRACE_PERIOD - timedelta(seconds=1), 10) == []
-        assert len(await archive.index.erasable(now() + MIN_GRACE_PERIOD, 10)) == 6
+        assert await archive.index.begin_erasure(now() + MIN_GRACE_PERIOD - timedelta(seconds=1), 10) == []
+        assert len(await archive.index.begin_erasure(now() + MIN_GRACE_PERIOD, 10)) == 6
 
 
 async def test_a_running_core_compacts_segments(tmp_path: Path) -> None:

@@ -210,7 +210,7 @@ async def test_a_cancelled_update_leaves_nothing(settings: Settings, monkeypatch
         assert (cancelled.done, cancelled.total) == (60, COUNT)
         await perform(settings)
         assert (await web.get(f"/v2/operations/{operation}")).json()["status"] == "canceled"
-        erasable = await database.instances.erasable(datetime.now(UTC) + timedelta(days=1), 1000)
+        erasable = await database.instances.begin_erasure(datetime.now(UTC) + timedelta(days=1), 1000)
         assert len(erasable) == 60
         await database.close()
         assert await names(web) == {"Old^Name"}

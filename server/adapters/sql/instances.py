@@ -19,7 +19,16 @@ from server.adapters.sql.writing.adding import add
 from server.adapters.sql.writing.damage import change_damage
 from server.adapters.sql.writing.deleting import delete_resource
 from server.adapters.sql.writing.erasing import deleted_versions, erase_now
-from server.adapters.sql.writing.locators import erasable, erased, known, movable, referenced, relocate, visible
+from server.adapters.sql.writing.locators import (
+    begin_erasure,
+    erased,
+    has_erasable,
+    known,
+    movable,
+    referenced,
+    relocate,
+    visible,
+)
 from server.adapters.sql.writing.restoring import Step, undelete
 from server.adapters.sql.writing.sequencing import number, to_do
 from server.adapters.sql.writing.versioning import add_version, history
@@ -340,9 +349,11 @@ class SqlInstanceIndex:
         """See the port."""
         return await self._transactions.write(lambda connection: relocate(connection, moves, erase_after))
 
-    async def erasable(self, now: datetime, limit: int) -> list[Locator]:
+    async def begin_erasure(self, now: datetime, limit: int) -> list[Locator]:
         """See the port."""
-        return await self._transactions.read(lambda connection: erasable(connection, now, limit))
+        if not await self._transactions.read(lambda connection: has_erasable(connection, now)):
+            return []
+        return await self._transactions.write(lambda connection: begin_erasure(connection, now, limit))
 
     async def deleted_versions(self, locators: Sequence[Locator]) -> list[ErasedVersion]:
         """See the port."""

@@ -72,7 +72,7 @@ class Housekeeping:
     async def erase(self) -> int:
         """Erase the blobs whose retention time is over; return their number."""
         count = 0
-        while locators := await self._index.erasable(self._clock.now(), _BATCH):
+        while locators := await self._index.begin_erasure(self._clock.now(), _BATCH):
             async with AsyncExitStack() as stack:
                 await self._record(stack, locators)
                 await self._blobs.delete(locators)

@@ -117,10 +117,10 @@ async def test_blobs_of_deleted_instances_are_erasable_after_the_retention_time(
     await index.add(new, NOON)
     await index.delete(identity(1, 1, 2).address, NOON, LATER)
     await index.delete(study_ref(1), NOON, LATER - timedelta(microseconds=1))
-    assert await index.erasable(LATER - timedelta(seconds=1), limit=10) == []
-    assert await index.erasable(LATER - timedelta(microseconds=1), limit=10) == [new[0].locator, new[2].locator]
-    assert await index.erasable(LATER, limit=2) == [new[0].locator, new[2].locator]
-    assert await index.erasable(LATER, limit=10) == [new[0].locator, new[2].locator, new[1].locator]
+    assert await index.begin_erasure(LATER - timedelta(seconds=1), limit=10) == []
+    assert await index.begin_erasure(LATER - timedelta(microseconds=1), limit=10) == [new[0].locator, new[2].locator]
+    assert await index.begin_erasure(LATER, limit=2) == [new[0].locator, new[2].locator]
+    assert set(await index.begin_erasure(LATER, limit=10)) == {one.locator for one in new}
 
 
 async def test_erased_blobs_leave_the_queue(index: InstanceIndex) -> None:
@@ -128,7 +128,7 @@ async def test_erased_blobs_leave_the_queue(index: InstanceIndex) -> None:
     await index.add(new, NOON)
     await index.delete(study_ref(1), NOON, NOON)
     await index.erased([new[0].locator, "never heard of"])
-    assert await index.erasable(NOON, limit=10) == [new[1].locator]
+    assert await index.begin_erasure(NOON, limit=10) == [new[1].locator]
     await index.erased([])
     assert await index.known([instance.locator for instance in new]) == {new[1].locator}
 
@@ -153,7 +153,7 @@ async def test_only_the_history_of_a_deleted_study_remains_after_its_blobs_are_e
     )
     before = await changes.list(ChangeWindow(limit=10))
     await index.delete(study_ref(1), NOON, LATER)
-    await index.erased(await index.erasable(LATER, 10))
+    await index.erased(await index.begin_erasure(LATER, 10))
     assert len(await changes.list(ChangeWindow(limit=10))) == 2 * len(before)
     assert rows_by_table(url) == {"feed": 1, "partitions": 1, "partition_usage": 1, "changes": 4}
 

@@ -79,14 +79,14 @@ async def test_restored_instances_are_not_counted(three: InstanceIndex) -> None:
 async def test_what_is_erased_now_is_due_and_cannot_be_restored(three: InstanceIndex) -> None:
     assert await three.erase_now(series_ref(1, 1), LATER) == 2
     assert await three.erase_now(series_ref(1, 1), LATER) == 0
-    assert len(await three.erasable(LATER, 9)) == 2
+    assert len(await three.begin_erasure(LATER, 9)) == 2
     [partly] = await listed(three, study_ref(1))
     assert partly.erase_after == MUCH_LATER
     assert await three.erase_now(study_ref(1), LATER) == 2
     [deletion] = await listed(three, study_ref(1))
     assert deletion.erase_after == LATER
     assert await three.undelete(study_ref(1), LATER, LATER) == 0
-    await three.erased(await three.erasable(LATER, 9))
+    await three.erased(await three.begin_erasure(LATER, 9))
     assert await listed(three, study_ref(1)) == []
     assert len(await listed(three)) == 2
 
@@ -104,7 +104,7 @@ async def test_a_deletion_of_many_instances_is_erased_now(url: str, monkeypatch:
     await database.instances.add(many, NOON)
     await database.instances.delete(study_ref(), LATER, MUCH_LATER)
     assert await database.instances.erase_now(study_ref(), LATER) == len(many)
-    assert len(await database.instances.erasable(LATER, 200)) == len(many)
+    assert len(await database.instances.begin_erasure(LATER, 200)) == len(many)
     await database.close()
 
 

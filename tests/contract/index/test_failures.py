@@ -32,7 +32,7 @@ CALLS: dict[str, Callable[[Database], Awaitable[object]]] = {
     "bulk": lambda db: db.instances.bulk(identity(), "7FE00010"),
     "search": lambda db: db.instances.search(Query(Level.STUDY, EVERYTHING, (), limit=1)),
     "known": lambda db: db.instances.known(["x"]),
-    "erasable": lambda db: db.instances.erasable(NOON, 1),
+    "begin_erasure": lambda db: db.instances.begin_erasure(NOON, 1),
     "erased": lambda db: db.instances.erased(["x"]),
     "locators": lambda db: db.instances.locators(0, 1),
     "check": lambda db: db.instances.check(),

@@ -1,5 +1,6 @@
 """Holds, and their check in the transactions that delete, erase and change instances."""
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
@@ -154,10 +155,33 @@ async def test_deleted_instances_on_hold_are_not_erased_until_it_is_released(
 ) -> None:
     await stored.delete(study_ref(1), NOON, LATER)
     assert await holds.set(hold_on(held))
-    assert len(await stored.erasable(MUCH_LATER, 9)) == erasable
-    assert await stored.undelete(study_ref(1), NOON, NOON) == 4
+    assert len(await stored.begin_erasure(MUCH_LATER, 9)) == erasable
+    assert await stored.undelete(study_ref(1), NOON, NOON) == 4 - erasable
     with pytest.raises(WrongState):
         await stored.delete(study_ref(1), NOON, LATER)
     await holds.release(held, "")
     await stored.delete(study_ref(1), NOON, LATER)
-    assert len(await stored.erasable(MUCH_LATER, 9)) == 4
+    assert len(await stored.begin_erasure(MUCH_LATER, 9)) == 4
+
+
+@pytest.mark.parametrize("late", [study_ref(1), series_ref(1, 1), INSTANCE])
+async def test_a_hold_on_instances_whose_erasure_has_begun_is_refused(
+    stored: InstanceIndex, holds: Holds, late: Address
+) -> None:
+    await stored.delete(study_ref(1), NOON, LATER)
+    assert len(await stored.begin_erasure(LATER, 9)) == 4
+    assert not await holds.set(hold_on(late))
+    assert not await holds.list(EVERYTHING, None, 9)
+    assert len(await stored.begin_erasure(LATER, 9)) == 4  # by a process that continues after a crash
+
+
+async def test_an_instance_is_either_put_on_hold_or_erased(
+    stored: InstanceIndex, holds: Holds, other_database: Database
+) -> None:
+    await stored.delete(study_ref(1), NOON, LATER)
+    every = [identity(1, e, i).address for e in (1, 2) for i in (1, 2)]
+    *are_set, erasing = await asyncio.gather(
+        *(holds.set(hold_on(one)) for one in every), other_database.instances.begin_erasure(LATER, 9)
+    )
+    erased = {one.id.address for one in await stored.deleted_versions(erasing)}
+    assert erased == {one for one, is_set in zip(every, are_set, strict=True) if not is_set}

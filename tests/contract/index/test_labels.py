@@ -134,7 +134,7 @@ async def test_labels_return_to_a_study_that_was_stored_again_and_do_not_replace
     await put(stored, resource, b="2", c="2")
     await stored.instances.undelete(INSTANCE, NOON, NOON)
     assert await stored.labels.get(resource) == {"a": "1", "b": "2", "c": "2"}
-    while due := await stored.instances.erasable(LATER, 9):
+    while due := await stored.instances.begin_erasure(LATER, 9):
         await stored.instances.erased(due)
     assert await stored.labels.get(resource) == {"a": "1", "b": "2", "c": "2"}
 
@@ -144,7 +144,7 @@ async def test_erasure_removes_labels(stored: Database, url: str, resource: Addr
     await put(stored, resource, a="1")
     await put(stored, study_ref(2), a="2")
     await stored.instances.delete(study_ref(1), NOON, NOON)
-    while due := await stored.instances.erasable(LATER, 2):
+    while due := await stored.instances.begin_erasure(LATER, 2):
         await stored.instances.erased(due)
     engine = create_engine(url)
     with engine.connect() as connection:
@@ -158,7 +158,7 @@ async def test_erasure_of_older_instances_leaves_the_labels_of_restored_ones(sto
         await put(stored, resource, a="1")
     await stored.instances.delete(study_ref(1), NOON, LATER)
     await stored.instances.undelete(INSTANCE, NOON, NOON)
-    while due := await stored.instances.erasable(LATER, 9):
+    while due := await stored.instances.begin_erasure(LATER, 9):
         await stored.instances.erased(due)
     for resource in (study_ref(1), series_ref(1, 1), INSTANCE):
         assert await stored.labels.get(resource) == {"a": "1"}

@@ -139,7 +139,7 @@ async def test_instances_being_deleted_can_be_stored_again(database: Database) -
     entries = await database.changes.list(ChangeWindow(limit=500))
     current = [entry for entry in entries if entry.state is ChangeState.CURRENT]
     assert len(current) == 2 + 3
-    assert len(await database.instances.erasable(MUCH_LATER, 500)) == MANY
+    assert len(await database.instances.begin_erasure(MUCH_LATER, 500)) == MANY
 
 
 async def test_another_process_completes_an_unfinished_deletion(database: Database, other_database: Database) -> None:
@@ -149,7 +149,7 @@ async def test_another_process_completes_an_unfinished_deletion(database: Databa
     await database.close()
     entries = await SequencedChanges(other_database.changes).list(ChangeWindow(limit=500))
     assert sum(entry.action is ChangeAction.DELETE for entry in entries) == MANY
-    assert len(await other_database.instances.erasable(MUCH_LATER, 500)) == MANY
+    assert len(await other_database.instances.begin_erasure(MUCH_LATER, 500)) == MANY
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
-"""Random stores, replacements, deletes, restores, erasures, holds, expiries and labels, compared with a plain model.
+"""Random changes of all kinds, compared with a plain model: stores, replacements, updates, reverts, deletes, restores,
+erasures, holds, expiries and labels.
 
 `DICOMSTORE_MODEL_SEEDS` and `DICOMSTORE_MODEL_STEPS` make the test longer.
 """
@@ -6,7 +7,7 @@
 import itertools
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -16,9 +17,12 @@ from server.adapters.sql.engine import Database, open_database
 from server.model.change import ChangeState, ChangeWindow
 from server.model.errors import Reason, WrongState
 from server.model.ids import DEFAULT_PARTITION, Address
-from server.model.instance import Added, AlreadyStored, OnHold
+from server.model.instance import Added, AlreadyStored, NewInstance, OnHold
 from server.model.lifecycle.expiry import Expiry
 from server.model.lifecycle.hold import Hold
+from server.model.lifecycle.update import Applied, ChangedFile, Content
+from server.model.lifecycle.version import Provenance, VersionOrigin
+from server.model.operation import Operation, OperationState, OperationUpdate
 from tests.contract.index.samples import NOON, identity, sample, series_ref, study_ref
 from tests.contract.index.sequenced import sequence
 
@@ -26,6 +30,7 @@ SEEDS = int(os.environ.get("DICOMSTORE_MODEL_SEEDS", "2"))
 STEPS = int(os.environ.get("DICOMSTORE_MODEL_STEPS", "120"))
 RETENTION = timedelta(hours=5)
 NUMBERS = (1, 2)
+ID = "0" * 32
 
 Place = tuple[int, ...]
 """Numbers of a study, and of a series and an instance in it."""
@@ -61,6 +66,7 @@ class Instance:
     order: int
     labels: dict[str, str] = field(default_factory=dict)
     erase_after: datetime = NOON
+    is_being_erased: bool = False
 
 
 class Model:
@@ -72,6 +78,8 @@ class Model:
         self.trash: list[Instance] = []
         self.gone: dict[Place, set[Group]] = {}
         self.holds: set[Place] = set()
+        self.staged: dict[Instance, tuple[int, str]] = {}  # order of the instance and new content
+        self.unused: set[str] = set()  # contents to be erased that no instance has
 
     def within(self, place: Place) -> list[Instance]:
         return [one for one in self.live.values() if overlaps(one.place, place)]
@@ -121,15 +129,31 @@ class Model:
         return count
 
     def due(self, now: datetime) -> list[Instance]:
-        return [one for one in self.trash if one.erase_after <= now and not self.protects(one.place)]
+        return [
+            one
+            for one in self.trash
+            if one.is_being_erased or (one.erase_after <= now and not self.protects(one.place))
+        ]
+
+    def exists(self, place: Place) -> bool:
+        """Return whether there are instances, or deleted ones whose erasure has not begun."""
+        retained = (one for one in self.trash if not one.is_being_erased)
+        return any(overlaps(place, one.place) for one in (*self.live.values(), *retained))
+
+    def change(self, instance: Instance, content: str) -> None:
+        instance.contents.append(content)
+        instance.order = next(_keys)
+
+    def unstage(self, instances: Iterable[Instance]) -> None:
+        self.unused |= {self.staged.pop(one)[1] for one in instances}
 
     def protects(self, place: Place) -> bool:
         """Return whether a hold includes a deleted instance."""
         return any(overlaps(hold, place) and len(hold) <= len(place) for hold in self.holds)
 
-    def erase(self, now: datetime) -> None:
-        due = self.due(now)
-        self.trash = [one for one in self.trash if one not in due]
+    def erase(self, contents: set[str]) -> None:
+        self.trash = [one for one in self.trash if not contents.issuperset(one.contents)]
+        self.unused -= contents
         self.forget_groups()
 
     def forget_groups(self) -> None:
@@ -147,6 +171,11 @@ class Run:
         self.model = Model()
         self.now = NOON
         self.log: list[str] = []
+        self.erasing: set[str] = set()
+
+    async def start(self) -> None:
+        running = Operation(ID, "update", OperationState.RUNNING, NOON, NOON)
+        await self.database.operations.start("", lambda _: running)
 
     def a_place(self, *depths: int) -> Place:
         return tuple(self.chance.choice(NUMBERS) for _ in range(self.chance.choice(depths)))
@@ -155,8 +184,9 @@ class Run:
         self.now += timedelta(minutes=self.chance.randrange(90))
         actions = (
             *(self.store, self.store, self.store, self.replace, self.delete, self.undelete, self.undelete),
-            *(self.erase_now, self.collect_garbage, self.hold, self.release, self.expire, self.label, self.label),
-            *(self.set_expiry, self.restart),
+            *(self.erase_now, self.begin_erasure, self.end_erasure, self.hold, self.release, self.expire),
+            *(self.stage, self.stage, self.apply, self.apply, self.discard, self.revert),
+            *(self.label, self.label, self.set_expiry, self.restart),
         )
         action = self.chance.choice(actions)
         self.log.append(action.__name__)
@@ -177,11 +207,75 @@ class Run:
             assert isinstance(outcome, OnHold), self.log
         else:
             assert isinstance(outcome, Added), self.log
-            existing.contents.append(new.locator)
-            existing.order = next(_keys)
+            self.model.change(existing, new.locator)
 
     async def replace(self) -> None:
         await self.store(may_replace=True)
+
+    async def revert(self) -> None:
+        place = self.a_place(3)
+        new = sample(*place, provenance=Provenance("a", "", VersionOrigin.REVERTED))
+        existing = self.model.live.get(place)
+        if existing is not None and self.model.protects(place):
+            with pytest.raises(WrongState):
+                await self.database.instances.add_version(new, self.now)
+            return
+        outcome = await self.database.instances.add_version(new, self.now)
+        assert isinstance(outcome, Added) == (existing is not None), self.log
+        if existing is not None:
+            self.model.change(existing, new.locator)
+
+    async def stage(self) -> None:
+        """Stage updates of a study, a series or an instance; of one study at a time, as the operation does."""
+        place, staged = self.a_place(1, 2, 3), self.model.staged
+        if any(one.place[:1] != place[:1] for one in staged):
+            await self.discard()
+        found = await self.database.updates.contents(address_of(place), 0, 100)
+        instances = {address_of(one.place): one for one in self.model.within(place)}
+        assert {one.stored.id.address: one.stored.locator for one in found} == {
+            address: one.contents[-1] for address, one in instances.items()
+        }, self.log
+        files = [(one.stored, ChangedFile(f"updated-{next(_keys)}", 1000, 5, [], False)) for one in found]
+        assert await self.database.updates.stage(ID, files, OperationUpdate)
+        for stored, file in files:
+            instance = instances[stored.id.address]
+            self.model.unstage({instance} & staged.keys())
+            staged[instance] = (instance.order, file.locator)
+
+    async def apply(self) -> None:
+        model, staged = self.model, self.model.staged
+        if not staged:
+            return
+        study = next(iter(staged)).place[:1]
+        gone = [one for one in staged if model.live.get(one.place) is not one]
+        stale = [one for one in staged if one not in gone and one.order != staged[one][0]]
+        current = [one for one in staged if one not in gone and one not in stale]
+
+        def described(content: Content, file: ChangedFile) -> NewInstance:
+            new = sample(id=content.stored.id, provenance=Provenance("a", "", VersionOrigin.UPDATED))
+            return replace(new, locator=file.locator)
+
+        applying = self.database.updates.apply(
+            ID,
+            address_of(study),
+            described,
+            self.now,
+            lambda operation, _: OperationUpdate(operation),
+            OperationUpdate,
+        )
+        if not stale and any(model.protects(one.place) for one in current):
+            with pytest.raises(WrongState):
+                await applying
+            return
+        assert await applying == (Applied(has_stale=True) if stale else Applied(len(current))), self.log
+        model.unstage([*gone, *stale])
+        if not stale:
+            for one in current:
+                model.change(one, staged.pop(one)[1])
+
+    async def discard(self) -> None:
+        await self.database.updates.discard(ID, self.now)
+        self.model.unstage(list(self.model.staged))
 
     async def delete(self) -> None:
         place, erase_after = self.a_place(1, 2, 3), self.now + RETENTION
@@ -209,18 +303,24 @@ class Run:
             one.erase_after = self.now
         assert count == len(found), self.log
 
-    async def collect_garbage(self) -> None:
-        due = await self.database.instances.erasable(self.now, 1000)
-        expected = {locator for one in self.model.due(self.now) for locator in one.contents}
-        assert set(due) == expected, self.log
-        await self.database.instances.erased(due)
-        self.model.erase(self.now)
+    async def begin_erasure(self) -> None:
+        due = self.model.due(self.now)
+        self.erasing = set(await self.database.instances.begin_erasure(self.now, 1000))
+        expected = {locator for one in due for locator in one.contents} | self.model.unused
+        assert self.erasing == expected, self.log
+        for one in due:
+            one.is_being_erased = True
+
+    async def end_erasure(self) -> None:
+        await self.database.instances.erased(sorted(self.erasing))
+        self.model.erase(self.erasing)
+        self.erasing = set()
 
     async def hold(self) -> None:
         place = self.a_place(1, 2, 3)
         is_set = await self.database.holds.set(Hold(address_of(place), "", "why", "a", self.now))
-        if self.model.within(place) or is_set:
-            assert is_set, self.log
+        assert is_set == self.model.exists(place), self.log
+        if is_set:
             self.model.holds.add(place)
 
     async def release(self) -> None:
@@ -299,7 +399,11 @@ class Run:
         while self.model.holds:
             await self.release()
         self.now += RETENTION
-        await self.collect_garbage()
+        await self.discard()
+        await self.begin_erasure()
+        await self.end_erasure()
+        assert not self.model.trash
+        assert not self.model.unused
         await self.compare()
 
 
@@ -312,6 +416,7 @@ def every_place() -> Iterator[Place]:
 async def test_the_index_and_a_plain_model_have_the_same_contents_after_each_change(url: str, seed: int) -> None:
     run = Run(url, seed)
     try:
+        await run.start()
         for _ in range(STEPS):
             await run.step()
         await run.finish()

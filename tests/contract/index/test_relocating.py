@@ -20,8 +20,8 @@ async def test_a_moved_instance_refers_to_the_copy_and_its_old_blob_is_erased_la
     await index.add([one, other], NOON)
     assert await index.relocate({one.locator: "copy"}, LATER) == {one.locator}
     assert await locators(index) == ["copy", other.locator]
-    assert await index.erasable(NOON, 10) == []
-    assert await index.erasable(LATER, 10) == [one.locator]
+    assert await index.begin_erasure(NOON, 10) == []
+    assert await index.begin_erasure(LATER, 10) == [one.locator]
 
 
 async def test_moving_an_instance_changes_nothing_else(index: InstanceIndex, changes: ChangeLog) -> None:
@@ -61,7 +61,7 @@ async def test_the_blob_of_an_earlier_version_is_not_moved_because_a_later_one_m
     assert await index.movable(both) == {two.locator}
     assert await index.relocate({one.locator: "copy", two.locator: "other copy"}, LATER) == {two.locator}
     assert [version.locator for version in await index.history(identity().address)] == [one.locator, "other copy"]
-    assert await index.erasable(LATER, 10) == [two.locator]
+    assert await index.begin_erasure(LATER, 10) == [two.locator]
     await index.delete(study_ref(1), NOON, MUCH_LATER)
     assert await index.referenced([one.locator, "other copy"]) == set()
     assert await index.movable([one.locator, "other copy"]) == set()
@@ -74,8 +74,8 @@ async def test_a_deleted_instance_is_not_moved_and_its_blob_is_erased_as_planned
     assert await index.referenced([one.locator]) == set()
     assert await index.relocate({one.locator: "copy", "unknown": "copy too"}, LATER) == set()
     assert await index.known(["copy", "copy too", "unknown"]) == set()
-    assert await index.erasable(LATER, 10) == []
-    assert await index.erasable(MUCH_LATER, 10) == [one.locator]
+    assert await index.begin_erasure(LATER, 10) == []
+    assert await index.begin_erasure(MUCH_LATER, 10) == [one.locator]
 
 
 async def test_an_instance_deleted_after_it_moved_has_both_blobs_erased(index: InstanceIndex) -> None:
@@ -83,7 +83,7 @@ async def test_an_instance_deleted_after_it_moved_has_both_blobs_erased(index: I
     await index.add([one], NOON)
     await index.relocate({one.locator: "copy"}, LATER)
     await index.delete(study_ref(1), NOON, MUCH_LATER)
-    assert await index.erasable(MUCH_LATER, 10) == [one.locator, "copy"]
+    assert await index.begin_erasure(MUCH_LATER, 10) == [one.locator, "copy"]
 
 
 async def test_a_blob_may_move_again(index: InstanceIndex) -> None:
@@ -93,7 +93,7 @@ async def test_a_blob_may_move_again(index: InstanceIndex) -> None:
     assert await index.relocate({one.locator: "late copy"}, LATER) == set()
     assert await index.relocate({"copy": "second copy"}, LATER) == {"copy"}
     assert await locators(index) == ["second copy"]
-    assert set(await index.erasable(LATER, 10)) == {one.locator, "copy"}
+    assert set(await index.begin_erasure(LATER, 10)) == {one.locator, "copy"}
 
 
 async def test_an_empty_relocation_has_no_effect(index: InstanceIndex) -> None:
@@ -118,7 +118,7 @@ async def test_a_concurrent_move_and_delete_leave_no_blob_without_an_owner(
     moving = [index.relocate({one.locator: f"copy of {one.locator}"}, LATER) for one in many]
     moved, _ = await asyncio.gather(asyncio.gather(*moving), asyncio.gather(*deleting))
     expected = {one.locator for one in many} | {f"copy of {old}" for old in set[str]().union(*moved)}
-    assert set(await index.erasable(LATER, 100)) == expected
+    assert set(await index.begin_erasure(LATER, 100)) == expected
 
 
 async def test_a_move_assigns_a_version_so_that_an_older_index_is_detected(

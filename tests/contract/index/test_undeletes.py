@@ -77,7 +77,7 @@ async def test_a_restored_instance_is_unchanged_with_a_new_version(index: Instan
     for key, value in (("PatientID", "p1"), *keys.items()):
         condition = Condition(key, (Equals((value,)),))
         assert len(await index.search(Query(Level.SERIES, EVERYTHING, (condition,), limit=9))) == 1
-    assert await index.erasable(MUCH_LATER, 9) == []
+    assert await index.begin_erasure(MUCH_LATER, 9) == []
 
 
 async def test_an_instance_stored_again_is_not_replaced(index: InstanceIndex) -> None:
@@ -100,7 +100,7 @@ async def test_of_several_deleted_instances_of_an_identity_the_last_is_restored(
         await index.delete(study_ref(), LATER, MUCH_LATER)
     assert await index.undelete(study_ref(), LATER, LATER) == 1
     assert [stored.locator for stored in await index.find(EVERYTHING)] == [contents[-1].locator]
-    assert await index.erasable(MUCH_LATER, 9) == [content.locator for content in contents[:2]]
+    assert await index.begin_erasure(MUCH_LATER, 9) == [content.locator for content in contents[:2]]
 
 
 async def test_an_instance_due_for_erasure_is_not_restored(index: InstanceIndex) -> None:
@@ -129,7 +129,7 @@ async def test_a_restored_instance_can_be_deleted_and_erased_again(
         assert await index.undelete(study_ref(), LATER, LATER) == 1
     await index.delete(identity().address, LATER, MUCH_LATER)
     assert await index.find(EVERYTHING) == []
-    await index.erased(await index.erasable(MUCH_LATER, 9))
+    await index.erased(await index.begin_erasure(MUCH_LATER, 9))
     assert len(await changes.list(ChangeWindow(limit=9))) == 6
     assert rows_by_table(url) == {"feed": 1, "partitions": 1, "partition_usage": 1, "changes": 6}
 

@@ -122,7 +122,7 @@ async def test_instances_that_changed_meanwhile_are_staged_again_and_deleted_one
     await index.add_version(sample(id=before[2].id), NOON)
     assert await apply(database) == Applied(0, has_stale=True)
     assert {one.locator for one in await index.find(study_ref())} & {file_of(one).locator for one in before} == set()
-    assert set(await index.erasable(NOON, 100)) >= {file_of(one).locator for one in before[:3]}
+    assert set(await index.begin_erasure(NOON, 100)) >= {file_of(one).locator for one in before[:3]}
     assert await database.updates.staged(ID, [one.version for one in before]) == {before[3].version}
     with_pixels = [one for one in await index.find(study_ref()) if one.id != before[2].id]
     await staged(database, [one for one in with_pixels if one.version != before[3].version])
@@ -168,9 +168,9 @@ async def test_discarded_and_abandoned_versions_are_erased(database: Database, o
     before = await stored(database, 2)
     await staged(database, before)
     await database.updates.discard_abandoned(NOON)
-    assert await database.instances.erasable(NOON, 10) == []
+    assert await database.instances.begin_erasure(NOON, 10) == []
     await database.updates.discard(ID, NOON)
-    assert set(await database.instances.erasable(NOON, 10)) == {file_of(one).locator for one in before}
+    assert set(await database.instances.begin_erasure(NOON, 10)) == {file_of(one).locator for one in before}
     await database.instances.erased([file_of(one).locator for one in before])
     await staged(database, before)
     final = replace(operation, state=OperationState.FAILED)

@@ -147,7 +147,7 @@ async def test_all_versions_of_a_deleted_instance_are_erased(index: InstanceInde
     locators = [content.locator for content in contents]
     assert await index.known(locators) == set(locators)
     await index.delete(study_ref(), LATER, MUCH_LATER)
-    assert await index.erasable(MUCH_LATER, 9) == locators
+    assert await index.begin_erasure(MUCH_LATER, 9) == locators
     await index.erased(locators[:1])
     assert await index.known(locators) == set(locators[1:])
     await index.erased(locators[1:])

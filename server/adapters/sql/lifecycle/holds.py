@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import CompoundSelect, Connection, Table, delete, insert, select, union_all
+from sqlalchemy import CompoundSelect, Connection, Select, Table, delete, insert, select, union_all
 
 from server.adapters.sql.core import counters
 from server.adapters.sql.core.progress import progress_of
@@ -20,6 +20,7 @@ from server.adapters.sql.core.tables import (
 from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.core.transactions import Transactions
 from server.adapters.sql.partitions import PartitionKeys, is_deleted
+from server.adapters.sql.writing.locators import ERASURE_BEGUN
 from server.model.ids import Address, PartitionName, Uid
 from server.model.lifecycle.hold import Hold
 from server.ports.journal import HoldChange
@@ -128,24 +129,28 @@ def _of(partition_key: int, resource: Address, name: str) -> dict[str, Any]:
 
 
 def _exists(connection: Connection, partition_key: int, resource: Address) -> bool:
-    """Return whether a resource exists, or deleted instances of it are retained."""
-    of_partition = {"partition_key": partition_key}
-    found = _either(studies, deleted_studies, {"uid": resource.study, **of_partition}, {})
+    """Return whether a resource has instances, or deleted ones whose erasure has not begun.
+
+    While a deletion of many is in progress, some of its instances are still in the table of the existing ones.
+    """
+    of_study = _either(studies, deleted_studies, {"uid": resource.study, "partition_key": partition_key}, {})
+    within = {"study_key": of_study}
     if resource.series is not None:
-        found = _either(series, deleted_series, {"uid": resource.series}, {"study_key": found})
-    if resource.instance is not None:
-        found = _either(instances, deleted_instances, {"uid": resource.instance, **of_partition}, {"series_key": found})
-    return connection.execute(found.limit(1)).scalar() is not None
+        within = {"series_key": _either(series, deleted_series, {"uid": resource.series}, within)}
+    one = {"partition_key": partition_key, **({} if resource.instance is None else {"uid": resource.instance})}
+    existing, deleted = (_with(table, one, within).limit(1) for table in (instances, deleted_instances))
+    retained = deleted.where(deleted_instances.c.erase_after > ERASURE_BEGUN)
+    return any(connection.execute(found).scalar() is not None for found in (existing, retained))
 
 
 def _either(table: Table, deleted: Table, values: Mapping[str, Any], within: Mapping[str, Any]) -> CompoundSelect[Any]:
     """Select the keys of existing and deleted rows with these values; `within` selects the keys of parents."""
-    return union_all(
-        *(
-            select(one.c.key).filter_by(**values).where(*(one.c[name].in_(keys) for name, keys in within.items()))
-            for one in (table, deleted)
-        )
-    )
+    return union_all(*(_with(one, values, within) for one in (table, deleted)))
+
+
+def _with(table: Table, values: Mapping[str, Any], within: Mapping[str, Any]) -> Select[Any]:
+    """Select the keys of rows with these values."""
+    return select(table.c.key).filter_by(**values).where(*(table.c[name].in_(keys) for name, keys in within.items()))
 
 
 def _hold(row: Any, partition: PartitionName) -> Hold:

@@ -43,6 +43,9 @@ from server.adapters.sql.writing.usage import count_bytes
 from server.model.instance import Locator, StoredInstance
 from server.model.search.query import Level
 
+ERASURE_BEGUN = 0
+"""Value of `erase_after` of a deleted instance whose bytes may be erased already: it cannot be restored or held."""
+
 _IN_ONE_STATEMENT = 500
 """Values of an IN; both databases support more, but are not faster with more."""
 
@@ -142,18 +145,35 @@ def _current(connection: Connection, locators: Iterable[Locator]) -> dict[Locato
     return found
 
 
-def erasable(connection: Connection, now: datetime, limit: int) -> list[Locator]:
-    until = to_microseconds(now)
-    moved = select(erasures.c.locator, erasures.c.erase_after, erasures.c.version).where(
-        erasures.c.erase_after <= until
-    )
-    deleted = select(deleted_instances.c.erase_after, deleted_instances.c.version, deleted_instances.c.key).where(
-        deleted_instances.c.erase_after <= until
-    )
+def has_erasable(connection: Connection, now: datetime) -> bool:
+    """Return whether `begin_erasure` would return anything."""
+    moved = select(erasures.c.version).where(erasures.c.erase_after <= to_microseconds(now))
+    deleted = _due(connection, now, 1).with_only_columns(deleted_instances.c.version)
+    return any(connection.execute(due.limit(1)).scalar() is not None for due in (moved, deleted))
+
+
+def _due(connection: Connection, now: datetime, limit: int) -> Select[Any]:
+    """Select deleted instances that are to be erased, oldest first."""
+    due = select(deleted_instances).where(deleted_instances.c.erase_after <= to_microseconds(now))
     if connection.execute(select(holds.c.key).limit(1)).scalar() is not None:
-        deleted = deleted.where(~_HELD)
-    deleted = deleted.order_by(deleted_instances.c.erase_after, deleted_instances.c.version).limit(limit)
-    first = deleted.subquery()
+        due = due.where((deleted_instances.c.erase_after == ERASURE_BEGUN) | ~_HELD)
+    return due.order_by(deleted_instances.c.erase_after, deleted_instances.c.version).limit(limit)
+
+
+def begin_erasure(connection: Connection, now: datetime, limit: int) -> list[Locator]:
+    """Implements `InstanceIndex.begin_erasure`."""
+    due = connection.execute(_due(connection, now, limit)).all()
+    if new := [row for row in due if row.erase_after != ERASURE_BEGUN]:
+        counters.lock(connection, {row.shard for row in new})  # none of them is put on hold or restored meanwhile
+        still_due = deleted_instances.c.version.in_([row.version for row in new]) & ~_HELD
+        connection.execute(update(deleted_instances).where(still_due).values(erase_after=ERASURE_BEGUN))
+    moved = select(erasures.c.locator, erasures.c.erase_after, erasures.c.version).where(
+        erasures.c.erase_after <= to_microseconds(now)
+    )
+    begun = select(deleted_instances.c.erase_after, deleted_instances.c.version, deleted_instances.c.key).where(
+        deleted_instances.c.erase_after == ERASURE_BEGUN
+    )
+    first = begun.order_by(deleted_instances.c.version).limit(limit).subquery()
     last_of = select(versions.c.locator, first.c.erase_after, versions.c.version).join_from(
         first, versions, versions.c.version == first.c.version
     )
