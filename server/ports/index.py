@@ -23,6 +23,7 @@ from server.model.instance import (
 )
 from server.model.lifecycle.deletion import Deletion, DeletionQuery
 from server.model.lifecycle.erasure import ErasedVersion
+from server.model.lifecycle.kept import KeptVersion
 from server.model.partition import DuplicatePolicy, Partition
 from server.model.search.query import Match, Query
 from server.ports.outbox import RecordsOf
@@ -266,6 +267,13 @@ class InstanceIndex(Protocol):
 
     async def locators(self, after: int, limit: int) -> list[StoredInstance]:
         """Return all visible instances of all partitions by version, ascending from `after`; for audits."""
+        ...
+
+    async def kept_versions(self, after: int, limit: int) -> list[KeptVersion]:
+        """Return all versions whose bytes are kept, ascending from `after`; for verification.
+
+        These are all versions of instances, also of deleted ones until their erasure begins.
+        """
         ...
 
     async def check(self) -> None:

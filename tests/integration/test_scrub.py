@@ -20,7 +20,7 @@ from server.ports.index import InstanceIndex
 from tests.contract.blobs import flip_below, flipped
 from tests.core import settings_for
 from tests.data import part10
-from tests.integration.facade.serving import serving, stored
+from tests.integration.facade.serving import JSON, serving, stored
 
 STUDY = "1.2.826.0.1.3680043.10.1.1"
 BODIES = [
@@ -108,6 +108,33 @@ async def test_reading_is_spread_over_the_period_and_resumes_after_a_restart(dat
             if days == 4:  # nothing is due until the period ends, then everything is due again
                 await found.scrub.run_once()
                 assert await found.record.load() == ScrubPosition(found.now, 0, found.now)
+
+
+async def test_earlier_versions_and_deleted_instances_are_read_and_reported_separately(data: Path) -> None:
+    new = part10(SOPInstanceUID="1.2.1", frames=[bytes(3000)], Rows=3, Columns=1000)
+    settings = settings_for(data, scrub_days=0, duplicates="new-version")
+    async with running(settings) as core, serving(core.address) as web:
+        await stored(web, new)
+        [found] = (await web.get("/v2/instances", params={"SOPInstanceUID": "1.2.2"}, headers=JSON)).json()
+        series = found["0020000E"]["Value"][0]
+        assert (await web.delete(f"/v2/studies/{STUDY}/series/{series}/instances/1.2.2")).status_code == 204
+    for body in BODIES[:2]:
+        flip_below(data, body, 300)
+
+    async def damaged(scrubbed: Scrubbed) -> list[int]:
+        for _ in range(2):
+            await scrubbed.scrub.run_once()
+            scrubbed.now += 4 * DAY
+        assert await scrubbed.damaged() == []
+        position = await scrubbed.record.load()
+        assert position is not None
+        return sorted(position.damaged)
+
+    async with scrubbing(data) as scrubbed:
+        assert await damaged(scrubbed) == [1, 2]
+        for body in BODIES[:2]:
+            flip_below(data, flipped(body, 300), 300)
+        assert await damaged(scrubbed) == []
 
 
 async def test_missing_bytes_are_found(data: Path) -> None:

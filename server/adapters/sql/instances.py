@@ -12,6 +12,7 @@ from server.adapters.sql.core.counters import touch
 from server.adapters.sql.core.tables import REVISION
 from server.adapters.sql.core.transactions import Transactions, Work
 from server.adapters.sql.deletion_list import list_deletions
+from server.adapters.sql.lifecycle.retained import kept
 from server.adapters.sql.partitions import PartitionKeys
 from server.adapters.sql.search.counting import count
 from server.adapters.sql.search.search import check_size, search
@@ -50,6 +51,7 @@ from server.model.instance import (
 )
 from server.model.lifecycle.deletion import Deletion, DeletionQuery
 from server.model.lifecycle.erasure import ErasedVersion
+from server.model.lifecycle.kept import KeptVersion
 from server.model.search.query import Match, Query
 from server.ports.index import Batch
 from server.ports.outbox import RecordsOf
@@ -366,6 +368,10 @@ class SqlInstanceIndex:
     async def locators(self, after: int, limit: int) -> list[StoredInstance]:
         """See the port."""
         return await self._transactions.read(lambda connection: visible(connection, after, limit))
+
+    async def kept_versions(self, after: int, limit: int) -> list[KeptVersion]:
+        """See the port."""
+        return await self._transactions.read(lambda connection: kept(connection, after, limit))
 
     async def check(self) -> None:
         """See the port."""

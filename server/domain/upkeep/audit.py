@@ -8,6 +8,7 @@ from crc32c import crc32c as crc32c_of
 from server.model.change import ChangeAction, ChangeState, ChangeWindow
 from server.model.errors import DataLoss, Reason
 from server.model.instance import Locator, StoredInstance
+from server.model.lifecycle.kept import KeptVersion, VersionState
 from server.ports.blobs import BlobStore
 from server.ports.index import ChangeLog, InstanceIndex
 
@@ -20,6 +21,8 @@ class Report:
     """The result of an audit. Lists have at most `_MAX_EXAMPLES` examples; counts are complete.
 
     known_damaged: instances with recorded damage.
+    earlier, deleted: versions whose bytes are kept, but not visible: earlier versions of instances, and all versions of
+        deleted instances. Of these, `kept_missing` have no bytes and `kept_damaged` other ones.
     """
 
     instances: int = 0
@@ -31,7 +34,12 @@ class Report:
     quarantined: int = 0
     quarantined_bytes: int = 0
     known_damaged: int = 0
+    earlier: int = 0
+    deleted: int = 0
+    kept_missing: int = 0
+    kept_damaged: int = 0
     examples: list[str] = field(default_factory=list)
+    kept_examples: list[str] = field(default_factory=list)
 
     @property
     def agrees(self) -> bool:
@@ -54,38 +62,51 @@ class Audit:
     async def run(self, *, deep: bool) -> Report:
         """Compare everything; with `deep`, read all bytes and check their checksums."""
         report = Report()
-        async for stored in self._instances():
-            report.instances += 1
-            report.known_damaged += stored.damage.is_of_bytes
-            await self._check(stored, report, deep=deep)
+        async for version in self._versions():
+            await self._check(version, report, deep=deep)
         await self._count_changes(report)
         await self._count_quarantined(report)
         await self._count_unused(report)
         return report
 
-    async def _instances(self) -> AsyncIterator[StoredInstance]:
+    async def _versions(self) -> AsyncIterator[KeptVersion]:
         after = 0
-        while page := await self._index.locators(after, _PAGE):
-            for stored in page:
-                yield stored
-            after = page[-1].version
+        while page := await self._index.kept_versions(after, _PAGE):
+            for version in page:
+                yield version
+            after = page[-1].stored.version
 
-    async def _check(self, stored: StoredInstance, report: Report, *, deep: bool) -> None:
+    async def _check(self, version: KeptVersion, report: Report, *, deep: bool) -> None:
+        problem = await self._problem(version.stored, deep=deep)
+        may_have_changed = problem and version.state is not VersionState.CURRENT
+        if may_have_changed and await self._index.kept_versions(version.stored.version - 1, 1) != [version]:
+            return  # erased or restored in between
+        is_missing, is_damaged = problem == "missing", problem == "damaged"
+        if version.state is VersionState.CURRENT:
+            report.instances += 1
+            report.known_damaged += version.stored.damage.is_of_bytes
+            report.missing += is_missing
+            report.damaged += is_damaged
+        else:
+            report.earlier += version.state is VersionState.EARLIER
+            report.deleted += version.state is VersionState.DELETED
+            report.kept_missing += is_missing
+            report.kept_damaged += is_damaged
+        if problem:
+            kind = "" if version.state is VersionState.CURRENT else f", {version.state}"
+            example = f"{problem}: {version.stored.id.instance} version {version.stored.version}{kind}"
+            _name(report.examples if version.state is VersionState.CURRENT else report.kept_examples, example)
+
+    async def _problem(self, stored: StoredInstance, *, deep: bool) -> str:
+        """Return whether the bytes are missing or damaged; empty if neither."""
         try:
-            is_damaged = (
-                await self._crc32c(stored.locator) != stored.crc32c
-                if deep
-                else await self._blobs.size(stored.locator) != stored.size_bytes
-            )
+            if deep:
+                is_damaged = await self._crc32c(stored.locator) != stored.crc32c
+            else:
+                is_damaged = await self._blobs.size(stored.locator) != stored.size_bytes
         except DataLoss as loss:
-            if loss.reason is not Reason.BLOB_DAMAGED:
-                report.missing += 1
-                _name(report, f"missing: {stored.id.instance} version {stored.version}")
-                return
-            is_damaged = True
-        if is_damaged:
-            report.damaged += 1
-            _name(report, f"damaged: {stored.id.instance} version {stored.version}")
+            return "damaged" if loss.reason is Reason.BLOB_DAMAGED else "missing"
+        return "damaged" if is_damaged else ""
 
     async def _crc32c(self, locator: Locator) -> int:
         crc = 0
@@ -132,9 +153,9 @@ class Audit:
         for locator in batch:
             if locator not in known:
                 report.unused += 1
-                _name(report, f"unused blob: {locator}")
+                _name(report.examples, f"unused blob: {locator}")
 
 
-def _name(report: Report, example: str) -> None:
-    if len(report.examples) < _MAX_EXAMPLES:
-        report.examples.append(example)
+def _name(examples: list[str], example: str) -> None:
+    if len(examples) < _MAX_EXAMPLES:
+        examples.append(example)

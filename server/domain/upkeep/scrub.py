@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from crc32c import crc32c as crc32c_of
@@ -12,7 +13,8 @@ from server.domain.read_only import ReadOnlyState
 from server.model.damage import NO_DAMAGE, Damage
 from server.model.errors import DataLoss, DicomStoreError
 from server.model.instance import StoredInstance
-from server.model.scrub import ScrubPosition
+from server.model.lifecycle.kept import KeptVersion, VersionState
+from server.model.scrub import MAX_DAMAGED, ScrubPosition
 from server.ports.blobs import BlobStore
 from server.ports.index import InstanceIndex
 from server.ports.scrub import ScrubRecord
@@ -24,7 +26,9 @@ _log = logging.getLogger("dicomstore.scrub")
 
 
 class Scrub:
-    """Reads every instance once per period, spread evenly over it, and records damage.
+    """Reads every version once per period, also earlier ones and those of deleted instances, and records damage.
+
+    Reading is spread evenly over the period.
 
     Any number of processes may run it; the scrub record lets one of them work at a time. It resumes after a restart.
 
@@ -77,26 +81,31 @@ class Scrub:
                 complete = position.complete if position else None
                 if position is not None and self._now() < position.began + self._period:
                     return
-                position = ScrubPosition(self._now(), 0, complete)
+                damaged = position.damaged if position else frozenset()
+                position = ScrubPosition(self._now(), 0, complete, damaged)
                 await self._record.save(position)
-            await self._continue(position.began, position.after or 0, position.complete)
+            await self._continue(position)
 
-    async def _continue(self, began: datetime, after: int, complete: datetime | None) -> None:
-        while page := await self._index.locators(after, _PAGE):
-            is_due, before = False, after
-            for stored in page:
-                is_due = self._is_due(stored, began) and not self._read_only.cause
+    async def _continue(self, position: ScrubPosition) -> None:
+        began, after, damaged = position.began, position.after or 0, position.damaged
+        while page := await self._index.kept_versions(after, _PAGE):
+            is_due, before, found = False, after, set()
+            for version in page:
+                is_due = self._is_due(version.stored, began) and not self._read_only.cause
                 if not is_due:
                     break
-                await self._verify(stored)
-                after = stored.version
+                if not await self._verify(version) and version.state is not VersionState.CURRENT:
+                    found.add(int(version.stored.version))
+                after = version.stored.version
             if after != before:
-                await self._record.save(ScrubPosition(began, after, complete))
+                damaged = _bounded(found.union(one for one in damaged if not before < one <= after))
+                await self._record.save(replace(position, after=after, damaged=damaged))
             if not is_due:
                 return
         if self._elapsed(began) < 1:
             return  # instances stored later in the period still belong to this pass
-        await self._record.save(ScrubPosition(began, None, self._now()))
+        damaged = frozenset(one for one in damaged if one <= after)
+        await self._record.save(replace(position, after=None, complete=self._now(), damaged=damaged))
         _log.info("the scrub has read all instances last_version=%d", after)
 
     def _is_due(self, stored: StoredInstance, began: datetime) -> bool:
@@ -107,20 +116,31 @@ class Scrub:
         """Return the elapsed fraction of the period."""
         return (self._now() - began) / self._period
 
-    async def _verify(self, stored: StoredInstance) -> None:
-        """Compare the bytes on disk with the checksum in the index; record or clear damage."""
+    async def _verify(self, version: KeptVersion) -> bool:
+        """Compare the bytes on disk with the checksum in the index; record or clear damage. Return whether they are
+        equal."""
+        stored = version.stored
         damage = await self._found(stored)
         if damage is NO_DAMAGE:
             if stored.damage.is_of_bytes:
                 await self._damage.repaired(stored, stored.damage)
-            return
-        current = await self._index.locators(stored.version - 1, 1)
-        if not current or current[0].version != stored.version:
-            return  # deleted in between
-        if current[0].locator == stored.locator:
+            return True
+        now = await self._index.kept_versions(stored.version - 1, 1)
+        if not now or now[0].stored.version != stored.version:
+            return True  # erased in between, or restored as another version
+        if now[0].stored.locator != stored.locator:
+            return await self._verify(now[0])  # moved in between
+        if now[0].state is VersionState.CURRENT:
             await self._damage.found(stored, damage)
         else:
-            await self._verify(current[0])  # moved in between
+            _log.warning(
+                "damage found version=%d instance=%s damage=%s state=%s",
+                stored.version,
+                stored.id.instance,
+                damage.text(),
+                now[0].state,
+            )
+        return False
 
     async def _found(self, stored: StoredInstance) -> Damage:
         crc32c, size_bytes = 0, 0
@@ -137,3 +157,7 @@ class Scrub:
             return of_bytes(error)
         is_changed = (size_bytes, crc32c) != (stored.size_bytes, stored.crc32c)
         return Damage(is_changed=True) if is_changed else NO_DAMAGE
+
+
+def _bounded(versions: Iterable[int]) -> frozenset[int]:
+    return frozenset(sorted(versions)[:MAX_DAMAGED])

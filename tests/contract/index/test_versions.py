@@ -256,3 +256,23 @@ async def test_the_history_of_a_study_is_without_deleted_instances_until_they_ar
     assert [one.replaced is None for one in history] == [False, False, True, True, True]
     assert {one.id for one in history} == {identity(instance=number) for number in (1, 2, 3)}
     assert len(await index.history(series_ref())) == 5
+
+
+async def test_all_kept_versions_are_listed_with_their_state_until_their_erasure_begins(index: InstanceIndex) -> None:
+    first, second, other, gone = sample(), sample(), sample(instance=2), sample(2)
+    await index.add([first, other, gone], NOON)
+    await index.add_version(second, NOON)
+    await index.delete(identity(instance=2).address, NOON, LATER)
+    await index.delete(study_ref(2), NOON, MUCH_LATER)
+
+    async def kept() -> dict[str, str]:
+        found = [one for after in (0, 2) for one in await index.kept_versions(after, 2)]
+        assert [(one.stored.id, one.stored.sop_class_uid) for one in found] == [
+            (new.id, new.sop_class_uid) for new in (first, other, gone, second)
+        ]
+        return {one.stored.locator: one.state for one in found}
+
+    states = {first.locator: "earlier", other.locator: "deleted", gone.locator: "deleted", second.locator: "current"}
+    assert await kept() == states
+    assert await index.begin_erasure(LATER, 9) == [other.locator]
+    assert {one.stored.locator for one in await index.kept_versions(0, 9)} == states.keys() - {other.locator}

@@ -9,8 +9,13 @@ from server.model.scrub import ScrubPosition
 
 def position_text(position: ScrubPosition) -> bytes:
     """Return the record."""
-    complete = position.complete.isoformat() if position.complete else None
-    return json.dumps({"began": position.began.isoformat(), "after": position.after, "complete": complete}).encode()
+    values = {
+        "began": position.began.isoformat(),
+        "after": position.after,
+        "complete": position.complete.isoformat() if position.complete else None,
+        "damaged": sorted(position.damaged),
+    }
+    return json.dumps(values).encode()
 
 
 def parsed_position(text: bytes) -> ScrubPosition | None:
@@ -21,6 +26,7 @@ def parsed_position(text: bytes) -> ScrubPosition | None:
             datetime.fromisoformat(found["began"]),
             None if found["after"] is None else int(found["after"]),
             datetime.fromisoformat(found["complete"]) if found["complete"] else None,
+            frozenset(map(int, found.get("damaged", ()))),
         )
     except (ValueError, LookupError, TypeError):
         return None
