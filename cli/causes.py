@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from rich.markup import escape
 
-from cli.output import counted
+from common.counting import counted
 
 KEPT_CAUSES = 50
 """Maximum number of different causes; failures with further causes are only counted."""

@@ -108,8 +108,3 @@ def in_time(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
-
-
-def counted(number: int, noun: str, plural: str = "") -> str:
-    """Return `1 file`, `2,000 files`; `plural` is needed unless it is the noun with an s."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

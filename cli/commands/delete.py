@@ -12,9 +12,10 @@ from dicomstore.v1 import delete_service_pb2_grpc
 
 from cli.connection import CALL_TIMEOUT_S, CoreOption, PartitionOption, QuietOption, Target, target
 from cli.errors import NOT_EXECUTED, Failure, fail, run
-from cli.output import counted, problems
+from cli.output import problems
 from cli.resources import InstanceArgument, SeriesArgument, described, reference
 from cli.results.uid_list import Uids, checked
+from common.counting import counted
 
 STDIN = Path("-")
 

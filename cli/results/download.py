@@ -18,9 +18,10 @@ from rich.progress import DownloadColumn, Progress, SpinnerColumn, TextColumn, T
 from cli.causes import Causes
 from cli.errors import Failure
 from cli.opening import closed, opened
-from cli.output import counted, in_bytes, in_time
+from cli.output import in_bytes, in_time
 from cli.results.layout import Layout
 from cli.upload.results import reason_name
+from common.counting import counted
 
 Advance = Callable[[int, int], None]
 """Called with the number of files and bytes written."""

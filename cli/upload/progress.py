@@ -11,9 +11,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from cli.output import counted, in_bytes, in_time
+from cli.output import in_bytes, in_time
 from cli.upload.files import LocalFile, Unreadable, walk
 from cli.upload.results import Result, Tally
+from common.counting import counted
 
 LINE_EVERY_S = 10.0
 """Interval of progress lines."""

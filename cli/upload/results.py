@@ -9,7 +9,8 @@ from typing import Protocol
 from dicomstore.v1 import errors_pb2, resources_pb2, store_service_pb2
 
 from cli.causes import Causes
-from cli.output import counted, in_bytes, in_time, printable
+from cli.output import in_bytes, in_time, printable
+from common.counting import counted
 
 
 class Status(StrEnum):

@@ -5,6 +5,7 @@ import shutil
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from common.counting import counted
 from server import opening
 from server.bootstrap import maintenance
 from server.bootstrap.components import issuers_of
@@ -74,7 +75,7 @@ async def _identity_providers(settings: Settings) -> list[dict[str, Any]]:
             counts = await issuers.fetch_all()
         except DicomStoreError as error:
             return [_entry("identity provider", "failed", error.message)]
-    detail = ", ".join(f"{count} keys of {url}" for url, count in counts.items())
+    detail = ", ".join(f"{counted(count, 'key')} of {url}" for url, count in counts.items())
     return [_entry("identity provider", "ok", detail)]
 
 
@@ -107,9 +108,13 @@ async def _webhooks(settings: Settings) -> list[dict[str, Any]]:
     failing = [webhook for webhook, _ in found if webhook.is_enabled and webhook.health.failures]
     dead = sum(backlog.dead for _, backlog in found)
     waiting = sum(backlog.waiting for _, backlog in found)
-    detail = f"{len(found)} webhooks, {len(failing)} failing, {waiting} waiting events, {dead} dead letters"
+    detail = (
+        f"{counted(len(found), 'webhook')}, {len(failing)} failing, {counted(waiting, 'waiting event')}, "
+        f"{counted(dead, 'dead letter')}"
+    )
     examples = [
-        f"{webhook.id}: {webhook.health.problem or 'works'}, {backlog.waiting} waiting, {backlog.dead} dead letters"
+        f"{webhook.id}: {webhook.health.problem or 'works'}, {backlog.waiting} waiting, "
+        f"{counted(backlog.dead, 'dead letter')}"
         for webhook, backlog in found
         if webhook in failing or backlog.dead
     ]
@@ -124,29 +129,37 @@ async def _agreement(settings: Settings, *, deep: bool) -> list[dict[str, Any]]:
     except DicomStoreError as error:
         return [_entry("agreement", "failed", error.message)]
     found = (
-        f"{report.instances} instances, {report.missing} without bytes, {report.damaged} damaged, "
-        f"{report.current_changes} current entries in the change feed"
+        f"{counted(report.instances, 'instance')}, {report.missing} without bytes, {report.damaged} damaged, "
+        f"{counted(report.current_changes, 'current entry', 'current entries')} in the change feed"
+    )
+    kept = (
+        f"{counted(report.earlier, 'earlier version')}, {counted(report.deleted, 'version')} of deleted instances, "
+        f"{report.kept_missing} without bytes, {report.kept_damaged} damaged"
     )
     return [
         _entry("agreement", "ok" if report.agrees else "failed", found, report.examples),
+        _entry("history", "warning" if report.kept_examples else "ok", kept, report.kept_examples),
         _scrub(settings, report.known_damaged, position),
         _entry(
             "unused blobs",
             "warning" if report.unused else "ok",
-            f"{report.blobs} blobs, {report.unused} unused",
+            f"{counted(report.blobs, 'blob')}, {report.unused} unused",
         ),
         _entry(
             "quarantine",
             "warning" if report.quarantined else "ok",
-            f"{report.quarantined} blobs, {report.quarantined_bytes} bytes not referenced by the index"
-            + (f"; erased {settings.quarantine_hours:g} h after they were found" if report.quarantined else ""),
+            f"{counted(report.quarantined, 'blob')}, {counted(report.quarantined_bytes, 'byte')} not referenced by the "
+            "index" + (f"; erased {settings.quarantine_hours:g} h after they were found" if report.quarantined else ""),
         ),
     ]
 
 
 def _scrub(settings: Settings, known_damaged: int, position: ScrubPosition | None) -> dict[str, Any]:
     """Report the number of known damaged instances, and whether the scrub is on schedule."""
-    damaged = f"{known_damaged} instances known to be damaged"
+    damaged = f"{counted(known_damaged, 'instance')} known to be damaged"
+    if position is not None and position.damaged:
+        known_damaged += len(position.damaged)
+        damaged += f", {counted(len(position.damaged), 'earlier or deleted version')} damaged when last read"
     if not settings.scrub_days:
         return _entry("scrub", "warning" if known_damaged else "ok", f"switched off, {damaged}")
     complete = position.complete if position else None

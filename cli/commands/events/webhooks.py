@@ -14,8 +14,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from cli.connection import CALL_TIMEOUT_S, CoreOption, JsonOption, QuietOption, Target, target
 from cli.errors import NOT_EXECUTED, Failure, fail, run
-from cli.output import counted, data, print_rows, problems
+from cli.output import data, print_rows, problems
 from cli.resources import described
+from common.counting import counted
 
 _PAGE_SIZE = 200
 _HEADINGS = ("ID", "URL", "Label", "Types", "Partitions", "State", "Last success (UTC)", "Waiting", "Dead letters")

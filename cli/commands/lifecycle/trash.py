@@ -12,8 +12,9 @@ from google.protobuf import json_format
 
 from cli.connection import CALL_TIMEOUT_S, CoreOption, JsonOption, PartitionOption, QuietOption, Target, target
 from cli.errors import run
-from cli.output import counted, data, print_rows, problems
+from cli.output import data, print_rows, problems
 from cli.resources import InstanceArgument, SeriesArgument, StudyArgument, described, reference
+from common.counting import counted
 
 _PAGE_SIZE = 200
 _HEADINGS = ("Deleted (UTC)", "Resource", "Instances", "By", "Reason", "Erased after (UTC)")

@@ -12,8 +12,9 @@ from dicomstore.v1.operation_types_pb2 import UpdateRequest, UpdateResult
 from cli.commands.operations import followed, to_json
 from cli.connection import CALL_TIMEOUT_S, CoreOption, JsonOption, PartitionOption, QuietOption, Target, target
 from cli.errors import FAILED, INTERRUPTED, run
-from cli.output import counted, problems
+from cli.output import problems
 from cli.resources import reference
+from common.counting import counted
 
 
 def update(

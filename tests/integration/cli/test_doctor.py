@@ -83,7 +83,7 @@ async def test_dead_letters_and_failing_webhooks_are_reported(
     await database.close()
     ran = await dicomstore("doctor", "--json", env=environment)
     assert check(ran, "webhooks")["status"] == "warning"
-    assert "1 dead letters" in check(ran, "webhooks")["detail"]
+    assert "1 webhook, 0 failing, 0 waiting events, 1 dead letter" in check(ran, "webhooks")["detail"]
     assert f"{webhook.id}: STATUS_500" in check(ran, "webhooks")["detail"]
     assert "dicomstore webhooks retry" in check(ran, "webhooks")["hint"]
 
@@ -126,6 +126,12 @@ async def test_a_damaged_blob_is_found_by_a_deep_check(
     ran = await dicomstore("doctor", "--deep", "--json", env=environment)
     assert ran.exit_code == 1
     assert "1 damaged" in check(ran, "agreement")["detail"]
+    await archive.delete(Ref(study_instance_uid=f"{UID_ROOT}.1"))
+    ran = await dicomstore("doctor", "--deep", "--json", env=environment)
+    assert ran.exit_code == 0
+    found = check(ran, "history")
+    expected = "0 earlier versions, 1 version of deleted instances, 0 without bytes, 1 damaged\ndamaged: 1.2.3 version "
+    assert (found["status"], found["detail"].startswith(expected)) == ("warning", True), found
 
 
 async def test_known_damage_is_reported(archive: Any, dicomstore: Any, environment: dict[str, str]) -> None:
@@ -138,9 +144,9 @@ async def test_known_damage_is_reported(archive: Any, dicomstore: Any, environme
     await archive.retrieve(Ref(study_instance_uid=f"{UID_ROOT}.1"), "*")
     found = check(await dicomstore("doctor", "--json", env=environment), "scrub")
     assert found["status"] == "warning"
-    assert found["detail"].endswith("1 instances known to be damaged")
+    assert found["detail"].endswith("1 instance known to be damaged")
     found = check(await dicomstore("doctor", "--json", env=environment | {"DICOMSTORE_SCRUB_DAYS": "0"}), "scrub")
-    assert found["detail"] == "switched off, 1 instances known to be damaged"
+    assert found["detail"] == "switched off, 1 instance known to be damaged"
 
 
 async def test_a_late_scrub_is_reported(tmp_path: Path, dicomstore: Any) -> None:

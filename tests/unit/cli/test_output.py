@@ -5,7 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from cli.output import counted, in_bytes, in_time, print_rows
+from cli.output import in_bytes, in_time, print_rows
+from common.counting import counted
 
 
 @pytest.mark.parametrize(
