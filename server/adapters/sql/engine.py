@@ -33,7 +33,17 @@ from server.adapters.sql.core.identity import bind, identity
 from server.adapters.sql.core.prepared import PIPELINE, Prepared, flush
 from server.adapters.sql.core.progress import Progress
 from server.adapters.sql.core.tables import REVISION
-from server.adapters.sql.core.transactions import READERS, Kind, Transactions, begin, commit, translated
+from server.adapters.sql.core.transactions import (
+    READERS,
+    Kind,
+    Result,
+    Transactions,
+    Work,
+    begin,
+    commit,
+    repeated,
+    translated,
+)
 from server.adapters.sql.core.write_order import FileWriteOrder, WriteOrder
 from server.adapters.sql.events.deliveries import SqlDeliveries
 from server.adapters.sql.events.leases import SqlLeases
@@ -98,8 +108,6 @@ SEARCH_SECONDS = 30.0
 
 WRITERS_LOCK = 0x64696F77  # an arbitrary constant
 """The advisory lock of PostgreSQL that all writing transactions share."""
-
-_MIGRATION_LOCK = 0x64696F6D
 
 _READ_COMMITTED = Prepared(text("BEGIN ISOLATION LEVEL READ COMMITTED"))
 _READS = {
@@ -224,13 +232,9 @@ def migrate(url: str) -> None:
         FileWriteOrder(make_url(url).database or "", makes=True) if engine.dialect.name == "sqlite" else WriteOrder()
     )
     try:
-        with write_order, translated(), engine.connect() as connection:
-            kind = _WRITES[connection.dialect.name]
-            begin(connection, kind.begin_alone or kind.begin)  # or several changed tables deadlock with their writers
-            if connection.dialect.name == "postgresql":
-                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
-            command.upgrade(_alembic(connection), "head")
-            connection.commit()
+        with write_order:
+            # alone, or several changed tables deadlock with their writers
+            _write(engine, lambda connection: command.upgrade(_alembic(connection), "head"), alone=True)
     finally:
         write_order.close()
         engine.dispose()
@@ -259,11 +263,7 @@ def bind_to(url: str, archive: ArchiveId) -> ArchiveId:
     """
     engine = _engine(url)
     try:
-        with translated(), engine.connect() as connection:
-            begin(connection, _WRITES[connection.dialect.name].begin)
-            bound = bind(connection, archive)
-            commit(connection)
-            return bound
+        return _write(engine, lambda connection: bind(connection, archive))
     finally:
         engine.dispose()
 
@@ -276,10 +276,7 @@ def raise_to(url: str, mark: Mark) -> None:
     """
     engine = _engine(url)
     try:
-        with translated(), engine.connect() as connection:
-            begin(connection, _WRITES[connection.dialect.name].begin)
-            raise_counters(connection, mark)
-            commit(connection)
+        _write(engine, lambda connection: raise_counters(connection, mark))
     finally:
         engine.dispose()
 
@@ -329,6 +326,22 @@ def schema_state(url: str) -> tuple[str | None, str]:
             return connection.exec_driver_sql(f"SELECT version_num FROM {_VERSION_TABLE}").scalar(), REVISION  # noqa: S608
     finally:
         engine.dispose()
+
+
+def _write(engine: Engine, work: Work[Result], *, alone: bool = False) -> Result:
+    """Run `work` in a writing transaction on a connection of its own; with `alone`, excluding all other writers."""
+    kind = _WRITES[engine.dialect.name]
+
+    def transaction() -> Result:
+        with engine.connect() as connection:
+            begin(connection, (alone and kind.begin_alone) or kind.begin)
+            flush(connection)  # waits for other writers before `work` does anything
+            result = work(connection)
+            commit(connection)
+            return result
+
+    with translated():
+        return repeated(transaction)
 
 
 def _alembic(connection: Connection) -> "Config":

@@ -160,13 +160,7 @@ class _Session:
 
     def _run(self, work: Work[Result]) -> Result:
         with translated(only_reads=self._kind.only_reads):
-            for _ in range(ATTEMPTS - 1):
-                try:
-                    return self._once(work)
-                except DBAPIError as error:
-                    if _sqlstate(error) not in _GIVEN_UP:
-                        raise
-            return self._once(work)
+            return repeated(lambda: self._once(work))
 
     def close(self) -> None:
         """Release the connection; its transaction is rolled back."""
@@ -220,6 +214,17 @@ class _Session:
             self._deadline.start()
         begin(self._connection, self._begin_with)
         return self._connection
+
+
+def repeated(transaction: Callable[[], Result]) -> Result:
+    """Run a whole transaction; again if the database aborted it in favour of another one, such as in a deadlock."""
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return transaction()
+        except DBAPIError as error:
+            if _sqlstate(error) not in _GIVEN_UP:
+                raise
+    return transaction()
 
 
 def begin(connection: Connection, statements: Iterable[Prepared]) -> None:
