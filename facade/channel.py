@@ -225,6 +225,11 @@ class CallStatus:
 
     async def failure(self) -> CoreFailure | None:
         """Wait for the end of the call and return its failure; None if the core ended it with OK."""
+        error = await self.error()
+        return None if error is None else failure(error)
+
+    async def error(self) -> grpc.aio.AioRpcError | None:
+        """As `failure`, with the error of gRPC."""
         await self._call.code()
         if self._is_ok:
             return None
@@ -234,7 +239,7 @@ class CallStatus:
             await asyncio.sleep(_STATUS_STEP_SECONDS)
             waited_s += _STATUS_STEP_SECONDS
             error = _status_now(self._call)
-        return None if error.code() is grpc.StatusCode.OK else failure(error)
+        return None if error.code() is grpc.StatusCode.OK else error
 
     def _keep(self, call: Any) -> None:
         self._is_ok = _result(call.code()) is grpc.StatusCode.OK

@@ -23,6 +23,7 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 from grpc_status._async import from_call
 
+from facade.channel import CallStatus
 from server.adapters.blobs.packed import PackedBlobs
 from server.config import Settings
 
@@ -55,10 +56,15 @@ class CoreClient:
         return await self.send(store_requests(files, piece_bytes=piece_bytes, **header))
 
     async def send(self, requests: Iterable[Any]) -> list[Any]:
-        """Send raw messages; return the outcomes by item."""
+        """Send raw messages; return the outcomes by item. Raises: AioRpcError with the status of the core."""
         outcomes: list[Any] = []
-        async for response in self.store_stub.StoreInstances(requests):
-            outcomes += response.outcomes
+        call = self.store_stub.StoreInstances(requests)
+        status = CallStatus(call)
+        try:
+            async for response in call:
+                outcomes += response.outcomes
+        except grpc.aio.AioRpcError as error:  # if a write failed as well, this is not the status of the core
+            raise await status.error() or error from None
         return sorted(outcomes, key=lambda outcome: outcome.item)
 
     async def stored(self, *files: bytes, **header: Any) -> list[Any]:

@@ -187,6 +187,8 @@ async def _work(database: Database, url: str, data: Path, latency: Latency) -> W
     work, start = Work(), time.perf_counter()
     operation = await add_tags(database, index_data.TAGS)
     for part in (*_KILL_AT, 1):
+        if operation.done == operation.total:  # completed before this process saw the previous part
+            break
         end = round(part * operation.total)
         with _worker(url, data) as process:
             first = await _until(database, operation.id, operation.done + 1, process)

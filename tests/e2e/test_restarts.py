@@ -62,7 +62,8 @@ def of_kind(archive: Archive, program: str) -> list[int]:
 async def test_a_killed_node_is_restarted_while_the_other_answers_every_request(tmp_path: Path) -> None:
     (tmp_path / "one.dcm").write_bytes(part10(SOPInstanceUID="1.5"))
     async with up(tmp_path, "--workers", 2) as archive:
-        assert (await archive.run("store", "one.dcm"))[0] == 0
+        exit_code, output, errors = await archive.run("store", "one.dcm")
+        assert exit_code == 0, output + errors
         before = of_kind(archive, "node")
         os.kill(before[0], signal.SIGKILL)
         await gone(before[:1])
