@@ -121,6 +121,26 @@ def test_several_processes_may_migrate_concurrently(url: str) -> None:
     assert schema_state(url) == (REVISION, REVISION)
 
 
+@pytest.mark.postgres
+def test_a_migration_that_is_aborted_because_of_a_deadlock_is_repeated(postgres_url: str) -> None:
+    engine = create_engine(postgres_url)
+    recorded("0006", postgres_url, engine)
+    options = {"options": "-c deadlock_timeout=2s"}
+    migrating = make_url(postgres_url).update_query_dict(options).render_as_string(False)
+    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'partitions'::regclass")
+    with ThreadPoolExecutor(1) as executor, engine.connect() as observer, engine.begin() as reader:
+        reader.execute(text("SET LOCAL deadlock_timeout = '1h'"))  # the other transaction is aborted
+        reader.execute(text("SELECT key FROM partitions"))
+        migrated = executor.submit(migrate, migrating)
+        while not observer.execute(waiting).scalar_one():
+            observer.rollback()
+        reader.execute(text("SELECT version FROM versions"))  # the migration has altered the table
+        reader.commit()
+        migrated.result()
+    engine.dispose()
+    assert schema_state(postgres_url) == (REVISION, REVISION)
+
+
 def test_the_sqlite_statistics_name_existing_indexes(tmp_path: Path) -> None:
     migrate(f"sqlite:///{tmp_path / 'index.db'}")
     engine = create_engine(f"sqlite:///{tmp_path / 'index.db'}")
