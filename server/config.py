@@ -89,7 +89,12 @@ class Settings(TlsSettings):
     blobs: str = Field(
         "",
         description="URL of the blob store: `file:///PATH` with an absolute path on a local filesystem with hard "
-        "links. Empty means the data directory. Changing it does not move blobs.",
+        "links. Empty means the data directory. Changing it does not move blobs: see `blobs_also`.",
+    )
+    blobs_also: str = Field(
+        "",
+        description="URLs of further blob stores of the archive, separated by commas. They are read and erased from; "
+        "new blobs are written to `blobs`. See [several stores](operations.md#several-stores).",
     )
     database: SecretUrl = Field(
         SecretUrl(""),
@@ -475,6 +480,11 @@ class Settings(TlsSettings):
         return self.blobs or self.data.absolute().as_uri()
 
     @property
+    def further_blobs_urls(self) -> list[str]:
+        """URLs of the further blob stores."""
+        return _comma_list(self.blobs_also)
+
+    @property
     def audit_trail(self) -> AuditTrailSettings:
         """The settings of the audit trail."""
         return AuditTrailSettings(
@@ -497,5 +507,9 @@ class Settings(TlsSettings):
 
     def shown(self) -> dict[str, Any]:
         """Return the settings in effect as JSON values; URLs are complete, secrets masked."""
-        urls = {"blobs": str(SecretUrl(self.blobs_url)), "database": str(SecretUrl(self.database_url))}
+        urls = {
+            "blobs": str(SecretUrl(self.blobs_url)),
+            "blobs_also": ",".join(str(SecretUrl(url)) for url in self.further_blobs_urls),
+            "database": str(SecretUrl(self.database_url)),
+        }
         return {**self.model_dump(mode="json"), **urls}

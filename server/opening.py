@@ -10,7 +10,7 @@ from pathlib import Path
 
 from common.file_modes import restrict
 from server.adapters.blobs.disk.reserve import Reserve
-from server.adapters.blobs.factory import storage_at
+from server.adapters.blobs.factory import storage_of
 from server.adapters.sql import engine
 from server.config import Settings
 from server.domain.read_only import ReadOnlyState
@@ -65,7 +65,7 @@ def prepare(settings: Settings, *, only_index: bool = False) -> Prepared:
             _require_schema(settings, f"it can't be migrated: {lost}.")
         else:
             _prepare_schema(settings)
-            if binding is Binding.TO_BIND and not only_index:
+            if (binding is Binding.TO_BIND or storage.identity.read().has_unbound_stores) and not only_index:
                 _bind(settings, storage)
         if only_index:
             return Prepared(ReadOnlyState(lost), storage, Mark())
@@ -119,7 +119,7 @@ def _directories(settings: Settings, storage: Storage) -> set[Path]:
 
 def _storage(settings: Settings) -> Storage:
     try:
-        return storage_at(settings.blobs_url)
+        return storage_of(settings.blobs_url, settings.further_blobs_urls)
     except ValueError as error:
         raise StartError(str(error)) from None
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from server.model.store_id import NO_ID, StoreId
+
 ArchiveId = str
 """Random; generated with the archive and stored in both halves."""
 
@@ -33,6 +35,8 @@ class BlobsIdentity:
     mark: a lower bound of the progress of the index.
     is_recovering: a recovery of the index was started and has not finished.
     requires_authentication: the index has, or had, archive tokens.
+    stores: ids of the stores whose blobs can be read.
+    has_unbound_stores: one of several stores has no archive id yet.
     """
 
     place: str
@@ -42,6 +46,8 @@ class BlobsIdentity:
     mark: Mark = Mark()
     is_recovering: bool = False
     requires_authentication: bool = False
+    stores: frozenset[StoreId] = frozenset((NO_ID,))
+    has_unbound_stores: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,7 @@ class IndexIdentity:
     damage: why it is unreadable, or empty although its file exists; "" if neither applies.
     mark: its progress.
     damaged_log: path of the copy of the write-ahead log, if that is damaged and transactions are missing; else "".
+    stores: ids of the stores of the blobs that it references.
     """
 
     place: str
@@ -64,3 +71,4 @@ class IndexIdentity:
     damage: str = ""
     mark: Mark = Mark()
     damaged_log: str = ""
+    stores: frozenset[StoreId] = frozenset()

@@ -29,6 +29,14 @@ class IdentityRecord(Protocol):
         """Record an identity atomically and durably. Call it in `lock`. Raises: as `lock`."""
         ...
 
+    def assign_store_id(self) -> None:
+        """Record a store id durably, with which the locators of all blobs begin from now on. Call it in `lock`, before
+        there are blobs. A store that has one keeps it.
+
+        Raises: as `lock`.
+        """
+        ...
+
     def require_authentication(self) -> None:
         """Record durably that the archive has an access token, in case that the index is lost. Raises: as `lock`."""
         ...

@@ -44,6 +44,22 @@ class Derived:
     crc32c: int
 
 
+@dataclass(frozen=True, slots=True)
+class SharedBytes:
+    """How a blob shares bytes with another one, its base: after its own bytes follow those of the base from an offset.
+
+    own_bytes: number of its own bytes.
+    base, base_bytes, base_crc32c: the base, its size and its CRC-32C. The base shares no bytes of another blob.
+    offset: in the base.
+    """
+
+    own_bytes: int
+    base: Locator
+    base_bytes: int
+    base_crc32c: int
+    offset: int
+
+
 class BlobWriter(Protocol):
     """A blob that is being written."""
 
@@ -173,6 +189,15 @@ class BlobStore(Protocol):
 
         Raises:
             DataLoss: BLOB_MISSING; BLOB_DAMAGED when the record of these is damaged.
+            Unavailable: STORAGE_UNAVAILABLE.
+        """
+        ...
+
+    async def shared(self, locator: Locator) -> SharedBytes | None:
+        """Return which bytes a blob shares with another one; None if it shares none.
+
+        Raises:
+            DataLoss: BLOB_MISSING, BLOB_DAMAGED; a blob that shares none need not be examined.
             Unavailable: STORAGE_UNAVAILABLE.
         """
         ...

@@ -1,6 +1,6 @@
 """The journal of blobs that no instance refers to, stored beside the blobs, so that a rebuilt index omits them."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple, Protocol
@@ -55,6 +55,30 @@ class OpenDeletion:
             and self.scope.series in (None, instance.series)
             and locator not in self.stored_later
         )
+
+
+@dataclass(frozen=True, slots=True)
+class DeletionEntries:
+    """Entries about deletions of many instances, by their number; see `Journal.deleted_all`.
+
+    The beginning and the end of a deletion may be in the journals of different stores.
+    """
+
+    begun: Mapping[int, Address] = field(default_factory=dict)
+    stored_later: Sequence[tuple[int, Locator]] = ()
+    completed: Collection[int] = ()
+
+
+def open_deletions(journals: Iterable[DeletionEntries]) -> dict[int, OpenDeletion]:
+    """Return the deletions that are not completed, by number."""
+    all_entries = list(journals)
+    found = {number: OpenDeletion(scope) for entries in all_entries for number, scope in entries.begun.items()}
+    for entries in all_entries:
+        for number, locator in entries.stored_later:
+            if number in found:
+                found[number].stored_later.add(locator)
+    completed = {number for entries in all_entries for number in entries.completed}
+    return {number: deletion for number, deletion in found.items() if number not in completed}
 
 
 class Journal(Protocol):
@@ -176,6 +200,11 @@ class ArchiveJournal(Journal, Protocol):
 
     def deleted_partitions(self) -> Collection[PartitionName]:
         """Return the partitions that transactions as in `entries` deleted; they may have been created again."""
+        ...
+
+    def deletions(self) -> DeletionEntries:
+        """Return what transactions as in `entries` recorded about deletions of many instances; those that are completed
+        may be missing."""
         ...
 
     def open_deletions(self) -> Mapping[int, OpenDeletion]:

@@ -12,7 +12,7 @@ from crc32c import crc32c as crc32c_of
 from server.model.errors import DataLoss, Reason
 from server.model.ids import PartitionName
 from server.model.receipt import Receipt
-from server.ports.blobs import BlobStore, Derived, Tail
+from server.ports.blobs import BlobStore, Derived, SharedBytes, Tail
 
 
 async def put(store: BlobStore, *pieces: bytes) -> str:
@@ -98,6 +98,9 @@ RANGES = [(0, None), (0, 100), (70_000, 4096), (65_536, 65_536), (100_000, 400_0
 
 
 class BlobStoreContract:
+    shares_bytes = True
+    """Derived blobs share bytes with their base; otherwise they are copies."""
+
     @pytest.fixture
     def flip(self, tmp_path: Path) -> Flip:
         return lambda body, offset: flip_below(tmp_path, body, offset)
@@ -357,6 +360,14 @@ class BlobStoreContract:
                 await store.read_piece(derived.locator, at, 1, crc32c)
             assert caught.value.reason is Reason.BLOB_DAMAGED
         assert await get(store, base) == body
+
+    async def test_a_derived_blob_tells_which_bytes_it_shares(self, store: BlobStore) -> None:
+        body = b"x" * 200_000
+        base = await put(store, body)
+        derived = await derive(store, b"head", base, body, 100)
+        expected = SharedBytes(4, base, len(body), crc32c_of(body), 100)
+        assert await store.shared(derived.locator) == (expected if self.shares_bytes else None)
+        assert await store.shared(base) is None
 
     @pytest.mark.parametrize("offset", [0, 500, 1000, 1001, 90_000])
     async def test_a_blob_derived_from_a_derived_one_needs_only_the_base_of_that(

@@ -6,6 +6,8 @@ from tests.contract.blobs import BlobStoreContract, Flip, flipped
 
 
 class TestMemoryBlobs(BlobStoreContract):
+    shares_bytes = False
+
     @pytest.fixture
     def store(self) -> BlobStore:
         return MemoryBlobs()

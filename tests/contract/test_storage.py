@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from server.adapters.blobs.factory import storage_at
+from server.adapters.blobs.factory import storage_of
 from server.model.archive import Mark
 from server.model.audit.trail import AuditTrailSettings
 from server.model.ids import Version
@@ -18,9 +18,11 @@ from tests.contract.blobs import all_blobs, put
 from tests.contract.index.samples import identity, series_ref, study_ref
 
 
-@pytest.fixture(params=["file", "memory"])
+@pytest.fixture(params=["file", "memory", "several"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
-    storage = storage_at((tmp_path / "a place").as_uri() if request.param == "file" else "memory:")
+    place, other = ((tmp_path / name).as_uri() for name in ("a place", "another"))
+    urls = {"file": (place, []), "memory": ("memory:", []), "several": (place, [other])}
+    storage = storage_of(*urls[request.param])
     yield storage
     storage.close()
 

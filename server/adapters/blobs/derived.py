@@ -24,7 +24,7 @@ from server.model.buffer import Buffer
 from server.model.errors import DataLoss, Reason
 from server.model.instance import Locator
 from server.model.receipt import Receipt
-from server.ports.blobs import MAX_PIECE_BYTES, Derived, Tail, most_piece_bytes
+from server.ports.blobs import MAX_PIECE_BYTES, Derived, SharedBytes, Tail, most_piece_bytes
 
 SUFFIX = "-t"
 _MARK = b"DSt1"
@@ -207,6 +207,13 @@ class DerivedBlobs:
                     at += len(piece)
                     if at >= stop:
                         break
+
+    async def shared(self, locator: Locator) -> SharedBytes | None:
+        """See `BlobStore.shared`."""
+        if not is_derived(locator):
+            return None
+        found = await self._description(locator)
+        return SharedBytes(found.own_bytes, found.base, found.base_size, found.base_crc32c, found.base_offset)
 
     async def size(self, locator: Locator) -> int:
         """See `BlobStore.size`."""

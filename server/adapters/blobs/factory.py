@@ -1,11 +1,25 @@
 """Selects the adapter for the URL in setting `blobs`. A new kind of storage is added to this function only."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from server.adapters.blobs.file_storage import FileStorage
 from server.adapters.blobs.memory.storage import MemoryStorage
+from server.adapters.blobs.store_set.storage import StoreSet
 from server.ports.storage import Storage
+
+
+def storage_of(url: str, also: Sequence[str] = ()) -> Storage:
+    """Return the storage for settings `blobs` and `blobs_also`.
+
+    Raises:
+        ValueError: as `storage_at`, or a URL is named twice.
+    """
+    if len({url, *also}) <= len(also):
+        raise ValueError("A URL is named twice in DICOMSTORE_BLOBS and DICOMSTORE_BLOBS_ALSO.")
+    primary = storage_at(url)
+    return StoreSet(primary, [storage_at(one) for one in also]) if also else primary
 
 
 def storage_at(url: str) -> Storage:

@@ -1,6 +1,8 @@
 """Storage below one directory of a local filesystem; README.md has the format."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from server.adapters.blobs.archive_records.archive_file import ArchiveFile
@@ -9,7 +11,9 @@ from server.adapters.blobs.archive_records.marks import Marks
 from server.adapters.blobs.archive_records.scrub_file import ScrubFile
 from server.adapters.blobs.audit_trail.trail import FileAuditTrail
 from server.adapters.blobs.packed import PackedBlobs
+from server.adapters.blobs.prefixed import PrefixedBlobs
 from server.adapters.blobs.segment_files.segments import SUFFIX
+from server.ports.blobs import BlobStore
 
 
 class FileStorage:
@@ -28,9 +32,12 @@ class FileStorage:
         """See the port."""
         return (self._root,)
 
-    def blobs(self) -> PackedBlobs:
+    @asynccontextmanager
+    async def blobs(self) -> AsyncIterator[BlobStore]:
         """See the port."""
-        return PackedBlobs(self._root)
+        store = await asyncio.to_thread(self.identity.store_id)
+        async with PackedBlobs(self._root) as blobs:
+            yield PrefixedBlobs(blobs, store) if store else blobs
 
     def close(self) -> None:
         """See the port."""

@@ -40,7 +40,7 @@ from server.model.buffer import Buffer
 from server.model.errors import DataLoss, Reason
 from server.model.instance import Locator
 from server.model.receipt import Receipt
-from server.ports.blobs import Relocation, most_piece_bytes
+from server.ports.blobs import Relocation, SharedBytes, most_piece_bytes
 
 SMALL_BYTES = PIECE_BYTES
 """Blobs up to this size are packed; above, a file of its own costs no more (docs/decisions/0011-segments.md).
@@ -178,6 +178,10 @@ class PackedBlobs:
     async def receipt(self, locator: Locator) -> tuple[Receipt, int]:
         """See the port."""
         return await (self._derived.receipt(locator) if is_derived(locator) else self.own_receipt(locator))
+
+    async def shared(self, locator: Locator) -> SharedBytes | None:
+        """See the port."""
+        return await self._derived.shared(locator)
 
     # Parts of derived blobs, see `derived.Parts`
 

@@ -4,9 +4,11 @@ Without its index, blobs look like leftovers; without its blobs, an index looks 
 their archive, which is compared before anything is served, recovered or erased.
 """
 
+from collections.abc import Collection
 from enum import Enum
 
 from server.model.archive import BlobsIdentity, IndexIdentity
+from server.model.store_id import StoreId
 
 
 class ArchiveMismatch(Exception):
@@ -30,6 +32,8 @@ def binding_of(blobs: BlobsIdentity, index: IndexIdentity) -> Binding:
         raise ArchiveMismatch(_DAMAGED.format(blobs=blobs, index=index))
     if index.id is not None:
         if index.id == blobs.id:
+            if missing := index.stores - blobs.stores:
+                raise ArchiveMismatch(_NO_STORE.format(blobs=blobs, index=index, missing=_named(missing)))
             return Binding.BOUND if blobs.is_bound else Binding.TO_BIND
         raise ArchiveMismatch((_OTHER if blobs.id else _NO_ID).format(blobs=blobs, index=index))
     if index.is_new:
@@ -62,6 +66,10 @@ def lost_transactions(blobs: BlobsIdentity, index: IndexIdentity) -> str:
     return (_DAMAGED_LOG if index.damaged_log else _OLDER).format(blobs=blobs, index=index) + _LOST
 
 
+def _named(stores: Collection[StoreId]) -> str:
+    return " and ".join(store or "without an id" for store in sorted(stores))
+
+
 _CORRECT = "Correct DICOMSTORE_DATA, DICOMSTORE_BLOBS or DICOMSTORE_DATABASE (`dicomstore config` shows them)"
 _RESTORE = (
     "restore the index from a backup, or rebuild it from the data directory with `dicomstore recover` "
@@ -80,6 +88,10 @@ _LOST_INDEX = (
 _OTHER = (
     "The index {index.place} belongs to another archive than the data directory {blobs.place} "
     f"({{index.id}} and {{blobs.id}}). {_CORRECT}.{_UNTOUCHED}"
+)
+_NO_STORE = (
+    "The index {index.place} refers to blobs in another store than {blobs.place}, the store {missing}: add its URL to "
+    "DICOMSTORE_BLOBS_ALSO (docs/operations.md, Several stores). Nothing was changed."
 )
 _LOST = (
     " Reading goes on, nothing can be stored or deleted. Stop the archive, put the right index in its place or run "

@@ -35,7 +35,7 @@ from server.model.instance import Locator
 from server.model.lifecycle.hold import Hold
 from server.model.lifecycle.label import Labels
 from server.model.lifecycle.version import Provenance, VersionOrigin
-from server.ports.journal import Entry, HoldChange, LabelChange, OpenDeletion
+from server.ports.journal import DeletionEntries, Entry, HoldChange, LabelChange, OpenDeletion, open_deletions
 
 _ASKED_AT_ONCE = 500
 _LINE = re.compile(
@@ -174,24 +174,24 @@ class LineJournal(ABC):
         """See the port."""
         return {PartitionName(words[1]) for kind, *words in self.effective_lines() if kind == "S" and len(words) == 2}
 
-    def open_deletions(self) -> Mapping[int, OpenDeletion]:
+    def deletions(self) -> DeletionEntries:
         """See the port."""
-        found: dict[int, OpenDeletion] = {}
+        begun: dict[int, Address] = {}
         later: list[tuple[int, Locator]] = []
         completed: set[int] = set()
         for kind, *words in self.effective_lines():
             if kind == "S":
                 partition, *uids = words[1:]
-                scope = Address(PartitionName(partition), *map(Uid, uids))
-                found[int(words[0])] = OpenDeletion(scope)
+                begun[int(words[0])] = Address(PartitionName(partition), *map(Uid, uids))
             elif kind == "K":
                 later.append((int(words[0]), words[1]))
             elif kind == "E":
                 completed.add(int(words[0]))
-        for number, locator in later:
-            if number in found:
-                found[number].stored_later.add(locator)
-        return {number: deletion for number, deletion in found.items() if number not in completed}
+        return DeletionEntries(begun, later, completed)
+
+    def open_deletions(self) -> Mapping[int, OpenDeletion]:
+        """See the port."""
+        return open_deletions([self.deletions()])
 
 
 def decided_by(referenced: Callable[[Sequence[Locator]], Collection[Locator]]) -> Decide:

@@ -31,7 +31,7 @@ from server.model.buffer import Buffer
 from server.model.ids import DEFAULT_PARTITION
 from server.model.instance import Locator
 from server.model.receipt import Receipt
-from server.ports.blobs import Relocation, most_piece_bytes
+from server.ports.blobs import Relocation, SharedBytes, most_piece_bytes
 
 _THREADS = 8
 _BACKGROUND_NICENESS = 10
@@ -146,6 +146,10 @@ class FileBlobs:
     async def receipt(self, locator: Locator) -> tuple[Receipt, int]:
         """See the port."""
         return await (self._derived if is_derived(locator) else self._reader).receipt(locator)
+
+    async def shared(self, locator: Locator) -> SharedBytes | None:
+        """See the port."""
+        return await self._derived.shared(locator)
 
     # Parts of derived blobs, see `derived.Parts`
 

@@ -10,7 +10,7 @@ from server.adapters.blobs.records import Trailer, damaged, missing, piece_of, r
 from server.model.buffer import Buffer
 from server.model.instance import Locator
 from server.model.receipt import Receipt
-from server.ports.blobs import MAX_PIECE_BYTES, Derived, Relocation, Tail, most_piece_bytes
+from server.ports.blobs import MAX_PIECE_BYTES, Derived, Relocation, SharedBytes, Tail, most_piece_bytes
 
 
 class MemoryBlobs:
@@ -75,6 +75,10 @@ class MemoryBlobs:
         self._existing(locator)
         found = self._trailers[locator]
         return found.receipt, found.crc32c
+
+    async def shared(self, locator: Locator) -> SharedBytes | None:
+        """See the port: all bytes are copied."""
+        return None
 
     async def delete(self, locators: Sequence[Locator]) -> None:
         """See the port."""

@@ -9,13 +9,16 @@ from tempfile import TemporaryDirectory
 
 from server.adapters.blobs.audit_trail.trail import FileAuditTrail
 from server.adapters.blobs.memory.blobs import MemoryBlobs
+from server.adapters.blobs.prefixed import PrefixedBlobs
 from server.model.archive import ArchiveId, BlobsIdentity, Mark
 from server.model.ids import Address, InstanceId, PartitionName, Version
 from server.model.instance import Locator
 from server.model.lifecycle.label import Labels
 from server.model.lifecycle.version import Provenance
 from server.model.scrub import ScrubPosition
-from server.ports.journal import Entry, HoldChange, LabelChange, OpenDeletion
+from server.model.store_id import NO_ID, new_store_id
+from server.ports.blobs import BlobStore
+from server.ports.journal import DeletionEntries, Entry, HoldChange, LabelChange, OpenDeletion, open_deletions
 
 
 class MemoryStorage:
@@ -42,9 +45,10 @@ class MemoryStorage:
         return FileAuditTrail(Path(self._directory.name))
 
     @asynccontextmanager
-    async def blobs(self) -> AsyncIterator[MemoryBlobs]:
+    async def blobs(self) -> AsyncIterator[BlobStore]:
         """See the port."""
-        yield self._blobs
+        store = self.identity.store_id
+        yield PrefixedBlobs(self._blobs, store) if store else self._blobs
 
     def close(self) -> None:
         """See the port."""
@@ -80,6 +84,7 @@ class MemoryIdentity:
         self._lock = threading.Lock()
         self._archive: ArchiveId | None = None
         self._is_bound = self._is_recovering = self._requires_authentication = False
+        self.store_id = NO_ID
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -99,11 +104,16 @@ class MemoryIdentity:
             mark,
             self._is_recovering,
             self._requires_authentication,
+            frozenset((self.store_id,)),
         )
 
     def write(self, archive: ArchiveId, *, is_bound: bool, is_recovering: bool = False) -> None:
         """See the port."""
         self._archive, self._is_bound, self._is_recovering = archive, is_bound, is_recovering
+
+    def assign_store_id(self) -> None:
+        """See the port."""
+        self.store_id = self.store_id or new_store_id()
 
     def require_authentication(self) -> None:
         """See the port."""
@@ -121,7 +131,9 @@ class MemoryJournal:
         self._labelled: list[LabelChange] = []
         self._held: list[HoldChange] = []
         self._deleted_partitions: list[PartitionName] = []
-        self._open: dict[int, OpenDeletion] = {}
+        self._begun: dict[int, Address] = {}
+        self._stored_later: list[tuple[int, Locator]] = []
+        self._completed: set[int] = set()
         self._undo: list[Callable[[], object]] = []
 
     def deleted(self, locators: Sequence[Locator]) -> None:
@@ -136,21 +148,20 @@ class MemoryJournal:
 
     def deleted_all(self, deletion: int, scope: Address) -> None:
         """See the port."""
-        self._open[deletion] = OpenDeletion(scope)
-        self._undo.append(lambda: self._open.pop(deletion))
+        self._begun[deletion] = scope
+        self._undo.append(lambda: self._begun.pop(deletion))
         if scope.study is None:
             self._deleted_partitions.append(scope.partition)
             self._undo.append(self._deleted_partitions.pop)
 
     def stored_later(self, deletion: int, locators: Sequence[Locator]) -> None:
         """See the port."""
-        if deletion in self._open:
-            self._open[deletion].stored_later.update(locators)
+        self._stored_later += [(deletion, locator) for locator in locators]
 
     def completed(self, deletion: int) -> None:
         """See the port."""
-        if completed := self._open.pop(deletion, None):
-            self._undo.append(lambda: self._open.update({deletion: completed}))
+        self._completed.add(deletion)
+        self._undo.append(lambda: self._completed.discard(deletion))
 
     def moved(self, moves: Mapping[Locator, Locator]) -> None:
         """See the port."""
@@ -221,14 +232,17 @@ class MemoryJournal:
         """See the port."""
         return frozenset(self._deleted_partitions)
 
+    def deletions(self) -> DeletionEntries:
+        """See the port."""
+        return DeletionEntries(dict(self._begun), list(self._stored_later), set(self._completed))
+
     def open_deletions(self) -> Mapping[int, OpenDeletion]:
         """See the port."""
-        return dict(self._open)
+        return open_deletions([self.deletions()])
 
     def complete(self, deletions: Collection[int]) -> None:
         """See the port."""
-        for deletion in deletions:
-            self._open.pop(deletion, None)
+        self._completed.update(deletions)
 
 
 class MemoryScrubRecord:

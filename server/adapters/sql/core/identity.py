@@ -1,6 +1,7 @@
 """The archive identity stored in an index, readable in any state of the database."""
 
 import os
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,10 +9,12 @@ from sqlalchemy import URL, Connection, Engine, exists, func, inspect, select, t
 from sqlalchemy.exc import DBAPIError
 
 from server.adapters.sql.core.causes import cause_of
-from server.adapters.sql.core.tables import archive, counters, erasures, feed, versions
+from server.adapters.sql.core.tables import archive, counters, erasures, feed, staged_versions, versions
 from server.adapters.sql.core.transactions import is_damaged, translated
 from server.adapters.sql.core.wal import copy_log, dropped_frames, log_copy
 from server.model.archive import ArchiveId, IndexIdentity, Mark
+from server.model.instance import Locator
+from server.model.store_id import StoreId, last_locator_of, store_of
 
 _MAGIC = b"SQLite format 3\x00"
 
@@ -63,8 +66,35 @@ def _identity(connection: Connection, place: str, shard: int) -> IndexIdentity:
     highest = connection.execute(select(func.max(counters.c.version))).scalar()
     sequence = connection.execute(select(feed.c.sequence)).scalar_one()
     named = connection.execute(select(exists().where(versions.c.version > 0) | exists().where(erasures.c.version > 0)))
-    mark = Mark(version, sequence, shard)
-    return IndexIdentity(place, id_, is_new=not highest, has_instances=bool(named.scalar()), mark=mark)
+    return IndexIdentity(
+        place,
+        id_,
+        is_new=not highest,
+        has_instances=bool(named.scalar()),
+        mark=Mark(version, sequence, shard),
+        stores=_stores(connection, present),
+    )
+
+
+def _stores(connection: Connection, present: Collection[str]) -> frozenset[StoreId]:
+    """Return the ids of the stores of all blobs. Reads a few entries of the indexes of locators."""
+    found: set[StoreId] = set()
+    for table in (versions, erasures, staged_versions):
+        after = "" if table.name in present else None
+        while after is not None:
+            lowest = select(func.min(table.c.locator)).where(table.c.locator > after)
+            locator = connection.execute(lowest).scalar()
+            after = None if locator is None else _last_of_store(locator)
+            if locator is not None:
+                found.add(store_of(locator))
+    return frozenset(found)
+
+
+def _last_of_store(locator: Locator) -> str | None:
+    """Return a text that is greater than a locator and all following ones of its store, if others may follow."""
+    if store := store_of(locator):
+        return last_locator_of(store)
+    return "@" if locator < "@" else None
 
 
 def _damaged_log(database: Path, *, is_behind: bool) -> str:

@@ -1,0 +1,83 @@
+"""Several storages as one."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Protocol
+
+from server.adapters.blobs.store_set.audit import SetAuditTrail
+from server.adapters.blobs.store_set.blobs import StoreSetBlobs
+from server.adapters.blobs.store_set.identity import SetIdentity, SetMarks
+from server.adapters.blobs.store_set.journal import SetJournal
+from server.adapters.blobs.store_set.scrub import SetScrubRecord
+from server.model.store_id import StoreId
+from server.ports.blobs import BlobStore
+from server.ports.storage import Storage
+
+
+class ReadOnlyStore(Protocol):
+    """Blobs that are only read, and have no records of the archive beside them.
+
+    Their `delete`, `settle`, `recover`, `quarantine` and `release` do nothing.
+    """
+
+    @property
+    def store(self) -> StoreId:
+        """The id, with which the locators begin."""
+        ...
+
+    def blobs(self) -> AbstractAsyncContextManager[BlobStore]:
+        """As `Storage.blobs`."""
+        ...
+
+
+class StoreSet:
+    """Storage (see `server.ports.storage`) that consists of several.
+
+    Blobs and records are written to the primary one only. Of the further ones both are read, and blobs are erased.
+
+    Args:
+        primary: of setting `blobs`.
+        further: of setting `blobs_also`.
+        read_only: stores whose blobs can be read; `StoreSetBlobs.add` adds more while it is open.
+    """
+
+    def __init__(
+        self, primary: Storage, further: Sequence[Storage] = (), read_only: Sequence[ReadOnlyStore] = ()
+    ) -> None:
+        self._primary = primary
+        self._stores = [primary, *further]
+        self._read_only = read_only
+        self.identity = SetIdentity(self._stores, (one.store for one in read_only))
+        self.marks = SetMarks(self._stores)
+        self.journal = SetJournal([store.journal for store in self._stores])
+        self.scrub = SetScrubRecord([store.scrub for store in self._stores])
+
+    @property
+    def audit(self) -> SetAuditTrail:
+        """See the port."""
+        return SetAuditTrail([store.audit for store in self._stores])
+
+    @property
+    def directories(self) -> Sequence[Path]:
+        """See the port: those that are written."""
+        return self._primary.directories
+
+    @asynccontextmanager
+    async def blobs(self) -> AsyncIterator[StoreSetBlobs]:
+        """See the port."""
+        async with AsyncExitStack() as stack:
+            stores: dict[StoreId, BlobStore] = {}
+            ids: list[StoreId] = []
+            for store in self._stores:
+                [id_] = store.identity.read().stores
+                stores[id_] = await stack.enter_async_context(store.blobs())
+                ids.append(id_)
+            for one in self._read_only:
+                stores[one.store] = await stack.enter_async_context(one.blobs())
+            yield StoreSetBlobs(ids[0], stores)
+
+    def close(self) -> None:
+        """See the port."""
+        for store in self._stores:
+            store.close()
