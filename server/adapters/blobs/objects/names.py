@@ -59,6 +59,11 @@ class ObjectName:
         """Whether it holds several small blobs."""
         return self.kind == _PACKED
 
+    @property
+    def is_derived(self) -> bool:
+        """Whether it holds one derived blob."""
+        return self.kind == _DERIVED
+
 
 def new_packed(generation: str) -> ObjectName:
     """Return the name of a new packed object."""
@@ -100,7 +105,7 @@ class Place:
 def place_of_large(name: ObjectName, size_bytes: int) -> Place | None:
     """Return the place of the blob in an object of `size_bytes`; None if no blob has an object of this size."""
     length = length_before(size_bytes)
-    return None if length is None else Place(name, 0, length, name.kind == _DERIVED)
+    return None if length is None else Place(name, 0, length, name.is_derived)
 
 
 class Locators:

@@ -1,0 +1,196 @@
+"""A bounded cache of parts of objects on the local disk, which several processes may share.
+
+    <directory>/<2 digits>/<key>    a part, as it is stored
+    <directory>/.evicting           locked by the process that removes old parts
+    <directory>/new/<random>        a part that is being written
+
+A part is written and then renamed, so that an ended process leaves no incomplete one. Nothing is synced: the caller
+verifies what it reads, and removes what is damaged. A part that is read again is younger than the others; the oldest
+ones are removed. No function raises OSError: a cache that can't be written or read is empty. All functions block for
+the disk, except `read_now`.
+"""
+
+import logging
+import os
+import threading
+import time
+import uuid
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from server.adapters.blobs.disk.file_lock import lock_if_free
+from server.adapters.blobs.disk.page_cache import PageCache
+from server.adapters.blobs.disk.threads import write_all
+from server.model.buffer import Buffer
+
+_FOLDERS = 256
+_NEW = "new"
+_FULL_PARTS = 50
+"""A process looks for old parts after it has written a fiftieth of the size of the cache."""
+
+_KEPT = 0.9  # of the size, after old parts were removed
+_TOUCH_SECONDS = 600
+_LEFT_BEHIND_SECONDS = 3600
+
+_log = logging.getLogger("dicomstore.blobs")
+
+
+class PartCache:
+    """A cache below one directory.
+
+    Args:
+        size_bytes: of all parts; exceeded by a fiftieth of it for each process. With 0, nothing is cached.
+    """
+
+    def __init__(self, directory: Path, size_bytes: int) -> None:
+        self._directory = directory
+        self._size_bytes = size_bytes
+        self._pages = PageCache()
+        self._lock = threading.Lock()
+        self._written_bytes = size_bytes  # the first part that is written looks for old ones
+        self._is_prepared = False
+        self._has_warned = False
+
+    @property
+    def is_enabled(self) -> bool:
+        """Whether anything is cached."""
+        return self._size_bytes > 0
+
+    @property
+    def spill(self) -> Path:
+        """A directory for other temporary files; it need not exist."""
+        return self._directory / _NEW
+
+    def touch(self, key: str) -> bool:
+        """Return whether there is a part, and make it younger; its content is not verified."""
+        try:
+            found = os.stat(self._path(key))
+            if time.time() - found.st_mtime > _TOUCH_SECONDS:
+                os.utime(self._path(key))
+        except OSError:
+            return False
+        return True
+
+    def read_now(self, key: str) -> memoryview | None:
+        """Return a part if that needs no waiting for the disk, for the event loop; None if it is not there or not in
+        memory."""
+        try:
+            fd = self._pages.open(self._path(key))
+        except OSError:
+            return None
+        if fd is None:
+            return None
+        try:
+            found = os.fstat(fd)
+            data = self._pages.read(fd, found.st_size, 0)
+            if data is not None:
+                _touch(fd, found)
+            return data
+        finally:
+            os.close(fd)
+
+    def read(self, key: str) -> memoryview | None:
+        """Return a part, or None."""
+        try:
+            fd = os.open(self._path(key), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            found = os.fstat(fd)
+            data = os.pread(fd, found.st_size, 0)
+            _touch(fd, found)
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
+        return memoryview(data)
+
+    def write(self, key: str, data: Buffer) -> None:
+        """Add a part."""
+        if len(data) > self._size_bytes // 4:
+            return
+        new = self._directory / _NEW / uuid.uuid4().hex
+        try:
+            if not self._is_prepared:
+                self._prepare()
+            fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+            try:
+                write_all(fd, [data], 0)
+            finally:
+                os.close(fd)
+            os.rename(new, self._path(key))
+        except OSError as error:
+            self._is_prepared = False  # the directory may have been removed
+            with suppress(OSError):
+                os.unlink(new)
+            if not self._has_warned:
+                self._has_warned = True
+                _log.warning("the blob cache can't be written error=%s", error.strerror)
+            return
+        with self._lock:
+            self._written_bytes += len(data)
+            is_full = self._written_bytes >= self._size_bytes // _FULL_PARTS
+            if is_full:
+                self._written_bytes = 0
+        if is_full:
+            self._evict()
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Remove parts; unknown ones are ignored."""
+        for key in keys:
+            with suppress(OSError):
+                os.unlink(self._path(key))
+
+    def _path(self, key: str) -> Path:
+        return self._directory / key[:2] / key
+
+    def _prepare(self) -> None:
+        for number in range(_FOLDERS):
+            (self._directory / f"{number:02x}").mkdir(parents=True, exist_ok=True)
+        (self._directory / _NEW).mkdir(exist_ok=True)
+        self._is_prepared = True
+
+    def _evict(self) -> None:
+        """Remove the parts that were not used for the longest time, until nine tenths of the size are left."""
+        try:
+            lock = lock_if_free(self._directory / ".evicting")
+        except OSError:
+            return
+        if lock is None:
+            return
+        try:
+            parts, size_bytes = self._parts()
+            parts.sort()
+            for _, size, path in parts if size_bytes > self._size_bytes * (_KEPT + 1 / _FULL_PARTS) else ():
+                if size_bytes <= self._size_bytes * _KEPT:
+                    break
+                with suppress(OSError):
+                    os.unlink(path)
+                size_bytes -= size
+        finally:
+            os.close(lock)
+
+    def _parts(self) -> tuple[list[tuple[int, int, str]], int]:
+        """Return time of use, size and path of all parts, and the sum of their sizes; remove what ended processes left."""
+        found: list[tuple[int, int, str]] = []
+        total = 0
+        oldest = time.time() - _LEFT_BEHIND_SECONDS
+        for folder in (*(f"{number:02x}" for number in range(_FOLDERS)), _NEW):
+            with suppress(OSError), os.scandir(self._directory / folder) as entries:
+                for entry in entries:
+                    with suppress(OSError):
+                        stat = entry.stat()
+                        if folder != _NEW:
+                            found.append((stat.st_mtime_ns, stat.st_size, entry.path))
+                            total += stat.st_size
+                        elif stat.st_mtime < oldest:
+                            os.unlink(entry.path)
+        return found, total
+
+
+def _touch(fd: int, found: os.stat_result) -> None:
+    """Make a part younger, unless it is so already."""
+    if time.time() - found.st_mtime > _TOUCH_SECONDS:
+        with suppress(OSError):
+            os.utime(fd)

@@ -1,0 +1,181 @@
+"""Erasing blobs. An object is deleted when no blob in it lives; until then, what is erased in it is recorded.
+
+    erased/<generation>/<id>p    offsets of the erased blobs of a packed object: hexadecimal, one a line, and the
+                                 CRC-32C of these lines; replaced with a conditional write
+
+All functions block, except `knows_erased` and `remember`.
+"""
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+from cachetools import LRUCache
+
+from server.adapters.blobs.checksums import crc32c_of
+from server.adapters.blobs.objects.client import Changed, Exists, NotFound, ObjectClient
+from server.adapters.blobs.objects.names import ObjectName, Place
+from server.adapters.blobs.objects.packed_object import (
+    USUAL_END_BYTES,
+    Entry,
+    end_bytes,
+    parse_count,
+    parse_directory,
+)
+from server.adapters.blobs.records import missing
+from server.model.errors import Reason, Unavailable
+
+_READS = 3
+"""Reads of a record whose checksum is wrong, before it counts as damaged: bytes may change on the way."""
+
+_MAX_DIRECTORIES = 2_000
+_MAX_KNOWN = 10_000
+
+_T = TypeVar("_T")
+
+
+class Erasure:
+    """The erased blobs of packed objects, and their directories."""
+
+    def __init__(self, client: ObjectClient) -> None:
+        self._client = client
+        self._lock = threading.Lock()  # of these two
+        self._directories: LRUCache[ObjectName, Sequence[Entry]] = LRUCache(_MAX_DIRECTORIES)
+        self._known: LRUCache[ObjectName, frozenset[int]] = LRUCache(_MAX_KNOWN)
+
+    def remember(self, name: ObjectName, entries: Sequence[Entry]) -> None:
+        """Remember the directory of an object that this process has written."""
+        with self._lock:
+            self._directories[name] = entries
+
+    def knows_erased(self, place: Place) -> bool:
+        """Return whether this process has erased a blob, as far as it remembers."""
+        return place.offset in self._known.get(place.name, ()) and place.name.is_packed
+
+    def require_live(self, place: Place) -> None:
+        """Check that a blob was not erased. Raises: DataLoss, BLOB_MISSING; as `ObjectClient`."""
+        if place.name.is_packed and place.offset in self.erased(place.name)[0]:
+            raise missing()
+
+    def erase(self, places: Iterable[Place]) -> None:
+        """Erase blobs durably; those that do not exist are ignored. Raises: as `ObjectClient`."""
+        dead: list[str] = []
+        offsets: defaultdict[ObjectName, set[int]] = defaultdict(set)
+        for place in places:
+            if place.name.is_packed:
+                offsets[place.name].add(place.offset)
+            else:
+                dead.append(place.name.path)
+        records: list[str] = []
+        for name, some in offsets.items():
+            if self._erase_in(name, some):
+                dead.append(name.path)
+                records.append(name.erased_path)
+        self._client.delete(dead)  # first: without the record, its blobs would live again
+        self._client.delete(records)
+
+    def live(self, name: ObjectName, size_bytes: int | None = None) -> list[Entry] | None:
+        """Return the blobs of a packed object that live; None if there is no object.
+
+        size_bytes: of the object, if it is known.
+
+        Raises:
+            Unavailable: also when the directory is damaged.
+        """
+        entries = self.directory(name, size_bytes)
+        if entries is None:
+            return None
+        erased, _ = self.erased(name)
+        return [entry for entry in entries if entry.offset not in erased]
+
+    def directory(self, name: ObjectName, size_bytes: int | None = None) -> Sequence[Entry] | None:
+        """Return all blobs of a packed object. Parameters and errors: as `live`."""
+        with self._lock:
+            entries: Sequence[Entry] | None = self._directories.get(name)
+        if entries is not None:
+            return entries
+        try:
+            size = self._client.size(name.path) if size_bytes is None else size_bytes
+            entries = _read(lambda: self._directory_of(name, size))
+        except NotFound:
+            return None
+        self.remember(name, entries)
+        return entries
+
+    def erased(self, name: ObjectName) -> tuple[frozenset[int], str]:
+        """Return the offsets of the erased blobs of an object, and the entity tag of their record, or an empty one."""
+        try:
+            found, etag = _read(lambda: self._record_of(name))
+        except NotFound:
+            return frozenset(), ""
+        with self._lock:
+            self._known[name] = found
+        return found, etag
+
+    def forget(self, name: ObjectName) -> None:
+        """Delete an object without live blobs, and the record of its erased ones."""
+        self._client.delete([name.path])
+        self._client.delete([name.erased_path])
+
+    def _erase_in(self, name: ObjectName, offsets: set[int]) -> bool:
+        """Record erased blobs of an object; return whether none is left, which is not recorded."""
+        entries = self.directory(name)
+        if entries is None:
+            return False
+        every = {entry.offset for entry in entries}
+        offsets &= every
+        if not offsets:
+            return False
+        total = frozenset(offsets)
+        while total < every:
+            before, etag = self.erased(name)
+            total |= before
+            if total == before:
+                return False
+            if total == every:
+                break
+            try:
+                if etag:
+                    self._client.replace(name.erased_path, _record(total), etag)
+                else:
+                    self._client.create(name.erased_path, _record(total))
+            except (Changed, Exists):  # another process has erased some meanwhile
+                continue
+            break
+        with self._lock:
+            self._known[name] = total
+        return total == every
+
+    def _directory_of(self, name: ObjectName, size_bytes: int) -> list[Entry] | None:
+        length = min(size_bytes, USUAL_END_BYTES)
+        end = self._client.get_range(name.path, size_bytes - length, length)
+        count = parse_count(end)
+        if count is not None and length < end_bytes(count) <= size_bytes:
+            length = end_bytes(count)
+            end = self._client.get_range(name.path, size_bytes - length, length)
+        return parse_directory(end, size_bytes)
+
+    def _record_of(self, name: ObjectName) -> tuple[frozenset[int], str] | None:
+        data, etag = self._client.get(name.erased_path)
+        offsets = _parsed(data)
+        return None if offsets is None else (offsets, etag)
+
+
+def _read(work: Callable[[], _T | None]) -> _T:
+    for _ in range(_READS):
+        if (found := work()) is not None:
+            return found
+    raise Unavailable(Reason.STORAGE_UNAVAILABLE, "A record of the object store is damaged.")
+
+
+def _record(offsets: Iterable[int]) -> bytes:
+    text = "".join(f"{offset:x}\n" for offset in sorted(offsets)).encode("ascii")
+    return text + b"%08x\n" % crc32c_of(text)
+
+
+def _parsed(data: bytes) -> frozenset[int] | None:
+    text, check = data[:-9], data[-9:]
+    if check != b"%08x\n" % crc32c_of(text):
+        return None
+    return frozenset(int(line, 16) for line in text.split())
