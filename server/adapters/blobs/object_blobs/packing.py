@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from server.adapters.blobs.disk.threads import DiskThreads
+from server.adapters.blobs.object_blobs.generations import Generations
+from server.adapters.blobs.object_blobs.names import ObjectName, Place, new_packed
+from server.adapters.blobs.object_blobs.packed_object import Entry, pack
 from server.adapters.blobs.objects.client import ObjectClient
-from server.adapters.blobs.objects.generations import Generations
-from server.adapters.blobs.objects.names import ObjectName, Place, new_packed
-from server.adapters.blobs.objects.packed_object import Entry, pack
 from server.model.buffer import Buffer
 from server.model.errors import DicomStoreError
 

@@ -11,16 +11,17 @@ import asyncio
 from array import array
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
+from functools import partial
 from itertools import groupby
 
 from cachetools import LRUCache
 
 from server.adapters.blobs.checksums import BLOCK_BYTES, Checksums, crc32c_of
 from server.adapters.blobs.disk.threads import PIECE_BYTES, DiskThreads
-from server.adapters.blobs.objects.cache import PartCache
+from server.adapters.blobs.object_blobs.cache import PartCache
+from server.adapters.blobs.object_blobs.erasure import Erasure
+from server.adapters.blobs.object_blobs.names import Place
 from server.adapters.blobs.objects.client import NotFound, ObjectClient
-from server.adapters.blobs.objects.erasure import Erasure
-from server.adapters.blobs.objects.names import Place
 from server.adapters.blobs.records import (
     Blocks,
     Trailer,
@@ -52,7 +53,7 @@ _MAX_BLOBS = 1000
 
 
 class ObjectReader:
-    """Reads blobs, for one event loop. Keeps the checksums of recently read large ones: 4 MiB, of at most 1000 blobs."""
+    """Reads blobs, for one event loop. Keeps the checksums of recently read large ones: 4 MiB, of 1000 blobs."""
 
     def __init__(self, client: ObjectClient, erasure: Erasure, cache: PartCache) -> None:
         self._client = client
@@ -142,17 +143,17 @@ class ObjectReader:
             raise unknown_receipt()
         return found.receipt, found.crc32c
 
-    def read_ahead(self, places: Iterable[Place]) -> None:
+    def read_ahead(self, places: Sequence[Place]) -> None:
         """Begin to fetch blobs into the cache; of large ones the first part."""
         if not self._cache.is_enabled:
             return
         small = [place for place in places if place.name.is_packed]
         for _, group in groupby(small, lambda place: place.name):
             for some in _joined(list(group)):
-                self._fetch_ahead([_key(place) for place in some], lambda some=some: self._load_joined(some))
+                self._fetch_ahead([_key(place) for place in some], partial(self._load_joined, some))
         for place in places:
             if not place.name.is_packed and place.length:
-                self._fetch_ahead([_key(place, 0)], lambda place=place: self._load_first(place))
+                self._fetch_ahead([_key(place, 0)], partial(self._load_first, place))
 
     def forget(self, places: Iterable[Place]) -> None:
         """Remove blobs from the cache; blocks."""
@@ -223,7 +224,7 @@ class ObjectReader:
             while ahead * PART_BYTES < end and ahead <= offset // PART_BYTES + _AHEAD_PARTS and self._cache.is_enabled:
                 self._fetch_ahead(
                     [_key(place, ahead)],
-                    lambda part=ahead: self._load_part_ahead(place, found, part),
+                    partial(self._load_part_ahead, place, found, ahead),
                 )
                 ahead += 1
             yield await self._large(place, found, offset, size)
@@ -242,18 +243,20 @@ class ObjectReader:
         """Return a verified range of one part."""
         key = _key(place, part)
         start = part * PART_BYTES
-
-        def piece(data: memoryview) -> memoryview:
-            view = read_verified(lambda size, at: data[at - start : at - start + size], 0, found, offset, length)
-            assert view is not None, "memory reads always return data"
-            return view
-
-        if key not in self._fetching and (data := self._cache.read_now(key)) is not None:
+        if key not in self._fetching:
             try:
-                return piece(data)
+                cached = read_verified(
+                    lambda size, at: self._cache.read_now(key, at - start, size), 0, found, offset, length
+                )
             except DataLoss:
                 self._cache.remove([key])
-        return piece(await self._fetched(key, lambda: self._load_part(place, found, part)))
+            else:
+                if cached is not None:
+                    return cached
+        data = await self._fetched(key, lambda: self._load_part(place, found, part))
+        view = read_verified(lambda size, at: data[at - start : at - start + size], 0, found, offset, length)
+        assert view is not None, "memory reads always return data"
+        return view
 
     def _load_part(self, place: Place, found: Blocks, part: int) -> memoryview:
         """Return a part, which may be damaged; blocks."""

@@ -72,9 +72,11 @@ class PartCache:
             return False
         return True
 
-    def read_now(self, key: str) -> memoryview | None:
-        """Return a part if that needs no waiting for the disk, for the event loop; None if it is not there or not in
-        memory."""
+    def read_now(self, key: str, offset: int = 0, length: int | None = None) -> memoryview | None:
+        """Return a part, or a range of it, if that needs no waiting for the disk, for the event loop.
+
+        Returns None if it is not there, not in memory, or shorter.
+        """
         try:
             fd = self._pages.open(self._path(key))
         except OSError:
@@ -83,7 +85,7 @@ class PartCache:
             return None
         try:
             found = os.fstat(fd)
-            data = self._pages.read(fd, found.st_size, 0)
+            data = self._pages.read(fd, found.st_size - offset if length is None else length, offset)
             if data is not None:
                 _touch(fd, found)
             return data
@@ -172,7 +174,7 @@ class PartCache:
             os.close(lock)
 
     def _parts(self) -> tuple[list[tuple[int, int, str]], int]:
-        """Return time of use, size and path of all parts, and the sum of their sizes; remove what ended processes left."""
+        """Return time of use, size and path of all parts, and the sum of sizes; remove what ended processes left."""
         found: list[tuple[int, int, str]] = []
         total = 0
         oldest = time.time() - _LEFT_BEHIND_SECONDS

@@ -7,9 +7,9 @@ than half of it lives, and also some days after something in it was erased: eras
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+from server.adapters.blobs.object_blobs.erasure import Erasure
+from server.adapters.blobs.object_blobs.names import ERASED, Place, parse_name
 from server.adapters.blobs.objects.client import Listed, ObjectClient
-from server.adapters.blobs.objects.erasure import Erasure
-from server.adapters.blobs.objects.names import ERASED, Place, parse_name
 
 _ERASED_FOR = timedelta(days=7)
 _BATCH_BYTES = 4 << 20

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from server.adapters.blobs.disk.threads import DiskThreads
+from server.adapters.blobs.object_blobs.names import Place, new_id
 from server.adapters.blobs.objects.client import ObjectClient
-from server.adapters.blobs.objects.names import Place, new_id
 
 INGEST = "ingest"
 

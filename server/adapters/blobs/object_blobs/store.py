@@ -10,15 +10,15 @@ from typing import Protocol
 from server.adapters.blobs.derived import DerivedBlobs, is_derived
 from server.adapters.blobs.disk.memory_allowance import Allowance
 from server.adapters.blobs.disk.threads import DiskThreads
-from server.adapters.blobs.objects.cache import PartCache
+from server.adapters.blobs.object_blobs.cache import PartCache
+from server.adapters.blobs.object_blobs.erasure import Erasure
+from server.adapters.blobs.object_blobs.generations import INGEST, Generations, Processes
+from server.adapters.blobs.object_blobs.names import BLOBS, Locators, Place, parse_name, place_of_large
+from server.adapters.blobs.object_blobs.quarantine import ObjectQuarantine
+from server.adapters.blobs.object_blobs.reader import ObjectReader
+from server.adapters.blobs.object_blobs.sparse_objects import SparseObjects
+from server.adapters.blobs.object_blobs.writer import ObjectWriter, Sending
 from server.adapters.blobs.objects.client import Listed, ObjectClient
-from server.adapters.blobs.objects.erasure import Erasure
-from server.adapters.blobs.objects.generations import INGEST, Generations, Processes
-from server.adapters.blobs.objects.names import BLOBS, Locators, Place, parse_name, place_of_large
-from server.adapters.blobs.objects.quarantine import ObjectQuarantine
-from server.adapters.blobs.objects.reader import ObjectReader
-from server.adapters.blobs.objects.sparse_objects import SparseObjects
-from server.adapters.blobs.objects.writer import ObjectWriter, Sending
 from server.adapters.blobs.records import missing
 from server.adapters.blobs.segment_files.compaction import Compaction
 from server.model.buffer import Buffer

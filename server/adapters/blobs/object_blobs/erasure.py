@@ -14,15 +14,15 @@ from typing import TypeVar
 from cachetools import LRUCache
 
 from server.adapters.blobs.checksums import crc32c_of
-from server.adapters.blobs.objects.client import Changed, Exists, NotFound, ObjectClient
-from server.adapters.blobs.objects.names import ObjectName, Place
-from server.adapters.blobs.objects.packed_object import (
+from server.adapters.blobs.object_blobs.names import ObjectName, Place
+from server.adapters.blobs.object_blobs.packed_object import (
     USUAL_END_BYTES,
     Entry,
     end_bytes,
     parse_count,
     parse_directory,
 )
+from server.adapters.blobs.objects.client import Changed, Exists, NotFound, ObjectClient
 from server.adapters.blobs.records import missing
 from server.model.errors import Reason, Unavailable
 

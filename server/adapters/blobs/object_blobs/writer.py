@@ -11,11 +11,11 @@ from server.adapters.blobs.checksums import Checksums
 from server.adapters.blobs.derived import DerivedBlobs
 from server.adapters.blobs.disk.memory_allowance import Allowance
 from server.adapters.blobs.disk.threads import PIECE_BYTES, DiskThreads
+from server.adapters.blobs.object_blobs.gathering import Gathered
+from server.adapters.blobs.object_blobs.generations import Generation, Generations
+from server.adapters.blobs.object_blobs.names import Locators, ObjectName, Place, new_large
+from server.adapters.blobs.object_blobs.packing import Erase, Packer, Remember
 from server.adapters.blobs.objects.client import MultipartWriter, ObjectClient
-from server.adapters.blobs.objects.gathering import Gathered
-from server.adapters.blobs.objects.generations import Generation, Generations
-from server.adapters.blobs.objects.names import Locators, ObjectName, Place, new_large
-from server.adapters.blobs.objects.packing import Erase, Packer, Remember
 from server.adapters.blobs.records import trailer
 from server.model.buffer import Buffer
 from server.model.ids import PartitionName
