@@ -25,7 +25,7 @@ from server.model.buffer import Buffer
 from server.model.ids import DEFAULT_PARTITION, PartitionName
 from server.model.instance import Locator
 from server.model.receipt import Receipt
-from server.ports.blobs import MAX_PIECE_BYTES, Relocation, most_piece_bytes
+from server.ports.blobs import MAX_PIECE_BYTES, Relocation, SharedBytes, most_piece_bytes
 
 _HELD_BYTES = 128 << 20
 _WRITE_THREADS = 16
@@ -166,6 +166,10 @@ class ObjectBlobs:
     async def receipt(self, locator: Locator) -> tuple[Receipt, int]:
         """See the port."""
         return await (self._derived.receipt(locator) if is_derived(locator) else self.own_receipt(locator))
+
+    async def shared(self, locator: Locator) -> SharedBytes | None:
+        """See the port."""
+        return await self._derived.shared(locator)
 
     def read_ahead(self, locators: Sequence[Locator]) -> None:
         """See the port."""
