@@ -81,7 +81,7 @@ def migrate() -> None:
 
     try:
         asyncio.run(maintenance.migrate(settings))
-        present, _ = opening.schema_state(settings)
+        present = opening.schema_state(settings).present
     except (StartError, DicomStoreError) as error:
         _give_up(str(error))
     typer.echo(f"schema {present}")

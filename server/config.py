@@ -112,6 +112,15 @@ class Settings(TlsSettings):
         "`database` uses a pooler in transaction mode, such as PgBouncer. Empty means `database`. Without "
         "notifications, watchers of the change feed poll once a second.",
     )
+    database_replica: SecretUrl = Field(
+        SecretUrl(""),
+        description="URL of a hot standby of the PostgreSQL index, for searches. A search uses it only if it has "
+        "replayed everything that was acknowledged before the search; otherwise it uses `database`. Empty means no "
+        "replica.",
+    )
+    replica_wait_seconds: float = Field(
+        0.05, ge=0, description="Longest time that a search waits for `database_replica` to catch up."
+    )
     grpc: str = Field("127.0.0.1:50051", description="Address the core listens on.")
     insecure_without_authentication: bool = Field(
         False,
@@ -471,8 +480,11 @@ class Settings(TlsSettings):
 
     @property
     def database_url(self) -> str:
-        """URL of the index, with the default (SQLite in the data directory) filled in."""
-        return self.database.get_secret_value() or f"sqlite:///{quote(str(self.data.absolute() / 'index.db'))}"
+        """URL of the index, with the default (SQLite in the data directory) filled in, and whether it is a pooler's."""
+        url = self.database.get_secret_value() or f"sqlite:///{quote(str(self.data.absolute() / 'index.db'))}"
+        if url.startswith("sqlite") or not self.database_listen.get_secret_value():
+            return url
+        return f"{url}{'&' if '?' in url else '?'}pooler=transaction"
 
     @property
     def blobs_url(self) -> str:

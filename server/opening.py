@@ -174,11 +174,12 @@ def migrate(settings: Settings) -> None:
         _, lost = _compared(settings, storage, only_index=True)
         if lost:
             raise StartError(f"The database can't be migrated: {lost}.")
-        engine.migrate(settings.database_url)
+        if not schema_state(settings).is_newer:
+            engine.migrate(settings.database_url)
 
 
-def schema_state(settings: Settings) -> tuple[str | None, str]:
-    """Return the present and the required schema of the database; blocking."""
+def schema_state(settings: Settings) -> engine.SchemaState:
+    """Return the schema of the database; blocking."""
     return engine.schema_state(settings.database_url)
 
 
@@ -213,17 +214,22 @@ def _restrict_index(settings: Settings) -> None:
 
 
 def _prepare_schema(settings: Settings) -> None:
-    present, wanted = schema_state(settings)
-    if present != wanted and settings.migrate:
+    schema = schema_state(settings)
+    if settings.migrate and not schema.is_usable and not schema.is_newer:
         engine.migrate(settings.database_url)
-        _log.info("database migrated from=%s to=%s", present or "none", wanted)
+        _log.info("database migrated from=%s to=%s", schema.present or "none", schema.wanted)
     _require_schema(settings, "run `dicomstore migrate`.")
 
 
 def _require_schema(settings: Settings, otherwise: str) -> None:
-    present, wanted = schema_state(settings)
-    if present != wanted:
-        raise StartError(f"The database has schema {present or 'none'}, this program needs {wanted}: {otherwise}")
+    schema = schema_state(settings)
+    if schema.is_usable:
+        return
+    if schema.is_newer:
+        otherwise = "a newer release has migrated it: use that."
+    raise StartError(
+        f"The database has schema {schema.present or 'none'}, this program needs {schema.wanted}: {otherwise}"
+    )
 
 
 def _bind(settings: Settings, storage: Storage) -> None:

@@ -1,7 +1,6 @@
 """The parts of the core that need index and blobs."""
 
 import asyncio
-import secrets
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from server.domain.audit_search.dicom_messages import DicomMessages
 from server.domain.audit_search.search import AuditForms, AuditSearch
 from server.domain.audit_search.syslog_export import SyslogExport
 from server.domain.damage import DamageRecord
-from server.domain.events.lease import Lease
 from server.domain.flow.ingest_budget import IngestBudget
 from server.domain.flow.response_budget import ResponseBudget
 from server.domain.lifecycle.commitments import Commitments, Verifier
@@ -145,6 +143,10 @@ class ArchiveComponents(IndexComponents):
             work=self.record_work,
         )
 
+    def look_for_work(self) -> None:
+        """See `IndexComponents`."""
+        self.housekeeping.start_soon()
+
     @cached_property
     def scrub(self) -> Scrub:
         """The periodic check of all stored bytes within `scrub_days`."""
@@ -227,7 +229,7 @@ class ArchiveComponents(IndexComponents):
             deadline_now=self.clock.now,
             retention=self.retention,
             on_change=self.sequencer.deleted,
-            on_erasable=self.housekeeping.start_soon,
+            on_erasable=self.background_lease.wake,
         )
 
     @cached_property
@@ -263,7 +265,7 @@ class ArchiveComponents(IndexComponents):
             index=self.database.instances,
             access=self.access,
             now=now,
-            on_released=self.housekeeping.start_soon,
+            on_released=self.background_lease.wake,
         )
 
     def event_sender(self) -> "HttpSender":
@@ -299,11 +301,6 @@ class ArchiveComponents(IndexComponents):
         )
 
     @cached_property
-    def partition_deletion_lease(self) -> Lease:
-        """The lease of the process that deletes the studies of deleted partitions."""
-        return Lease(self.database.leases, "partition-deletion", secrets.token_hex(16))
-
-    @cached_property
     def partition_deletion(self) -> PartitionDeletion:
         """Deleting the studies of deleted partitions."""
         return PartitionDeletion(
@@ -324,11 +321,6 @@ class ArchiveComponents(IndexComponents):
             access=self.access,
             deadline_now=self.clock.now,
         )
-
-    @cached_property
-    def expiry_lease(self) -> Lease:
-        """The lease of the process that deletes expired studies."""
-        return Lease(self.database.leases, "expiry", secrets.token_hex(16))
 
     @cached_property
     def expiry_worker(self) -> ExpiryWorker:

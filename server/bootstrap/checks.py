@@ -57,12 +57,14 @@ def _archive(settings: Settings) -> tuple[dict[str, Any], bool]:
 
 def _schema(settings: Settings) -> dict[str, Any]:
     try:
-        present, wanted = opening.schema_state(settings)
+        schema = opening.schema_state(settings)
     except (DicomStoreError, ValueError) as error:
         return _entry("database", "failed", str(error))
-    if present != wanted:
-        return _entry("database", "failed", f"schema {present or 'none'}, wanted {wanted}: run `dicomstore migrate`")
-    return _entry("database", "ok", f"schema {present}")
+    if schema.is_usable:
+        return _entry("database", "ok", f"schema {schema.present}")
+    detail = f"schema {schema.present or 'none'}, wanted {schema.wanted}"
+    remedy = "use the newer release that migrated it" if schema.is_newer else "run `dicomstore migrate`"
+    return _entry("database", "failed", f"{detail}: {remedy}")
 
 
 async def _identity_providers(settings: Settings) -> list[dict[str, Any]]:

@@ -22,10 +22,9 @@ from server.domain.audit.recorder import AuditRecorder, RecordWork, unrecorded
 from server.domain.change_feed import ChangeFeed
 from server.domain.consumers import Consumers
 from server.domain.events.delivery import Delivery
-from server.domain.events.lease import Lease
-from server.domain.events.signal import Signal
 from server.domain.events.study_events import StudyEvents, StudyEventSource
 from server.domain.events.webhooks import Webhooks
+from server.domain.lease import Lease
 from server.domain.operations.reindex import reindex
 from server.domain.operations.service import Operations
 from server.domain.operations.types import OperationType, OperationTypes
@@ -43,6 +42,7 @@ from server.domain.security.share_tokens import ShareTokens
 from server.domain.security.token_verifier import TokenVerifier
 from server.domain.security.tokens import Tokens
 from server.domain.sequencer import Sequencer
+from server.domain.signal import Signal
 from server.domain.upkeep.steady_clock import SteadyClock
 from server.model.partition import DuplicatePolicy
 from server.model.security.roles import Roles
@@ -261,9 +261,12 @@ class IndexComponents:
         return Sequencer(self.database.changes)
 
     @cached_property
-    def events_lease(self) -> Lease:
-        """The lease of the process that creates the events of studies and delivers events to webhooks."""
-        return Lease(self.database.leases, LEASE, self.process_id)
+    def background_lease(self) -> Lease:
+        """The lease of the process that does the background work of the archive."""
+        return Lease(self.database.leases, LEASE, self.process_id, woken=self.look_for_work)
+
+    def look_for_work(self) -> None:
+        """Let the background work of this process look for work that is due at once."""
 
     @cached_property
     def process_id(self) -> str:

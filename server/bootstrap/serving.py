@@ -28,6 +28,7 @@ from server.bootstrap.components import NO_SUPERVISOR, Supervisor
 from server.config import Settings
 from server.dicom.matching.query_tags import extract
 from server.domain.flow.ingest_budget import IngestBudget
+from server.domain.lease import Work
 from server.domain.limits import MAX_MESSAGE_BYTES
 from server.domain.operations.types import OperationType
 from server.opening import StartError, prepare_when_there
@@ -107,15 +108,11 @@ async def running(
         await server.start()
         await watch.check()
         chores = [
-            asyncio.create_task(components.housekeeping.run(settings.erase_interval_seconds)),
-            asyncio.create_task(components.scrub.run()),
-            asyncio.create_task(components.commitments.run()),
+            asyncio.create_task(components.housekeeping.run_own(settings.erase_interval_seconds)),
             asyncio.create_task(watch.run()),
             asyncio.create_task(components.operation_watch.run()),
             asyncio.create_task(components.sequencer.run()),
-            asyncio.create_task(components.partition_deletion_lease.run(components.partition_deletion.run)),
-            asyncio.create_task(components.expiry_lease.run(components.expiry_worker.run)),
-            asyncio.create_task(components.events_lease.run(lambda: _events(components))),
+            asyncio.create_task(components.background_lease.run(*_background_work(components))),
             asyncio.create_task(components.token_verifier.run()),
         ]
         if components.syslog_export is not None:
@@ -145,6 +142,19 @@ async def running(
                 components.recorder.event("core", "application-stop")
 
 
+def _background_work(components: ArchiveComponents) -> Sequence[Work]:
+    """Return the work that one process of the archive does at a time."""
+    interval_seconds = components.settings.erase_interval_seconds
+    return (
+        lambda: components.housekeeping.run(interval_seconds),
+        components.scrub.run,
+        components.commitments.run,
+        components.partition_deletion.run,
+        components.expiry_worker.run,
+        lambda: _events(components),
+    )
+
+
 async def _events(components: ArchiveComponents) -> None:
     """Create the events of studies, and deliver events to webhooks, until cancelled."""
     async with await asyncio.to_thread(components.event_sender) as sender:
@@ -168,6 +178,8 @@ async def _opened(
             permit=read_only.require_writable,
             progress=Progress(prepared.mark, storage.marks.record, read_only.restrict, storage.journal),
             listen_url=settings.database_listen.get_secret_value(),
+            replica_url=settings.database_replica.get_secret_value(),
+            replica_wait_seconds=settings.replica_wait_seconds,
         )
         stack.push_async_callback(database.close)
         await database.connect()

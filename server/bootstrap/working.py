@@ -14,6 +14,7 @@ from server.bootstrap.components import IndexComponents
 from server.config import Settings
 from server.dicom.matching.query_tags import extract
 from server.domain.operations.types import OperationType
+from server.domain.operations.workers import Workers
 from server.jobs import engine as jobs
 from server.opening import Prepared, has_storage, prepare_when_there
 
@@ -55,8 +56,9 @@ async def working(
         yield await stack.enter_async_context(
             jobs.engine(
                 components.work,
-                database_url=settings.operations_url,
-                executor=name,
+                Workers(components.database.leases, name, components.process_id),
+                database_url=engine.direct_url(settings.operations_url),
+                is_pooled=engine.is_pooled(settings.operations_url),
                 stale_seconds=stale_seconds,
             )
         )

@@ -2,10 +2,10 @@
 
 The index records the operations; DBOS ensures that they are completed. Each operation type is a DBOS workflow, and each
 of its steps a DBOS step. An operation is a run of its type's workflow with the operation's id. DBOS stores finished
-steps in a
-database next to the index: a restarted worker continues after the last finished step, and another worker takes over an
-    operation without progress. The record is updated in the transaction of each step (`server.domain.operations.work`),
-    so a step that is repeated, or run by two workers at once, takes effect once.
+steps in a database next to the index: a restarted worker continues after the last finished step, and another worker
+takes over from one that has ended (`server.domain.operations.workers`), and an operation without progress. The record
+is updated in the transaction of each step (`server.domain.operations.work`), so a step that is repeated, or run by two
+workers at once, takes effect once.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ import hashlib
 import logging
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -23,6 +23,7 @@ from dbos import error as dbos_errors
 
 from server.domain.operations.types import OperationType
 from server.domain.operations.work import Work
+from server.domain.operations.workers import Workers
 from server.model.errors import DicomStoreError, Exhausted, Unavailable
 from server.model.operation import Operation, OperationState
 
@@ -30,7 +31,7 @@ LOOK_SECONDS = 1.0
 """Interval between two reads of the unfinished operations."""
 
 STALE_SECONDS = 60.0
-"""An operation without progress for this time is taken over by the worker that detects it.
+"""An operation without progress for this time is taken over by the worker that detects it, although its worker runs.
 
 An engine without access to its database for this time is restarted: the file may have been replaced.
 """
@@ -41,6 +42,13 @@ _RETRY: dict[str, Any] = {"retries_allowed": True, "interval_seconds": 1, "backo
 _TURN_CALLS = 20
 """Number of calls of steps in a run, about half a minute. Then the operation is paused, so that others take a turn: a
 run for a million files would keep a reindexing waiting for hours."""
+
+_POOLED: DBOSConfig = {
+    "db_engine_kwargs": {"connect_args": {"prepare_threshold": None}},
+    "use_listen_notify": False,
+    "sys_db_idle_transaction_timeout_sec": -1,
+}
+"""What the engine must not do behind a pooler: prepare statements, listen, and change settings of the connection."""
 
 _FORGET_SECONDS = 3600.0
 _QUEUE = "operations"
@@ -73,8 +81,9 @@ class _Failed(Exception):
 class Engine:
     """Runs operations; at most one per process."""
 
-    def __init__(self, work: Work, config: DBOSConfig, stale_seconds: float) -> None:
+    def __init__(self, work: Work, workers: Workers, config: DBOSConfig, stale_seconds: float) -> None:
         self._work = work
+        self._workers = workers
         self._config = config
         self._stale = timedelta(seconds=stale_seconds)
         self._loop = asyncio.get_running_loop()
@@ -137,6 +146,9 @@ class Engine:
                     failing_since = clock()
                     await asyncio.to_thread(_relaunch, self._config)
                     self._runs.clear()
+                for ended in await self._workers.look():
+                    await asyncio.to_thread(_resume_runs_of, ended)
+                    await self._workers.replaced(ended)
                 unfinished = {operation.id: operation for operation in await self._work.unfinished()}
                 self._runs = {id_: run for id_, run in self._runs.items() if id_ in unfinished}
                 for operation in unfinished.values():
@@ -187,13 +199,16 @@ def _name_of_turn(operation: Operation) -> str:
 
 
 @asynccontextmanager
-async def engine(work: Work, *, database_url: str, executor: str, stale_seconds: float) -> AsyncIterator[Engine]:
+async def engine(
+    work: Work, workers: Workers, *, database_url: str, is_pooled: bool, stale_seconds: float
+) -> AsyncIterator[Engine]:
     """Run the engine until the context is left; started steps are finished.
 
     Args:
         work: performs the steps.
+        workers: with the name of this worker; a worker with the name of a killed one resumes its work at once.
         database_url: of the database for finished steps.
-        executor: name of this worker; a worker with the name of a killed one resumes its work at once.
+        is_pooled: the database is reached through a pooler in transaction mode.
         stale_seconds: an operation without progress for this time is taken over.
     """
     config: DBOSConfig = {
@@ -201,16 +216,27 @@ async def engine(work: Work, *, database_url: str, executor: str, stale_seconds:
         "system_database_url": database_url,
         "dbos_system_schema": "dicomstore_operations",
         "application_version": _VERSION,
-        "executor_id": executor,
+        "executor_id": workers.name,
         "log_level": "WARNING",
     }
+    if is_pooled:
+        config |= _POOLED
     DBOS(config=config)
-    made = Engine(work, config, stale_seconds)
+    made = Engine(work, workers, config, stale_seconds)
     await asyncio.to_thread(_launch)
     try:
         yield made
     finally:
         await asyncio.to_thread(lambda: DBOS.destroy(destroy_registry=True))
+        with suppress(DicomStoreError):
+            await workers.leave()
+
+
+def _resume_runs_of(ended: str) -> None:
+    """Let any worker continue the runs of one that has ended."""
+    for run in DBOS.list_workflows(executor_id=ended, status="PENDING", load_input=False, load_output=False):
+        _log.warning("operation is continued, because its worker has ended run=%s", run.workflow_id)
+        DBOS.resume_workflow(run.workflow_id)
 
 
 def _delete_old_runs(before: datetime) -> None:

@@ -19,11 +19,11 @@ from server.adapters.webhooks.addresses import PermittedAddresses
 from server.adapters.webhooks.messages import EventOrigin
 from server.adapters.webhooks.sender import HttpSender
 from server.domain.events.delivery import Delivery
-from server.domain.events.lease import Lease
-from server.domain.events.signal import Signal
 from server.domain.events.study_events import StudyEventSource
+from server.domain.lease import Lease
 from server.domain.read_only import ReadOnlyState
 from server.domain.sequencer import Sequencer
+from server.domain.signal import Signal
 from server.model.events.webhook import EventType, Webhook, WebhookFilter, new_secret
 from server.ports.events.webhooks import LEASE
 from tests.conftest import PostgresDatabases

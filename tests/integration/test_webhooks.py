@@ -19,10 +19,10 @@ from server.adapters.webhooks.addresses import PermittedAddresses
 from server.adapters.webhooks.messages import EventOrigin
 from server.adapters.webhooks.sender import HttpSender
 from server.domain.events.delivery import DOWN_AFTER, Delivery, Receiver
-from server.domain.events.signal import Signal
 from server.domain.events.study_events import StudyEventSource
 from server.domain.read_only import ReadOnlyState
 from server.domain.sequencer import Sequencer
+from server.domain.signal import Signal
 from server.model.events.webhook import EventPosition, EventType, Webhook, WebhookFilter, new_secret
 from server.model.ids import Address, PartitionName
 from server.ports.events.webhooks import LEASE

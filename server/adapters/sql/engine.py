@@ -11,39 +11,28 @@ import importlib.util
 import logging
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError
-from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState
+from sqlalchemy import URL, Connection, Engine, inspect, make_url, select, text, update
 
 from server.adapters.sql.archive_tokens import SqlArchiveTokens
 from server.adapters.sql.audit_outbox import SqlOutboxTable
 from server.adapters.sql.changes import Listen, SqlChangeLog
 from server.adapters.sql.consumers import SqlConsumers
 from server.adapters.sql.core import notifications
-from server.adapters.sql.core.clock import SqlClockRecord
 from server.adapters.sql.core.counters import raise_counters
-from server.adapters.sql.core.deadlines import Deadline
-from server.adapters.sql.core.identity import bind, identity
-from server.adapters.sql.core.prepared import PIPELINE, Prepared, flush
+from server.adapters.sql.core.engines import direct_url as direct_url
+from server.adapters.sql.core.engines import engine_of, limits_of, parsed
+from server.adapters.sql.core.engines import is_pooled as is_pooled
+from server.adapters.sql.core.prepared import Prepared, flush
 from server.adapters.sql.core.progress import Progress
-from server.adapters.sql.core.tables import REVISION
-from server.adapters.sql.core.transactions import (
-    READERS,
-    Kind,
-    Result,
-    Transactions,
-    Work,
-    begin,
-    commit,
-    repeated,
-    translated,
-)
+from server.adapters.sql.core.replica import Replica
+from server.adapters.sql.core.sessions import Kind, Result, Work, begin, commit, repeated, translated
+from server.adapters.sql.core.tables import OLDEST_CODE, REVISION, compatibility
+from server.adapters.sql.core.transactions import Transactions
 from server.adapters.sql.core.write_order import FileWriteOrder, WriteOrder
 from server.adapters.sql.events.deliveries import SqlDeliveries
 from server.adapters.sql.events.leases import SqlLeases
@@ -63,6 +52,8 @@ from server.adapters.sql.operations import SqlOperations
 from server.adapters.sql.partitions import PartitionKeys
 from server.adapters.sql.query_tags.tags import SqlTags
 from server.adapters.sql.share_links import SqlShareLinks
+from server.adapters.sql.state.clock import SqlClockRecord
+from server.adapters.sql.state.identity import bind, identity
 from server.adapters.sql.writing.locators import referenced
 from server.adapters.sql.writing.open_deletions import pending
 from server.adapters.sql.writing.partition_deleting import open_partition_deletions
@@ -93,16 +84,6 @@ from server.ports.tags import Extract, Tags
 if TYPE_CHECKING:
     from alembic.config import Config
 
-LOCK_WAIT_SECONDS = 30
-"""Longest wait of a transaction for a lock of another process."""
-
-_CONNECT_SECONDS = 10
-_WRITER_CACHE_BYTES = 8 << 20
-_READER_CACHE_BYTES = 4 << 20  # each; in addition to the page cache of the system
-_STATEMENTS = 256  # cached prepared statements per connection
-STATEMENT_SECONDS = 120
-"""Time limit of a writing statement; PostgreSQL only."""
-
 SEARCH_SECONDS = 30.0
 """Default time limit of reading."""
 
@@ -125,6 +106,30 @@ _WRITES = {
 _NUMBERS = Kind((_READ_COMMITTED,), only_reads=False)
 
 _VERSION_TABLE = "alembic_version"
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaState:
+    """The schema of a database.
+
+    present: its revision; None without revision or file.
+    oldest_code: of a newer schema: the oldest revision whose code can use it.
+    wanted: the revision of this program.
+    """
+
+    present: str | None
+    oldest_code: str = ""
+    wanted: str = REVISION
+
+    @property
+    def is_newer(self) -> bool:
+        """Whether a newer program has migrated the database."""
+        return self.present is not None and self.present > self.wanted
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether this program can use it: also while a newer one replaces it on one machine after the other."""
+        return self.present == self.wanted or (self.is_newer and self.oldest_code <= self.wanted)
 
 
 def nothing_for_tags(
@@ -184,6 +189,8 @@ def open_database(
     permit: Callable[[], None] = lambda: None,
     progress: Progress | None = None,
     listen_url: str = "",
+    replica_url: str = "",
+    replica_wait_seconds: float = 0.0,
 ) -> Database:
     """Return the database at an SQLAlchemy URL. Connects and creates nothing yet.
 
@@ -196,21 +203,33 @@ def open_database(
         permit: raises if writing is not allowed.
         progress: compared before changes, and notified of commits; for an index whose storage is available.
         listen_url: of a direct connection to the PostgreSQL database, for notifications; by default `url`.
+        replica_url: of a hot standby of the PostgreSQL database for searches; by default none.
+        replica_wait_seconds: longest time to wait until the replica has what was committed before a search.
 
     Raises:
         ValueError: neither an SQLite file nor PostgreSQL.
     """
-    reading, writing = _engine(url, reading_seconds=search_seconds), _engine(url)
+    reading, writing = engine_of(url, reading_seconds=search_seconds), engine_of(url)
     name = reading.dialect.name
-    writes = replace(_WRITES[name], permit=permit, progress=progress)
+    writes = replace(_limited(_WRITES[name], limits_of(url)), permit=permit, progress=progress)
     listen = partial(notifications.listen, listen_url or url, CHANNEL)
     if name == "sqlite":
         path = make_url(url).database or ""
         writes = replace(writes, write_order=FileWriteOrder(path))
         listen = partial(notifications.watch_file, path)
-    reads = replace(_READS[name], niceness=reading_niceness)
-    numbers = replace(_NUMBERS, permit=permit)
-    return Database(Transactions(reading, reads, writing, writes, numbers), extract, listen)
+    reads = replace(_limited(_READS[name], limits_of(url, search_seconds)), niceness=reading_niceness)
+    numbers = replace(_limited(_NUMBERS, limits_of(url)), permit=permit)
+    replica = None
+    if replica_url:
+        of_replica = _limited(_READS["postgresql"], limits_of(replica_url, search_seconds))
+        replica = Replica(engine_of(replica_url, reading_seconds=search_seconds), of_replica, replica_wait_seconds)
+    return Database(Transactions(reading, reads, writing, writes, numbers, replica), extract, listen)
+
+
+def _limited(kind: Kind, limits: Sequence[Prepared]) -> Kind:
+    """Return a kind of transactions that set their limits themselves."""
+    alone = kind.begin_alone and (kind.begin_alone[0], *limits, *kind.begin_alone[1:])
+    return replace(kind, begin=(kind.begin[0], *limits, *kind.begin[1:]), begin_alone=alone)
 
 
 def migrate(url: str) -> None:
@@ -222,11 +241,8 @@ def migrate(url: str) -> None:
         ValueError, Unavailable, Exhausted
     """
     logging.getLogger("alembic").setLevel(logging.WARNING)  # its messages at level INFO are about its plugins
-    # Local import: it takes longer than the rest of a start without migration.
-    from alembic import command
-
-    _make_directory(_parsed(url))
-    engine = _engine(url, migrating=True)
+    _make_directory(parsed(url))
+    engine = engine_of(url, migrating=True)
     # Two processes that create a file at once conflict in the change to WAL mode, for which SQLite does not wait.
     write_order = (
         FileWriteOrder(make_url(url).database or "", makes=True) if engine.dialect.name == "sqlite" else WriteOrder()
@@ -234,10 +250,18 @@ def migrate(url: str) -> None:
     try:
         with write_order:
             # alone, or several changed tables deadlock with their writers
-            _write(engine, lambda connection: command.upgrade(_alembic(connection), "head"), alone=True)
+            _write(engine, _upgrade, alone=True)
     finally:
         write_order.close()
         engine.dispose()
+
+
+def _upgrade(connection: Connection) -> None:
+    # Local import: it takes longer than the rest of a start without migration.
+    from alembic import command
+
+    command.upgrade(_alembic(connection), "head")
+    connection.execute(update(compatibility).values(oldest_code=OLDEST_CODE))
 
 
 def identity_of(url: str, at_least: Mark) -> IndexIdentity:
@@ -248,9 +272,9 @@ def identity_of(url: str, at_least: Mark) -> IndexIdentity:
     Raises:
         ValueError, Unavailable
     """
-    engine = _engine(url, reading_seconds=SEARCH_SECONDS)
+    engine = engine_of(url, reading_seconds=SEARCH_SECONDS)
     try:
-        return identity(_parsed(url), engine, at_least)
+        return identity(parsed(url), engine, at_least)
     finally:
         engine.dispose()
 
@@ -261,7 +285,7 @@ def bind_to(url: str, archive: ArchiveId) -> ArchiveId:
     Raises:
         ValueError, Unavailable, Exhausted
     """
-    engine = _engine(url)
+    engine = engine_of(url)
     try:
         return _write(engine, lambda connection: bind(connection, archive))
     finally:
@@ -274,7 +298,7 @@ def raise_to(url: str, mark: Mark) -> None:
     Raises:
         ValueError, Unavailable, Exhausted
     """
-    engine = _engine(url)
+    engine = engine_of(url)
     try:
         _write(engine, lambda connection: raise_counters(connection, mark))
     finally:
@@ -287,7 +311,7 @@ def referenced_locators(url: str, locators: Collection[Locator]) -> set[Locator]
     Raises:
         ValueError, Unavailable
     """
-    engine = _engine(url, reading_seconds=SEARCH_SECONDS)
+    engine = engine_of(url, reading_seconds=SEARCH_SECONDS)
     try:
         with translated(), engine.connect() as connection:
             return referenced(connection, locators)
@@ -301,7 +325,7 @@ def pending_deletions(url: str) -> set[int]:
     Raises:
         ValueError, Unavailable
     """
-    engine = _engine(url, reading_seconds=SEARCH_SECONDS)
+    engine = engine_of(url, reading_seconds=SEARCH_SECONDS)
     try:
         with translated(), engine.connect() as connection:
             return {deletion.key for deletion in pending(connection)} | open_partition_deletions(connection)
@@ -309,21 +333,24 @@ def pending_deletions(url: str) -> set[int]:
         engine.dispose()
 
 
-def schema_state(url: str) -> tuple[str | None, str]:
-    """Return the revision of the database (None without revision or file), and the required one.
+def schema_state(url: str) -> SchemaState:
+    """Return the schema of the database.
 
     Raises:
         ValueError, Unavailable
     """
-    path = _parsed(url).database
-    if _parsed(url).get_backend_name() == "sqlite" and not (path and os.path.exists(path)):
-        return None, REVISION
-    engine = _engine(url, reading_seconds=SEARCH_SECONDS)
+    path = parsed(url).database
+    if parsed(url).get_backend_name() == "sqlite" and not (path and os.path.exists(path)):
+        return SchemaState(None)
+    engine = engine_of(url, reading_seconds=SEARCH_SECONDS)
     try:
         with translated(), engine.connect() as connection:
             if not inspect(connection).has_table(_VERSION_TABLE):
-                return None, REVISION
-            return connection.exec_driver_sql(f"SELECT version_num FROM {_VERSION_TABLE}").scalar(), REVISION  # noqa: S608
+                return SchemaState(None)
+            present = connection.exec_driver_sql(f"SELECT version_num FROM {_VERSION_TABLE}").scalar()  # noqa: S608
+            if present is None or present <= REVISION:
+                return SchemaState(present)
+            return SchemaState(present, connection.execute(select(compatibility.c.oldest_code)).scalar_one())
     finally:
         engine.dispose()
 
@@ -357,115 +384,12 @@ def _alembic(connection: Connection) -> "Config":
 
 def files_of(url: str) -> Sequence[Path]:
     """Return the files of an SQLite database, with its write-ahead log, or none of another one. Raises: ValueError."""
-    parsed = _parsed(url)
-    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+    made = parsed(url)
+    if made.get_backend_name() != "sqlite" or not made.database:
         return ()
-    return [Path(f"{parsed.database}{suffix}") for suffix in ("", "-wal", "-shm")]
+    return [Path(f"{made.database}{suffix}") for suffix in ("", "-wal", "-shm")]
 
 
 def _make_directory(url: URL) -> None:
     if url.get_backend_name() == "sqlite" and url.database:
         os.makedirs(os.path.dirname(os.path.abspath(url.database)), exist_ok=True)
-
-
-def _engine(url: str, *, reading_seconds: float | None = None, migrating: bool = False) -> Engine:
-    """Return an engine for the writing threads, or, with a time limit, for all reading threads."""
-    parsed = _parsed(url)
-    match parsed.get_backend_name():
-        case "sqlite" if parsed.database and parsed.database != ":memory:":
-            return _sqlite(parsed, reading_seconds, migrating=migrating)
-        case "postgresql":
-            return _postgresql(parsed, reading_seconds, 0 if migrating else reading_seconds or STATEMENT_SECONDS)
-        case _:
-            raise _unknown_database()
-
-
-def _parsed(url: str) -> URL:
-    """Parse a URL. Raises: ValueError if it is invalid."""
-    try:
-        return make_url(url)
-    except (ArgumentError, ValueError):  # no `from`: the message may contain the password
-        raise _unknown_database() from None
-
-
-def _unknown_database() -> ValueError:
-    return ValueError("The database must be sqlite:///<file> or postgresql+psycopg://<user>@<host>/<name>.")
-
-
-def _sqlite(url: URL, reading_seconds: float | None, *, migrating: bool) -> Engine:
-    # A missing file must be an error, not a new, empty index.
-    mode = "rwc" if migrating else "rw"
-    file = url.set(database=f"file:{_quoted(url.database or '')}", query={"mode": mode, "uri": "true"})
-    engine = create_engine(
-        file,
-        connect_args={"timeout": LOCK_WAIT_SECONDS, "check_same_thread": False, "cached_statements": _STATEMENTS},
-        pool_size=READERS if reading_seconds else 1,
-        max_overflow=0,
-        hide_parameters=True,
-    )
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
-        connection.isolation_level = None  # the driver never starts transactions itself
-        cursor = connection.cursor()
-        for pragma in (
-            "journal_mode = WAL",
-            "synchronous = FULL",  # commits survive a power failure
-            # With foreign keys, a migration that rebuilds a table would delete all rows that refer to it.
-            f"foreign_keys = {'OFF' if migrating else 'ON'}",
-            "case_sensitive_like = ON",
-            f"cache_size = -{(_READER_CACHE_BYTES if reading_seconds else _WRITER_CACHE_BYTES) >> 10}",
-            "temp_store = MEMORY",
-            "journal_size_limit = 67108864",
-        ):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-        if reading_seconds:
-            deadline = record.info["deadline"] = Deadline(reading_seconds)
-            deadline.watch(connection)
-
-    return engine
-
-
-def _quoted(path: str) -> str:
-    """Return a path as part of a file: URI (sqlite.org/uri.html)."""
-    for character in "%?#":
-        path = path.replace(character, f"%{ord(character):02x}")
-    return path
-
-
-def _postgresql(url: URL, reading_seconds: float | None, statement_seconds: float) -> Engine:
-    # Local import: an archive with SQLite starts faster without the driver.
-    from server.adapters.sql.pipeline import Pipeline
-
-    limits = f"-c statement_timeout={round(statement_seconds * 1000)} -c lock_timeout={LOCK_WAIT_SECONDS}s"
-    engine = create_engine(
-        url.set(drivername="postgresql+psycopg"),
-        pool_size=READERS if reading_seconds else 2,  # of the writing ones, one numbers entries of the change feed
-        max_overflow=0,
-        isolation_level="AUTOCOMMIT",  # the driver never starts transactions itself
-        connect_args={
-            "connect_timeout": _CONNECT_SECONDS,
-            "keepalives_idle": 30,
-            "tcp_user_timeout": 30_000,
-            "options": f"{url.query.get('options', '')} {limits}",
-        },
-        hide_parameters=True,
-    )
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
-        driver: Any = connection
-        # After a rollback, psycopg would deallocate all prepared statements, also those of the pipeline.
-        driver.prepare_threshold = None
-        record.info[PIPELINE] = Pipeline(driver)
-
-    @event.listens_for(engine, "reset")
-    def clear(connection: DBAPIConnection, record: ConnectionPoolEntry, state: PoolResetState) -> None:
-        record.info[PIPELINE].clear()
-
-    @event.listens_for(engine, "before_cursor_execute")
-    def send(connection: Connection, *_: Any) -> None:
-        flush(connection)
-
-    return engine

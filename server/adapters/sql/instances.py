@@ -9,8 +9,9 @@ from sqlalchemy import Connection
 
 from server.adapters.sql import earlier, reading
 from server.adapters.sql.core.counters import touch
+from server.adapters.sql.core.sessions import Work
 from server.adapters.sql.core.tables import REVISION
-from server.adapters.sql.core.transactions import Transactions, Work
+from server.adapters.sql.core.transactions import Transactions
 from server.adapters.sql.deletion_list import list_deletions
 from server.adapters.sql.lifecycle.retained import kept
 from server.adapters.sql.partitions import PartitionKeys
@@ -316,7 +317,7 @@ class SqlInstanceIndex:
             InvalidRequest: INVALID_QUERY, the query has more values than a statement supports.
         """
         check_size(query)
-        return await self._transactions.read(
+        return await self._transactions.search(
             self._in_partition(
                 query.scope.partition,
                 lambda connection, key: search(connection, key, query),
@@ -327,7 +328,7 @@ class SqlInstanceIndex:
     async def count(self, query: Query) -> int:
         """See the port."""
         check_size(query)
-        return await self._transactions.read(
+        return await self._transactions.search(
             self._in_partition(
                 query.scope.partition,
                 lambda connection, key: count(connection, key, query),

@@ -50,8 +50,10 @@ class Answer:
 class Pipeline:
     """The queue of a connection, whose driver must be in autocommit mode."""
 
-    def __init__(self, driver: Connection[Any]) -> None:
+    def __init__(self, driver: Connection[Any], *, prepares: bool = True) -> None:
+        """`prepares`: statements are prepared when they are used again; not for a pooler, see `core.engines`."""
         self._driver = driver
+        self._prepares = prepares
         self._transformer = Transformer(driver)
         self._queue: list[_Queued] = []
         self._names: OrderedDict[str, bytes] = OrderedDict()  # of prepared statements; empty after the first use
@@ -118,7 +120,9 @@ class Pipeline:
         statement, values, formats, answer = queued
         connection = self._driver.pgconn
         name = self._names.get(statement)
-        if name is None:
+        if not self._prepares:
+            connection.send_query_params(statement.encode(), values, None, formats, _BINARY)
+        elif name is None:
             self._names[statement] = b""
             if len(self._names) > _MAX_PREPARED:
                 _, oldest = self._names.popitem(last=False)

@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 
-from server.domain.events.signal import Signal, wait
 from server.domain.read_only import ReadOnlyState
+from server.domain.signal import Signal, wait
 from server.model.errors import DicomStoreError
 from server.model.events.webhook import Event, EventPosition, Health, Undelivered, Webhook
 from server.ports.events.webhooks import Attempt, Deliveries, NewEvents, Outcome, Sender, Webhooks

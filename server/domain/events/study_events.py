@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime, timedelta
 
 from server.domain.access import Access
-from server.domain.events.signal import Signal, wait
 from server.domain.events.study_states import StudyStates
 from server.domain.read_only import ReadOnlyState
 from server.domain.sequencer import Sequencer
+from server.domain.signal import Signal, wait
 from server.model.access import Action
 from server.model.call import Call
 from server.model.errors import DicomStoreError, InvalidRequest, Reason, Unavailable

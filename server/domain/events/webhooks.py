@@ -8,8 +8,8 @@ from datetime import datetime
 from urllib.parse import urlsplit
 
 from server.domain.access import Access
-from server.domain.events.signal import Signal
 from server.domain.partition_names import PartitionNames
+from server.domain.signal import Signal
 from server.model.access import Action
 from server.model.call import Call
 from server.model.errors import Exhausted, InvalidRequest, NotFound, Reason

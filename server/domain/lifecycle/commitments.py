@@ -1,9 +1,7 @@
 """Storage commitment (PS3.18 chapter 13; docs/api.md, Storage commitment)."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 
 from crc32c import crc32c as crc32c_of
@@ -14,7 +12,7 @@ from server.domain.read_only import ReadOnlyState
 from server.model.access import Action
 from server.model.call import Call
 from server.model.damage import Damage
-from server.model.errors import AlreadyExists, DataLoss, DicomStoreError, InvalidRequest, NotFound, Reason
+from server.model.errors import AlreadyExists, DataLoss, InvalidRequest, NotFound, Reason
 from server.model.ids import Address, PartitionName, Uid
 from server.model.instance import StoredInstance
 from server.model.lifecycle.commitment import Commitment, FailureReason, Failures, Reference
@@ -32,11 +30,7 @@ MAX_IMMEDIATE_BYTES = 64 << 20
 """Bytes of the referenced instances up to which a request is verified during the call."""
 
 _PAGE = 200
-_RETRY_SECONDS = 60.0
-_TAKE_OVER_AFTER = timedelta(hours=1)
-"""Requests older than this that are still unfinished were probably accepted by a process that has ended."""
-
-_log = logging.getLogger("dicomstore.commitment")
+_POLL_SECONDS = 1.0
 
 
 class Verifier:
@@ -113,8 +107,8 @@ class Verifier:
 class Commitments:
     """Accepts requests, verifies them, and returns results.
 
-    Small requests are verified during the call. Larger ones are recorded, and verified by `run` of the process that
-    accepted them, or of another one if that has ended.
+    Small requests are verified during the call. Larger ones are recorded, and verified by `run`, which one process at a
+    time does.
 
     retention: time for which finished requests are kept.
     """
@@ -135,7 +129,6 @@ class Commitments:
         self._now = now
         self._retention = retention
         self._read_only = read_only
-        self._accepted: asyncio.Queue[tuple[PartitionName, Uid]] = asyncio.Queue()  # not the many references
 
     async def request(
         self, call: Call, partition: PartitionName, transaction_uid: Uid, references: Sequence[Reference]
@@ -164,8 +157,6 @@ class Commitments:
         commitment = Commitment(partition, transaction_uid, now, call.principal.id, references, failures)
         if not await self._record.add(commitment, now - self._retention):
             raise _in_use()
-        if not is_small:
-            self._accepted.put_nowait((partition, transaction_uid))
         return commitment
 
     async def get(self, call: Call, partition: PartitionName, transaction_uid: Uid) -> Commitment:
@@ -190,29 +181,13 @@ class Commitments:
         return None if is_expired else found
 
     async def run(self) -> None:
-        """Verify accepted requests, and those of ended processes, until cancelled or the archive is read-only."""
-        before = self._now() + timedelta(days=1)  # at the start: all, because this process may have been restarted
+        """Verify accepted requests until cancelled or the archive is read-only. Raises: as the record, `Verifier`."""
         while not self._read_only.cause:
-            try:
-                for commitment in await self._record.unfinished(before):
-                    await self._verify(commitment)
-                before = self._now() - _TAKE_OVER_AFTER
-                end = asyncio.get_running_loop().time() + _RETRY_SECONDS
-                while (accepted := await self._next(end)) is not None:
-                    found = await self._record.get(*accepted)
-                    if found is not None and found.failures is None:
-                        await self._verify(found)
-            except DicomStoreError as error:
-                before = self._now() + timedelta(days=1)
-                _log.warning("storage commitment failed and is retried reason=%s", error.reason)
-                await asyncio.sleep(_RETRY_SECONDS)
-
-    async def _next(self, end: float) -> tuple[PartitionName, Uid] | None:
-        """Return the next accepted request; None if there is none until a time of the event loop."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout_at(end):
-                return await self._accepted.get()
-        return None
+            commitment = await self._record.oldest_unfinished()
+            if commitment is None:
+                await asyncio.sleep(_POLL_SECONDS)
+            else:
+                await self._verify(commitment)
 
     async def _verify(self, commitment: Commitment) -> None:
         failures = await self._verifier.failures(commitment.partition, commitment.references)

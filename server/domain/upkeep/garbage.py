@@ -5,11 +5,12 @@ ending quarantines, and compaction.
 import asyncio
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from datetime import timedelta
 
 from server.domain.audit.recorder import RecordWork, unrecorded
 from server.domain.read_only import ReadOnlyState
+from server.domain.signal import wait
 from server.domain.store.commit import Committer
 from server.domain.upkeep.relocation import IndexRelocation
 from server.domain.upkeep.steady_clock import SteadyClock
@@ -27,7 +28,10 @@ _log = logging.getLogger("dicomstore.housekeeping")
 
 
 class Housekeeping:
-    """Idempotent maintenance tasks; several processes may run them concurrently."""
+    """Idempotent maintenance tasks.
+
+    One process at a time does those for the whole archive (`run`); each process does its own (`run_own`).
+    """
 
     def __init__(
         self,
@@ -122,7 +126,7 @@ class Housekeeping:
         self._wake.set()
 
     async def run(self, interval_seconds: float) -> None:
-        """Run the tasks at an interval, and after `start_soon`, until cancelled or the archive is read-only.
+        """Run the tasks for the archive at an interval, and after `start_soon`, until cancelled or it is read-only.
 
         The next run retries failures.
         """
@@ -130,10 +134,10 @@ class Housekeeping:
             is_more = False
             if self._read_only.cause:  # the index may lack blobs that are in use
                 return
+            self._wake.clear()
             try:
                 await self._clock.tick()
                 await self.recover()
-                await self._committer.resolve_in_doubt()
                 if erased := await self.erase():
                     _log.info("erased blobs count=%d", erased)
                 if erased := await self.end_quarantine():
@@ -142,9 +146,17 @@ class Housekeeping:
             except DicomStoreError as error:
                 _log.warning("housekeeping failed reason=%s", error.reason)
             if not is_more:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), interval_seconds)
-                self._wake.clear()
+                await wait(self._wake, interval_seconds)
+
+    async def run_own(self, interval_seconds: float) -> None:
+        """Keep the clock of this process, and decide about its blobs in doubt, until cancelled or read-only."""
+        while not self._read_only.cause:
+            try:
+                await self._clock.tick()
+                await self._committer.resolve_in_doubt()
+            except DicomStoreError as error:
+                _log.warning("housekeeping failed reason=%s", error.reason)
+            await asyncio.sleep(interval_seconds)
 
 
 def _slices(group: Sequence[ErasedVersion]) -> Iterator[Sequence[ErasedVersion]]:

@@ -124,8 +124,8 @@ class Deliveries(Protocol):
         ...
 
 
-LEASE = "events"
-"""The lease of the process that creates the events of studies and sends events to webhooks."""
+LEASE = "background"
+"""The lease of the process that does the background work of the archive, such as sending events to webhooks."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """Storage commitment requests and their results."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -30,6 +29,6 @@ class CommitmentRecord(Protocol):
         """Record the result of a request; no effect if it has one."""
         ...
 
-    async def unfinished(self, before: datetime) -> Sequence[Commitment]:
-        """Return the requests without a result that were made before a time, oldest first, at most 100."""
+    async def oldest_unfinished(self) -> Commitment | None:
+        """Return the oldest request without a result; None if there is none."""
         ...

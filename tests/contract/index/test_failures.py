@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine, event, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from server.adapters.sql import engine
+from server.adapters.sql.core import engines
 from server.adapters.sql.engine import Database, migrate, open_database, schema_state
 from server.model.change import ChangeWindow
 from server.model.errors import DicomStoreError, NotFound, Reason, Unavailable
@@ -219,7 +219,7 @@ async def test_error_messages_contain_no_patient_data(database: Database, url: s
 async def test_a_writer_that_cannot_get_the_lock_in_time_is_unavailable(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "LOCK_WAIT_SECONDS", 1)
+    monkeypatch.setattr(engines, "LOCK_WAIT_SECONDS", 1)
     database = open_database(url)
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from server.adapters.sql.core.prepared import flush
-from server.adapters.sql.core.transactions import begin, commit
+from server.adapters.sql.core.sessions import begin, commit
 from server.adapters.sql.engine import _NUMBERS as NUMBERS
 from server.adapters.sql.engine import WRITERS_LOCK, Database, migrate, open_database
 from server.adapters.sql.engine import _engine as engine_of

@@ -47,8 +47,14 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import ExecutableDDLElement
 
-REVISION = "0015"
+REVISION = "0016"
 """The migration that creates this schema."""
+
+OLDEST_CODE = "0015"
+"""The oldest `REVISION` whose code can use a database with this schema.
+
+A migration that takes away what this code uses must raise it, to its own `down_revision` or to itself; a test compares.
+"""
 
 MAX_TEXT_LENGTH = 512
 """Number of characters of a value that are searchable."""
@@ -133,6 +139,14 @@ archive = Table(
     _key("key"),
     Column("id", Label, nullable=False, comment="the same as in archive.json of the data directory"),
     comment="one row: identity of the archive",
+)
+
+compatibility = Table(
+    "compatibility",
+    tables,
+    _key("key"),
+    Column("oldest_code", Label, nullable=False, comment="as OLDEST_CODE of the program that migrated last"),
+    comment="one row",
 )
 
 clock = Table(
@@ -768,6 +782,12 @@ commitments = Table(
     Column("failures", Text, comment="JSON: failure reasons by position of the reference; NULL: not finished"),
     UniqueConstraint("partition_key", "transaction_uid"),
     Index(None, "created"),
+    Index(
+        "ix_commitments_unfinished",
+        "key",
+        sqlite_where=text("failures IS NULL"),
+        postgresql_where=text("failures IS NULL"),
+    ),
     comment="storage commitment requests and their results",
 )
 
@@ -777,6 +797,7 @@ leases = Table(
     Column("name", Label, primary_key=True),
     Column("holder", Label, nullable=False, comment="of one process"),
     Column("renewals", BigInteger, nullable=False, comment="a lease that is not renewed for some time may be taken"),
+    Column("wakes", BigInteger, nullable=False, server_default=text("0"), comment="requests to look for work"),
     comment="work that one process does at a time",
 )
 

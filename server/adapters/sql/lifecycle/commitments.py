@@ -1,7 +1,6 @@
 """The record of storage commitment requests."""
 
 import json
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +13,6 @@ from server.adapters.sql.partitions import PartitionKeys
 from server.model.ids import PartitionName, Uid
 from server.model.lifecycle.commitment import Commitment, FailureReason, Failures, Reference
 
-_MOST = 100
 _c = commitments.c
 _REQUESTS = select(commitments, partitions.c.name.label("partition")).join_from(
     commitments, partitions, partitions.c.key == _c.partition_key
@@ -65,11 +63,15 @@ class SqlCommitments:
 
         await self._transactions.write(work)
 
-    async def unfinished(self, before: datetime) -> Sequence[Commitment]:
+    async def oldest_unfinished(self) -> Commitment | None:
         """See the port."""
-        oldest = _REQUESTS.where(_c.failures.is_(None), _c.created < to_microseconds(before))
-        page = oldest.order_by(_c.key).limit(_MOST)
-        return await self._transactions.read(lambda connection: [*map(_commitment, connection.execute(page))])
+        oldest = _REQUESTS.where(_c.failures.is_(None)).order_by(_c.key).limit(1)
+
+        def work(connection: Connection) -> Commitment | None:
+            row = connection.execute(oldest).one_or_none()
+            return None if row is None else _commitment(row)
+
+        return await self._transactions.read(work)
 
 
 def _named(partition: PartitionName, transaction_uid: Uid) -> Any:

@@ -9,9 +9,9 @@ from sqlalchemy import URL, Connection, Engine, exists, func, inspect, select, t
 from sqlalchemy.exc import DBAPIError
 
 from server.adapters.sql.core.causes import cause_of
+from server.adapters.sql.core.sessions import is_damaged, translated
 from server.adapters.sql.core.tables import archive, counters, erasures, feed, staged_versions, versions
-from server.adapters.sql.core.transactions import is_damaged, translated
-from server.adapters.sql.core.wal import copy_log, dropped_frames, log_copy
+from server.adapters.sql.state.wal import copy_log, dropped_frames, log_copy
 from server.model.archive import ArchiveId, IndexIdentity, Mark
 from server.model.instance import Locator
 from server.model.store_id import StoreId, last_locator_of, store_of
