@@ -31,8 +31,11 @@ class AuditLog(Protocol):
         """Write the pending records now, because somebody is about to wait for one of them."""
         ...
 
-    def append(self, record: bytes, *, may_use_reserve: bool = False) -> None:
-        """Append a record; it is durable shortly after. Records that cannot be written are counted in a later one."""
+    def append(self, record: bytes, *, may_use_reserve: bool = False) -> bool:
+        """Append a record; it is durable shortly after. Records that cannot be written are counted in a later one.
+
+        Returns `is_backlogged`.
+        """
         ...
 
     def append_durably(

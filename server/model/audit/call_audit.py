@@ -41,13 +41,10 @@ class CallAudit:
         except the search keys of the client.
     """
 
-    __slots__ = ("address", "facts", "items", "size_bytes")
-
-    def __init__(self) -> None:
-        self.address: Address | None = None
-        self.items = 0
-        self.size_bytes = 0
-        self.facts: dict[str, Any] | None = None
+    address: Address | None = None
+    items = 0
+    size_bytes = 0
+    facts: dict[str, Any] | None = None
 
     def note(self, **facts: Any) -> None:
         """Add facts."""

@@ -43,5 +43,5 @@ class _Logged:
             code,
             reason or "-",
             milliseconds,
-            self._context.call.request_id,
+            self._context.request_id,
         )

@@ -1,6 +1,7 @@
 """Auditing: the record of each call in the audit trail, see `server.domain.audit.recorder`."""
 
 import ipaddress
+from collections.abc import Iterable
 
 from dicomstore.v1 import access_options_pb2 as pb
 
@@ -38,17 +39,18 @@ class TrustedFacades:
     def __init__(self, networks: str, certificates: PeerCertificates) -> None:
         self._certificates = certificates
         self._networks = [ipaddress.ip_network(part.strip()) for part in networks.split(",") if part.strip()]
-        self._known: dict[str, bool] = {_SAME_PROCESS: True}
+        self._known: dict[str, bool] = {}
 
     def trusts(self, context: Context) -> bool:
         """Return whether the peer of a call is trusted."""
-        return self._has_trusted_address(context.peer) or self._certificates.is_facade(context)
+        peer = context.peer
+        return peer == _SAME_PROCESS or self._has_trusted_address(peer) or self._certificates.is_facade(context)
 
     def _has_trusted_address(self, peer: str) -> bool:
-        host = peer.rpartition(":")[0] if peer != _SAME_PROCESS else peer
+        host = peer.rpartition(":")[0]
         if host not in self._known:
             if len(self._known) >= _MAX_CACHED_PEERS:
-                self._known = {_SAME_PROCESS: True}
+                self._known = {}
             self._known[host] = self._is_in_networks(host)
         return self._known[host]
 
@@ -77,7 +79,11 @@ class Auditing(Surround):
         rpc, action = self._rpcs.get(method) or self._named(method)
         if rpc in NOT_RECORDED:
             return _Audited(self._recorder, None, context)
-        return _Audited(self._recorder, self._recorder.call(rpc, action, self._source(context)), context)
+        if self._facades.trusts(context):
+            source = _stated_source(context.peer, context.metadata)
+        else:
+            source = Source(context.peer)
+        return _Audited(self._recorder, self._recorder.call(rpc, action, source), context)
 
     def _named(self, method: str) -> tuple[str, str]:
         action = ACTIONS.get(declared_action(method))
@@ -85,26 +91,25 @@ class Auditing(Surround):
         self._rpcs[method] = method.removeprefix(_PACKAGE), name
         return self._rpcs[method]
 
-    def _source(self, context: Context) -> Source:
-        peer = context.peer
-        if not self._facades.trusts(context):
-            return Source(peer)
-        client = http_method = uri = ""
-        headers: dict[str, str] | None = None
-        for key, value in context.metadata:
-            if not isinstance(value, str):
-                continue
-            if key == _CLIENT:
-                client = value[:_MAX_LENGTH]
-            elif key == _METHOD:
-                http_method = value[:_MAX_LENGTH]
-            elif key == _URI:
-                uri = value[:_MAX_URI]
-            elif key.startswith(_HEADER_PREFIX):
-                headers = headers or {}
-                if len(headers) < _MAX_HEADERS:
-                    headers[key] = value[:_MAX_LENGTH]
-        return Source(peer, client, http_method, uri, headers) if headers else Source(peer, client, http_method, uri)
+
+def _stated_source(peer: str, metadata: Iterable[tuple[str, str | bytes]]) -> Source:
+    """Return the source that a trusted facade states in the metadata of its call."""
+    client = http_method = uri = ""
+    headers: dict[str, str] | None = None
+    for key, value in metadata:
+        if not isinstance(value, str):
+            continue
+        if key == _CLIENT:
+            client = value[:_MAX_LENGTH]
+        elif key == _METHOD:
+            http_method = value[:_MAX_LENGTH]
+        elif key == _URI:
+            uri = value[:_MAX_URI]
+        elif key.startswith(_HEADER_PREFIX):
+            headers = headers or {}
+            if len(headers) < _MAX_HEADERS:
+                headers[key] = value[:_MAX_LENGTH]
+    return Source(peer, client, http_method, uri, headers) if headers else Source(peer, client, http_method, uri)
 
 
 class _Audited:
@@ -118,11 +123,12 @@ class _Audited:
     async def __aenter__(self) -> Context:
         if self._record is not None:
             self._context.record(self._record)
-            try:
-                await self._recorder.require_working()
-            except Exception as error:
-                await self._complete(self._record, error)
-                raise
+            if self._recorder.refuses_reads:
+                try:
+                    await self._recorder.require_writable()
+                except Exception as error:
+                    await self._complete(self._record, error)
+                    raise
         return self._context
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:

@@ -25,26 +25,39 @@ class Context:
     """The context for interceptors and handlers: the `Call`, and the gRPC context.
 
     Attributes:
+        request_id: of the call.
         authenticate_again: raises Unauthenticated if the credential of the call has expired or was revoked since its
             start; for calls that may last for days.
     """
 
-    __slots__ = ("_grpc", "authenticate_again", "call")
+    __slots__ = ("_audit", "_call", "_deadline", "_grpc", "_principal", "authenticate_again", "request_id")
 
-    def __init__(self, call: Call, grpc_context: Any) -> None:
-        self.call = call
+    def __init__(self, request_id: str, deadline: float | None, grpc_context: Any) -> None:
+        self.request_id = request_id
+        self._deadline = deadline
         self._grpc = grpc_context
+        self._principal = ANONYMOUS
+        self._audit: CallAudit | None = None
+        self._call: Call | None = None
         self.authenticate_again: Callable[[], Awaitable[None]] = nothing
+
+    @property
+    def call(self) -> Call:
+        """The call, with what is known about it so far."""
+        call = self._call
+        if call is None:
+            call = self._call = Call(self.request_id, self._principal, self._deadline, self._audit or CallAudit())
+        return call
 
     def identify(self, principal: Principal) -> None:
         """Set the principal of the call."""
-        call = self.call
-        self.call = Call(call.request_id, principal, call.deadline, call.audit)  # faster than `replace`
+        self._principal = principal
+        self._call = None
 
     def record(self, audit: CallAudit) -> None:
         """Set what collects facts for the audit trail."""
-        call = self.call
-        self.call = Call(call.request_id, call.principal, call.deadline, audit)
+        self._audit = audit
+        self._call = None
 
     @property
     def metadata(self) -> Iterable[tuple[str, str | bytes]]:
@@ -77,8 +90,7 @@ class CallContext(Surround):
         """See `Surround`."""
         seconds_left = context.time_remaining()
         deadline = None if seconds_left is None else asyncio.get_running_loop().time() + seconds_left
-        call = Call(_request_id(context.invocation_metadata()), ANONYMOUS, deadline)
-        return nullcontext(Context(call, context))
+        return nullcontext(Context(_request_id(context.invocation_metadata()), deadline, context))
 
 
 def _request_id(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:

@@ -28,5 +28,5 @@ class _Translated:
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, Exception) and not isinstance(error, grpc.aio.AbortError):
             if not isinstance(error, DicomStoreError):
-                error = unexpected(error, self._context.call.request_id)
+                error = unexpected(error, self._context.request_id)
             await self._context.abort_with_status(to_status(error))

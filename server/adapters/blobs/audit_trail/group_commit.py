@@ -74,12 +74,13 @@ class GroupCommit:
         self._wakes.put(None)
         await asyncio.to_thread(self._thread.join)
 
-    def append(self, data: bytes, *, may_use_reserve: bool = False) -> None:
-        """Append a record shortly after."""
+    def append(self, data: bytes, *, may_use_reserve: bool = False) -> bool:
+        """Append a record shortly after; return `is_backlogged`."""
         self._pending_bytes += len(data)
         self._pending.append(NewRecord(data, time.time_ns(), None, may_use_reserve))
         if self._timer is None:
             self._write_within(self._flush_seconds)
+        return self._pending_bytes > MAX_PENDING_BYTES
 
     def append_durably(
         self, data: bytes, *, may_use_reserve: bool = False, soon: bool = False, later: bool = False

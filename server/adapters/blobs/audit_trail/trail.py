@@ -135,6 +135,7 @@ class GroupCommitLog:
         self._commit = commit
         self.room = commit.room
         self.expedite = commit.expedite
+        self.append = commit.append
 
     @property
     def failure(self) -> DicomStoreError | None:
@@ -145,10 +146,6 @@ class GroupCommitLog:
     def is_backlogged(self) -> bool:
         """See the port."""
         return self._commit.is_backlogged
-
-    def append(self, record: bytes, *, may_use_reserve: bool = False) -> None:
-        """See the port."""
-        self._commit.append(record, may_use_reserve=may_use_reserve)
 
     def append_durably(
         self, record: bytes, *, may_use_reserve: bool = False, soon: bool = False, later: bool = False
