@@ -1,25 +1,23 @@
 """The identity of the archive, as a file beside the blobs. All functions block.
 
-archive.json    {"archive": <id>, "bound": true if the index is known to have the same id,
-                 "recovering": true between start and end of a recovery of the index,
-                 "authentication": true if the index has, or had, archive tokens,
-                 "store": the store id, if the blobs have one in their locators}
+archive.json    see `identity_format`
 .archive-lock   held while a process compares and binds blobs and index
 """
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from server.adapters.blobs.archive_records.identity_format import identity_in, parsed_facts, store_in
 from server.adapters.blobs.archive_records.marks import Marks
 from server.adapters.blobs.disk.file_lock import locked
 from server.adapters.blobs.disk.threads import sync_directory
 from server.model.archive import ArchiveId, BlobsIdentity, Mark
 from server.model.errors import Reason, Unavailable
-from server.model.store_id import NO_ID, StoreId, is_store_id, new_store_id
+from server.model.store_id import StoreId, new_store_id
 
 _NAME = "archive.json"
 
@@ -54,34 +52,19 @@ class ArchiveFile:
             mark = self._marks.highest()
             has_blobs = mark != Mark() or self._has_blobs()
             facts = self._facts()
-        if not facts:
-            return BlobsIdentity(place, None, is_bound=False, has_blobs=has_blobs, mark=mark)
-        return BlobsIdentity(
-            place,
-            facts["archive"],
-            bool(facts["bound"]),
-            has_blobs,
-            mark,
-            bool(facts.get("recovering")),
-            bool(facts.get("authentication")),
-            frozenset((self._store_in(facts),)),
-        )
+        return identity_in(facts, place, mark, has_blobs=has_blobs)
 
     def store_id(self) -> StoreId:
         """Return the id with which the locators of the blobs begin. Raises: Unavailable (STORAGE_UNAVAILABLE)."""
         with _translated():
-            return self._store_in(self._facts())
+            return store_in(self._facts())
 
     def assign_store_id(self) -> None:
         """See the port."""
         with _translated():
             facts = self._facts()
-            if not self._store_in(facts):
+            if not store_in(facts):
                 self._replace({"archive": None, "bound": False, **facts, "store": new_store_id()})
-
-    def _store_in(self, facts: Mapping[str, Any]) -> StoreId:
-        store: StoreId = facts.get("store", NO_ID)
-        return store
 
     def write(self, archive: ArchiveId, *, is_bound: bool, is_recovering: bool = False) -> None:
         """See the port."""
@@ -101,11 +84,8 @@ class ArchiveFile:
         except FileNotFoundError:
             return {}
         try:
-            facts = json.loads(text)
-            if not is_store_id(facts.get("store", "00000000")) or not isinstance(facts["archive"], str | None):
-                raise ValueError
-            return {**facts, "bound": facts["bound"]}
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            return parsed_facts(text)
+        except ValueError as error:
             message = f"{self._path} is damaged: restore it from a backup."
             raise Unavailable(Reason.STORAGE_UNAVAILABLE, message) from error
 
