@@ -18,6 +18,7 @@ from server.model.audit.trail import AuditTrailSettings
 from server.model.errors import InvalidRequest
 from server.model.ids import PartitionName, parse_partition_name
 from server.model.security.roles import BUILT_IN, Role, Roles
+from server.model.storage.object_storage import ObjectStorageSettings
 
 IdenticalInstances = Literal["accept", "reject"]
 Duplicates = Literal["reject", "new-version"]
@@ -89,12 +90,31 @@ class Settings(TlsSettings):
     blobs: str = Field(
         "",
         description="URL of the blob store: `file:///PATH` with an absolute path on a local filesystem with hard "
-        "links. Empty means the data directory. Changing it does not move blobs: see `blobs_also`.",
+        "links, or `s3://BUCKET/PREFIX`, `az://CONTAINER/PREFIX`, `gs://BUCKET/PREFIX`, see [object "
+        "stores](operations.md#object-stores). It has no credentials. Empty means the data directory. Changing it does "
+        "not move blobs: see `blobs_also`.",
     )
     blobs_also: str = Field(
         "",
         description="URLs of further blob stores of the archive, separated by commas. They are read and erased from; "
         "new blobs are written to `blobs`. See [several stores](operations.md#several-stores).",
+    )
+    blob_cache: Path | None = Field(
+        None,
+        description="Directory for the cache of an object store, and for uploads that do not fit into memory. Empty "
+        "means `blob-cache` in the data directory.",
+    )
+    blob_cache_bytes: int = Field(
+        10 * 10**9,
+        ge=0,
+        description="Size of the cache of an object store on this machine: parts of objects that were read. 0 caches "
+        "nothing.",
+    )
+    blob_storage_classes: dict[str, str] = Field(
+        {},
+        description="Storage class of the blobs of partitions by name, such as `STANDARD_IA` of S3 or `Cool` of Azure; "
+        "`*` is that of each partition that is not named. A table `[server.blob_storage_classes]`, or JSON in the "
+        "variable. Without an entry, the bucket's default applies. Classes that delay reading are not supported.",
     )
     database: SecretUrl = Field(
         SecretUrl(""),
@@ -495,6 +515,12 @@ class Settings(TlsSettings):
     def further_blobs_urls(self) -> list[str]:
         """URLs of the further blob stores."""
         return _comma_list(self.blobs_also)
+
+    @property
+    def object_storage(self) -> ObjectStorageSettings:
+        """How object stores are used."""
+        cache = self.blob_cache or self.data.absolute() / "blob-cache"
+        return ObjectStorageSettings(cache, self.blob_cache_bytes, self.blob_storage_classes)
 
     @property
     def audit_trail(self) -> AuditTrailSettings:

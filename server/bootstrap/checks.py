@@ -11,7 +11,7 @@ from server.bootstrap import maintenance
 from server.bootstrap.components import issuers_of
 from server.config import Settings
 from server.model.errors import DicomStoreError
-from server.model.scrub import ScrubPosition
+from server.model.storage.scrub import ScrubPosition
 from server.opening import StartError
 
 

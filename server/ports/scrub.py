@@ -3,7 +3,7 @@
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from server.model.scrub import ScrubPosition
+from server.model.storage.scrub import ScrubPosition
 
 
 class ScrubRecord(Protocol):

@@ -11,17 +11,19 @@ from server.model.archive import Mark
 from server.model.audit.trail import AuditTrailSettings
 from server.model.ids import Version
 from server.model.lifecycle.version import Provenance, VersionOrigin
-from server.model.scrub import ScrubPosition
+from server.model.storage.scrub import ScrubPosition
 from server.ports.journal import LabelChange, OpenDeletion
 from server.ports.storage import Storage
 from tests.contract.blobs import all_blobs, put
 from tests.contract.index.samples import identity, series_ref, study_ref
 
 
-@pytest.fixture(params=["file", "memory", "several"])
+@pytest.fixture(params=["file", "memory", "several", "s3"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
     place, other = ((tmp_path / name).as_uri() for name in ("a place", "another"))
     urls = {"file": (place, []), "memory": ("memory:", []), "several": (place, [other])}
+    if request.param == "s3":
+        urls["s3"] = request.getfixturevalue("bucket_url"), []
     storage = storage_of(*urls[request.param])
     yield storage
     storage.close()

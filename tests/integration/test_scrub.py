@@ -15,7 +15,7 @@ from server.bootstrap.serving import running
 from server.domain.damage import DamageRecord
 from server.domain.read_only import ReadOnlyState
 from server.domain.upkeep.scrub import Scrub
-from server.model.scrub import ScrubPosition
+from server.model.storage.scrub import ScrubPosition
 from server.ports.index import InstanceIndex
 from tests.contract.blobs import flip_below, flipped
 from tests.core import settings_for

@@ -2,31 +2,39 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import gettempdir
 from urllib.parse import unquote, urlsplit
 
 from server.adapters.blobs.file_storage import FileStorage
 from server.adapters.blobs.memory.storage import MemoryStorage
 from server.adapters.blobs.store_set.storage import StoreSet
+from server.model.storage.object_storage import ObjectStorageSettings
 from server.ports.storage import Storage
 
+_NO_CACHE = ObjectStorageSettings(Path(gettempdir()) / "dicomstore-blobs")
 
-def storage_of(url: str, also: Sequence[str] = ()) -> Storage:
+
+def storage_of(url: str, also: Sequence[str] = (), objects: ObjectStorageSettings = _NO_CACHE) -> Storage:
     """Return the storage for settings `blobs` and `blobs_also`.
+
+    Args:
+        objects: how object stores are used.
 
     Raises:
         ValueError: as `storage_at`, or a URL is named twice.
     """
     if len({url, *also}) <= len(also):
         raise ValueError("A URL is named twice in DICOMSTORE_BLOBS and DICOMSTORE_BLOBS_ALSO.")
-    primary = storage_at(url)
-    return StoreSet(primary, [storage_at(one) for one in also]) if also else primary
+    primary = storage_at(url, objects)
+    return StoreSet(primary, [storage_at(one, objects) for one in also]) if also else primary
 
 
-def storage_at(url: str) -> Storage:
+def storage_at(url: str, objects: ObjectStorageSettings = _NO_CACHE) -> Storage:
     """Return the storage for a URL.
 
-        file:///PATH    below a directory, which is created when it is first used
-        memory:         in this process, until it ends; for tests
+        file:///PATH          below a directory, which is created when it is first used
+        s3://BUCKET/PREFIX    in a bucket of S3 or a compatible service; az:// and gs:// of Azure and Google Cloud
+        memory:               in this process, until it ends; for tests
 
     Raises:
         ValueError: unknown scheme, or the path is not absolute. The message shows only the scheme of the URL, because
@@ -40,5 +48,12 @@ def storage_at(url: str) -> Storage:
             return FileStorage(Path(unquote(parts.path)))
         case "memory":
             return MemoryStorage()
+        case "s3" | "az" | "gs":
+            # Local imports: an archive on local files does not need them.
+            from server.adapters.blobs.object_storage import ObjectStorage
+            from server.adapters.blobs.objects.client import ObjectClient
+
+            return ObjectStorage(ObjectClient(url), url, objects)
         case scheme:
-            raise ValueError(f"DICOMSTORE_BLOBS has the scheme {scheme!r}, which is not supported: use file:///PATH.")
+            supported = "file:///PATH, s3://BUCKET/PREFIX, az://CONTAINER/PREFIX or gs://BUCKET/PREFIX"
+            raise ValueError(f"DICOMSTORE_BLOBS has the scheme {scheme!r}, which is not supported: use {supported}.")

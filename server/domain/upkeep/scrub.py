@@ -14,7 +14,7 @@ from server.model.damage import NO_DAMAGE, Damage
 from server.model.errors import DataLoss, DicomStoreError
 from server.model.instance import StoredInstance
 from server.model.lifecycle.kept import KeptVersion, VersionState
-from server.model.scrub import MAX_DAMAGED, ScrubPosition
+from server.model.storage.scrub import MAX_DAMAGED, ScrubPosition
 from server.ports.blobs import BlobStore
 from server.ports.index import InstanceIndex
 from server.ports.scrub import ScrubRecord

@@ -18,8 +18,8 @@ from server.dicom.matching.query_tags import new_tag
 from server.model.events.webhook import Event, EventPosition, EventType, Handled, Health, Webhook, WebhookFilter
 from server.model.ids import DEFAULT_PARTITION, Address, Uid
 from server.model.operation import OperationState
-from server.model.scrub import ScrubPosition
 from server.model.search.query import Level
+from server.model.storage.scrub import ScrubPosition
 from server.ports.events.webhooks import LEASE, Attempt, NewEvents
 from tests.contract.index.samples import NOON
 from tests.core import Ref, settings_for

@@ -8,7 +8,7 @@ from pathlib import Path
 from server.adapters.blobs.archive_records.scrub_format import parsed_position, position_text
 from server.adapters.blobs.disk.file_lock import lock_if_free
 from server.adapters.blobs.disk.threads import DiskThreads, sync_directory
-from server.model.scrub import ScrubPosition
+from server.model.storage.scrub import ScrubPosition
 
 
 class ScrubFile:

@@ -4,7 +4,7 @@ import json
 from datetime import datetime
 from typing import Any
 
-from server.model.scrub import ScrubPosition
+from server.model.storage.scrub import ScrubPosition
 
 
 def position_text(position: ScrubPosition) -> bytes:

@@ -15,7 +15,7 @@ from server.model.ids import Address, InstanceId, PartitionName, Version
 from server.model.instance import Locator
 from server.model.lifecycle.label import Labels
 from server.model.lifecycle.version import Provenance
-from server.model.scrub import ScrubPosition
+from server.model.storage.scrub import ScrubPosition
 from server.model.store_id import NO_ID, new_store_id
 from server.ports.blobs import BlobStore
 from server.ports.journal import DeletionEntries, Entry, HoldChange, LabelChange, OpenDeletion, open_deletions

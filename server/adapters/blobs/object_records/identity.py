@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from server.adapters.blobs.archive_records.identity_format import identity_in, parsed_facts, store_in
+from server.adapters.blobs.object_records.conditions import require_conditional_writes
 from server.adapters.blobs.object_records.marks import ObjectMarks
 from server.adapters.blobs.objects.client import Changed, Exists, NotFound, ObjectClient
 from server.adapters.blobs.objects.lease import ProcessLease
@@ -37,10 +38,14 @@ class ObjectIdentity:
         self._marks = marks
         self._place = place
         self._has_blobs = has_blobs
+        self._is_checked = False
 
     @contextmanager
     def lock(self) -> Iterator[None]:
         """See the port."""
+        if not self._is_checked:
+            require_conditional_writes(self._client)
+            self._is_checked = True
         with self._lock.held():
             self.assign_store_id()
             yield

@@ -8,7 +8,7 @@ from server.adapters.blobs.disk.threads import DiskThreads
 from server.adapters.blobs.objects.client import NotFound, ObjectClient
 from server.adapters.blobs.objects.lease import ProcessLease
 from server.adapters.blobs.objects.locks import ObjectLock
-from server.model.scrub import ScrubPosition
+from server.model.storage.scrub import ScrubPosition
 
 _NAME = "scrub"
 

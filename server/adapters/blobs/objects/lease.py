@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import timedelta
 from typing import NamedTuple
@@ -103,7 +103,7 @@ class ProcessLease:
             message = "This process could not renew its lease on the object store in time."
             raise Unavailable(Reason.STORAGE_UNAVAILABLE, message)
 
-    def ended(self, ids: Collection[ProcessId]) -> set[ProcessId]:
+    def ended(self, ids: Iterable[ProcessId]) -> set[ProcessId]:
         """Return which of these processes have ended. The ids must be known from names on the object store.
 
         Raises: as `id`.

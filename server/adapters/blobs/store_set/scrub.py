@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from server.model.scrub import ScrubPosition
+from server.model.storage.scrub import ScrubPosition
 from server.ports.scrub import ScrubRecord
 
 

@@ -1,5 +1,6 @@
 """A URL selects the storage (server/adapters/blobs/factory.py)."""
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -26,11 +27,26 @@ def test_a_file_url_without_an_absolute_local_path_is_refused(url: str) -> None:
         storage_at(url)
 
 
-@pytest.mark.parametrize("url", ["s3://key:secret@bucket", "/var/lib/images", "https://secret.example/"])
+@pytest.mark.parametrize("url", ["http://key:secret@bucket", "/var/lib/images", "https://secret.example/"])
 def test_an_unknown_scheme_is_refused_and_the_message_names_only_the_scheme(url: str) -> None:
     with pytest.raises(ValueError, match="scheme") as caught:
         storage_at(url)
     assert "file:///PATH" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/archive", "az://container", "gs://bucket/a/b"])
+def test_a_url_of_an_object_store_needs_no_directory_and_no_credentials(url: str) -> None:
+    with closing(storage_at(url)) as storage:
+        assert list(storage.directories) == []
+
+
+@pytest.mark.parametrize(
+    "url", ["s3://key:secret@bucket/a", "s3:///secret", "az://container?sig=secret", "gs://#secret"]
+)
+def test_credentials_in_the_url_of_an_object_store_are_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(ValueError, match="scheme") as caught:
+        storage_at(url)
     assert "secret" not in str(caught.value)
 
 

@@ -1,0 +1,1 @@
+"""Values about the storage of an archive."""
