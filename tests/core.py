@@ -26,12 +26,18 @@ from grpc_status._async import from_call
 from facade.channel import CallStatus
 from server.adapters.blobs.packed import PackedBlobs
 from server.config import Settings
+from tests.databases import migrated_index
 
 Ref = resources_pb2.Address
 
 
 def settings_for(data: Path, **settings: Any) -> Settings:
-    """Return settings of a core on a free port that migrates its database, however full the disk is."""
+    """Return settings of a core on a free port that migrates its database, however full the disk is.
+
+    The index of a new data directory is created here, because a copy takes less time than a migration.
+    """
+    if settings.keys().isdisjoint({"database", "blobs", "migrate"}):
+        migrated_index(data)
     defaults = {"grpc": "127.0.0.1:0", "migrate": True, "shutdown_seconds": 1, "warn_free_bytes": 0}
     return Settings(data=data, **(defaults | settings))
 

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.databases import migrated_index
+
 ROOT = Path(__file__).parents[2]
 _START_SECONDS = 60
 _THERE = "/var/lib/dicomstore"
@@ -52,7 +54,9 @@ class Archive:
         self.facade: subprocess.Popen[bytes] | None = None
 
     def start_core(self) -> None:
-        """Start the core and wait until it listens."""
+        """Start the core and wait until it listens. A new index is created before, in less time than a migration."""
+        if "DICOMSTORE_DATABASE" not in self._environment:
+            migrated_index(self.data)
         self.core = self._start("server")
         self._wait(self.core, self._listens)
 

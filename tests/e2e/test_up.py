@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.command_line import run_forked
 from tests.data import part10
 
 REPOSITORY = Path(__file__).parents[2]
@@ -43,9 +44,12 @@ class Archive:
 
     async def run(self, *arguments: object, **variables: str) -> tuple[int | None, str, str]:
         """Run another command against it; return exit code, stdout and stderr."""
-        process = await started(self.folder, *arguments, **{"DICOMSTORE_CORE": self.core, **variables})
-        output, errors = await process.communicate()
-        return process.returncode, output.decode(), errors.decode()
+        exit_code, output, errors = await run_forked(
+            [str(argument) for argument in arguments],
+            folder=self.folder,
+            environment=environment(**{"DICOMSTORE_CORE": self.core, **variables}),
+        )
+        return exit_code, output.decode(), errors.decode()
 
     def programs(self) -> list[int]:
         """Return the processes below `up`, and below these."""

@@ -38,7 +38,7 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
-from server.adapters.sql.engine import migrate, open_database
+from server.adapters.sql.engine import open_database
 from server.bootstrap.components import IndexComponents
 from server.config import Settings
 from server.domain.access import Access
@@ -51,6 +51,7 @@ from server.model.ids import DEFAULT_PARTITION, Address, parse_address
 from server.rpc.interceptors.declared_actions import declared_action, start_action
 from server.rpc.services import SERVICES
 from tests.data import part10
+from tests.databases import migrated
 from tests.integration.conftest import a_core
 
 WARD = "ward"
@@ -327,8 +328,7 @@ async def test_a_principal_without_a_grant_may_do_nothing(tmp_path: Path) -> Non
 @asynccontextmanager
 async def an_access(folder: Path) -> AsyncIterator[Access]:
     """Decide on access to an archive with the partition `WARD`."""
-    url = f"sqlite:///{folder / 'index.db'}"
-    migrate(url)
+    url = migrated(folder / "index.db")
     database = open_database(url)
     names = PartitionNames(database.partitions, enabled=True, now=lambda: datetime.now(UTC))
     await names.create_missing(parse_address(WARD).partition)

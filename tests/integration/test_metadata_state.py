@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from server.adapters.blobs.memory.blobs import MemoryBlobs
-from server.adapters.sql.engine import Database, migrate, open_database
+from server.adapters.sql.engine import Database, open_database
 from server.domain.access import Access
 from server.domain.flow.response_budget import ResponseBudget
 from server.domain.partition_names import PartitionNames
@@ -17,12 +17,12 @@ from server.model.call import EVERYBODY, Call
 from server.model.ids import NO_PARTITION, Address
 from server.model.instance import ResourceState
 from tests.contract.index.samples import NOON, identity, sample, study_ref
+from tests.databases import migrated
 
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    url = f"sqlite:///{tmp_path / 'index.db'}"
-    migrate(url)
+    url = migrated(tmp_path / "index.db")
     database = open_database(url)
     yield database
     await database.close()

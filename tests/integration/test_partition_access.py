@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from server.adapters.sql.engine import Database, migrate, open_database
+from server.adapters.sql.engine import Database, open_database
 from server.bootstrap.components import IndexComponents
 from server.config import Settings
 from server.domain.search.request import SearchRequest, Term
@@ -20,6 +20,7 @@ from server.model.operation import Operation
 from server.model.search.query import Level
 from server.model.search.query_tag import NewTag, QueryStatus, Tag, TagFault, TagValue
 from tests.contract.index.samples import NOON, sample
+from tests.databases import migrated
 from tests.operations import add_tags, index_some
 
 MINE, FOREIGN = PartitionName("mine"), PartitionName("foreign")
@@ -45,8 +46,7 @@ def extract(dicom_json: bytes, tags: Sequence[Tag], invalid_tags: frozenset[str]
 @pytest.fixture
 async def archive(tmp_path: Path) -> AsyncIterator[IndexComponents]:
     """Two partitions, and an operation that has found errors in both."""
-    url = f"sqlite:///{tmp_path / 'index.db'}"
-    migrate(url)
+    url = migrated(tmp_path / "index.db")
     database: Database = open_database(url, extract=extract)
     for name in (MINE, FOREIGN):
         await database.partitions.create(name, NOON)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pydicom.data import get_charset_files
 from pydicom.dataset import Dataset
 
-from server.adapters.sql.engine import Database, migrate, open_database
+from server.adapters.sql.engine import Database, open_database
 from server.dicom.matching.attributes import SEARCH_KEYS, attributes_of
 from server.dicom.matching.matching import conditions
 from server.domain.access import Access
@@ -32,6 +32,7 @@ from server.model.ids import DEFAULT_PARTITION, Address, InstanceId, Uid, parse_
 from server.model.instance import LevelAttributes, NewInstance
 from server.model.search.query import MAX_METADATA, Level
 from tests.data import EXPLICIT_LITTLE, dataset, new_uid
+from tests.databases import migrated
 from tests.reference_matcher import holds
 
 NOW = datetime(2024, 1, 2, tzinfo=UTC)
@@ -130,8 +131,7 @@ def request_of(url: str) -> SearchRequest:
 
 @pytest.fixture
 async def archive(tmp_path: Path) -> AsyncIterator[Archive]:
-    url = f"sqlite:///{tmp_path / 'index.db'}"
-    migrate(url)
+    url = migrated(tmp_path / "index.db")
     database = open_database(url)
     yield Archive(database)
     await database.close()
@@ -546,8 +546,7 @@ PEOPLE: list[dict[str, Any]] = [
 
 @pytest.fixture(scope="module")
 def people(module_path: Path) -> Iterator[tuple[Archive, list[NewInstance]]]:
-    url = f"sqlite:///{module_path / 'index.db'}"
-    migrate(url)
+    url = migrated(module_path / "index.db")
     archive = Archive(open_database(url))
     made = [study(**attributes) for attributes in PEOPLE]
     asyncio.run(archive.store(*made))

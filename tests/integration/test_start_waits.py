@@ -39,7 +39,9 @@ async def test_a_core_starts_serving_when_its_database_becomes_reachable(
 async def test_the_wait_is_limited_and_its_cause_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     unreachable = "postgresql+psycopg://user:secret@127.0.0.1:1/name"
     with pytest.raises(Unavailable) as caught:
-        await prepare_when_there(settings_for(tmp_path, database=unreachable, database_wait_seconds=0.6))
+        await prepare_when_there(
+            settings_for(tmp_path, database=unreachable, database_wait_seconds=1.4)
+        )  # one pause of 0.5 s fits
     assert caught.value.reason is Reason.DATABASE_UNAVAILABLE
     assert caplog.text.count(WAITING) == 1
     assert "127.0.0.1" in caplog.text

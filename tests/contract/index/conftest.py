@@ -1,6 +1,5 @@
 """Fixtures: every test of this folder runs on SQLite and on PostgreSQL."""
 
-import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -13,14 +12,7 @@ from server.adapters.sql.engine import Database, migrate, open_database
 from server.ports.index import InstanceIndex, Partitions
 from tests.conftest import PostgresDatabases
 from tests.contract.index.sequenced import SequencedChanges
-
-
-@pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated database file to copy, because the migration is the slowest part of a test."""
-    path = tmp_path_factory.mktemp("template") / "index.db"
-    migrate(f"sqlite:///{path}")
-    return path
+from tests.databases import migrated
 
 
 @pytest.fixture(scope="session")
@@ -35,8 +27,7 @@ def emptied_postgres_url(postgres_databases: PostgresDatabases) -> str:
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """URL of a migrated, empty index."""
     if request.param == "sqlite":
-        shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "index.db")
-        yield f"sqlite:///{tmp_path / 'index.db'}"
+        yield migrated(tmp_path / "index.db")
     else:
         url: str = request.getfixturevalue("emptied_postgres_url")
         yield url

@@ -48,7 +48,8 @@ async def serving_application(
         await server.startup(sockets=[listener])
         try:
             url = f"{'https' if has_tls else 'http'}://127.0.0.1:{listener.getsockname()[1]}"
-            async with httpx.AsyncClient(base_url=url, timeout=20, verify=verify) as client:
+            # Without TLS there is nothing to verify, and reading the certificates of all authorities takes time.
+            async with httpx.AsyncClient(base_url=url, timeout=20, verify=verify if has_tls else False) as client:
                 yield client
         finally:
             for connection in list(server.server_state.connections):

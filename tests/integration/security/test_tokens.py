@@ -13,7 +13,7 @@ from dicomstore.v1 import change_feed_service_pb2 as change_feed
 from dicomstore.v1 import token_service_pb2 as pb
 from dicomstore.v1 import token_service_pb2_grpc
 
-from server.adapters.sql.engine import migrate, open_database
+from server.adapters.sql.engine import open_database
 from server.bootstrap.maintenance import recover
 from server.domain.security.credentials import AuthenticationState
 from server.domain.security.token_verifier import TokenVerifier
@@ -22,6 +22,7 @@ from server.model.security.archive_token import ArchiveToken, digest, new_id, ne
 from server.model.security.roles import Roles
 from tests.core import CoreClient, settings_for
 from tests.data import part10
+from tests.databases import migrated
 from tests.integration.conftest import a_core
 from tests.integration.security.callers import (
     Metadata,
@@ -277,8 +278,7 @@ async def unrecorded() -> None:
 
 
 async def test_other_processes_learn_of_the_first_token_and_of_revocations_within_a_second(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'index.db'}"
-    migrate(url)
+    url = migrated(tmp_path / "index.db")
     database = open_database(url)
     clock, record = Clock(), database.archive_tokens
     state = AuthenticationState(
@@ -318,8 +318,7 @@ async def test_an_answer_from_before_the_first_token_does_not_turn_authenticatio
 
 
 async def test_a_cached_token_expires_to_the_second(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'index.db'}"
-    migrate(url)
+    url = migrated(tmp_path / "index.db")
     database = open_database(url)
     clock, secret = Clock(), new_secret()
     expires = clock.now() + timedelta(seconds=0.5)
