@@ -110,6 +110,7 @@ ANSWERS: Mapping[str, Answer] = MappingProxyType(
         "STUDY_MISMATCH": Answer(409),
         "TRANSFER_DAMAGED": Answer(409),
         "ITEM_ABORTED": Answer(409),
+        "SOURCE_UNREADABLE": Answer(409),
         "INSTANCE_TOO_LARGE": Answer(413, "The instance exceeds the size limit of this service."),
         "HEADER_TOO_LARGE": Answer(413, "The attributes of the instance exceed the size limit."),
         "STORAGE_FULL": Answer(507, "The storage of the service is full."),

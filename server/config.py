@@ -378,6 +378,18 @@ class Settings(TlsSettings):
     update_system_name: str = Field(
         "dicomstore", min_length=1, max_length=64, description="Modifying System in an Original Attributes Sequence."
     )
+    import_sources: str = Field(
+        "",
+        description="Folders (absolute paths) and prefixes of buckets (`s3://BUCKET/PREFIX`, `az://…`, `gs://…`) from "
+        "which files may be imported, with all below, separated by commas; they may also be deleted there, and errors "
+        "be written. Empty permits no imports. Buckets are accessed with the credentials of the archive.",
+    )
+    adopted_folders: dict[str, Path] = Field(
+        {},
+        description="Folders whose files may be adopted in place, with all below, by name. The archive only reads "
+        "them. A table `[server.adopted_folders]`, or JSON in the variable. A folder that was moved keeps its name; "
+        "one with adopted files must not be removed from the setting.",
+    )
     worker_idle_seconds: float = Field(
         60,
         gt=0,
@@ -523,6 +535,11 @@ class Settings(TlsSettings):
         return ObjectStorageSettings(cache, self.blob_cache_bytes, self.blob_storage_classes)
 
     @property
+    def storage(self) -> "tuple[str, list[str], ObjectStorageSettings, dict[str, Path]]":
+        """The URLs of the storage, how object stores are used, and the adopted folders."""
+        return self.blobs_url, self.further_blobs_urls, self.object_storage, self.adopted_folders
+
+    @property
     def audit_trail(self) -> AuditTrailSettings:
         """The settings of the audit trail."""
         return AuditTrailSettings(
@@ -530,6 +547,27 @@ class Settings(TlsSettings):
             retention=timedelta(days=self.audit_retention_days) if self.audit_retention_days else None,
             exports=("syslog",) if self.audit_syslog else (),
         )
+
+    @field_validator("import_sources")
+    @classmethod
+    def _are_sources(cls, value: str) -> str:
+        for entry in _comma_list(value):
+            if not re.fullmatch(r"/.*|file:///.*|(s3|az|gs)://[^/?#@]+(/[^?#]*)?", entry):
+                raise ValueError(f"{entry} is neither an absolute path nor s3://, az:// or gs:// with a bucket")
+        return value
+
+    @field_validator("adopted_folders")
+    @classmethod
+    def _are_folders(cls, folders: dict[str, Path]) -> dict[str, Path]:
+        for name, folder in folders.items():
+            if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name) or not folder.is_absolute():
+                raise ValueError(f"{name} must be a name of letters, digits, and _.-, with an absolute path")
+        return folders
+
+    @property
+    def permitted_sources(self) -> list[str]:
+        """The entries of `import_sources`."""
+        return _comma_list(self.import_sources)
 
     @property
     def webhook_exceptions(self) -> tuple[IPv4Network | IPv6Network, ...]:

@@ -119,7 +119,7 @@ def _directories(settings: Settings, storage: Storage) -> set[Path]:
 
 def _storage(settings: Settings) -> Storage:
     try:
-        return storage_of(settings.blobs_url, settings.further_blobs_urls, settings.object_storage)
+        return storage_of(*settings.storage)
     except ValueError as error:
         raise StartError(str(error)) from None
 

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 from common.tls import TlsPaths
+from server.adapters.sources.sources import PermittedSources
 from server.adapters.syslog import TlsSyslogServer
 from server.adapters.workers.pool import WorkerPool
 from server.bootstrap.components import IndexComponents, now
@@ -19,6 +22,8 @@ from server.domain.audit_search.syslog_export import SyslogExport
 from server.domain.damage import DamageRecord
 from server.domain.flow.ingest_budget import IngestBudget
 from server.domain.flow.response_budget import ResponseBudget
+from server.domain.imports.operation import Import
+from server.domain.imports.request import canonical
 from server.domain.lifecycle.commitments import Commitments, Verifier
 from server.domain.lifecycle.delete import Delete
 from server.domain.lifecycle.expiry import Expiry, ExpiryWorker
@@ -181,6 +186,30 @@ class ArchiveComponents(IndexComponents):
             modifying_system=self.settings.update_system_name if self.settings.update_original_attributes else "",
         )
 
+    @cached_property
+    def imports(self) -> Import:
+        """Imports."""
+        settings = self.settings
+        permitted = [canonical(one, "import_sources") for one in settings.permitted_sources]
+        folders = [Path(unquote(urlsplit(url).path)) for url in permitted if url.startswith("file:")]
+        return Import(
+            files=self.database.imported_files,
+            sources=PermittedSources(
+                [*folders, *settings.adopted_folders.values()],
+                [settings.data.absolute(), *self.storage.directories],
+            ),
+            store=self.store,
+            blobs=self.blobs,
+            budget=lambda: self.ingest_budget,
+            partitions=self.partition_names,
+            recorder=self.recorder,
+            permitted=permitted,
+            adopted=settings.adopted_folders,
+            has_partitions=settings.partitions,
+            now=now,
+            on_change=self._number_changes,
+        )
+
     async def _number_changes(self) -> None:
         while await self.database.changes.sequence() is Sequenced.MAY_HAVE_MORE:
             pass
@@ -188,7 +217,7 @@ class ArchiveComponents(IndexComponents):
     @property
     def own_operation_types(self) -> Sequence[OperationType]:
         """See `IndexComponents`."""
-        return [*super().own_operation_types, self.update.type]
+        return [*super().own_operation_types, self.imports.type, self.update.type]
 
     @cached_property
     def quotas(self) -> Quotas:

@@ -69,14 +69,14 @@ async def accept_clock(settings: Settings) -> datetime:
 
     Raises: DicomStoreError.
     """
-    with closing(storage_of(settings.blobs_url, settings.further_blobs_urls, settings.object_storage)) as storage:
+    with closing(storage_of(*settings.storage)) as storage:
         async with recorded(settings, storage, "accept-clock"), _indexed(settings) as components:
             return await components.database.clock.advance(now())
 
 
 async def migrate(settings: Settings) -> None:
     """Migrate the database. Raises: as `server.opening.migrate`, and as `recorded`."""
-    with closing(storage_of(settings.blobs_url, settings.further_blobs_urls, settings.object_storage)) as storage:
+    with closing(storage_of(*settings.storage)) as storage:
         async with recorded(settings, storage, "migrate"):
             await asyncio.to_thread(opening.migrate, settings)
 
@@ -108,7 +108,7 @@ async def replace_audit_key(settings: Settings, old: Path) -> None:
 
     Raises: DicomStoreError; StartError, as `recording`.
     """
-    with closing(storage_of(settings.blobs_url, settings.further_blobs_urls, settings.object_storage)) as storage:
+    with closing(storage_of(*settings.storage)) as storage:
         await asyncio.to_thread(storage.audit.replace_key, old, settings.audit_trail.key_file)
         async with recorded(settings, storage, "replace-audit-key"):
             pass
@@ -116,14 +116,14 @@ async def replace_audit_key(settings: Settings, old: Path) -> None:
 
 def verify_audit(settings: Settings, *, trusted_key: str, checkpoint: str) -> Verification:
     """Verify the audit trail, while a core runs or not; blocking. Raises: DicomStoreError."""
-    with closing(storage_of(settings.blobs_url, settings.further_blobs_urls, settings.object_storage)) as storage:
+    with closing(storage_of(*settings.storage)) as storage:
         return storage.audit.verify(trusted_key=trusted_key, checkpoint=checkpoint)
 
 
 @asynccontextmanager
 async def auditing(settings: Settings) -> AsyncIterator[Audit]:
     """Open index and blobs for an audit, next to a running core or alone."""
-    with closing(storage_of(settings.blobs_url, settings.further_blobs_urls, settings.object_storage)) as storage:
+    with closing(storage_of(*settings.storage)) as storage:
         async with _indexed(settings) as index, storage.blobs() as blobs:
             components = ArchiveComponents(
                 settings=settings, database=index.database, storage=storage, blobs=blobs, read_only=index.read_only
@@ -133,7 +133,7 @@ async def auditing(settings: Settings) -> AsyncIterator[Audit]:
 
 async def scrub_position(settings: Settings) -> ScrubPosition | None:
     """Return the position of the scrub; None before the first scrub. Raises: Unavailable."""
-    with closing(storage_of(settings.blobs_url, settings.further_blobs_urls, settings.object_storage)) as storage:
+    with closing(storage_of(*settings.storage)) as storage:
         return await storage.scrub.load()
 
 

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from server.adapters.sql import engine
 from server.adapters.sql.core.progress import Progress
 from server.bootstrap.archive_components import ArchiveComponents
-from server.bootstrap.auditing import recording
+from server.bootstrap.auditing import emptied, recording
 from server.bootstrap.components import IndexComponents
 from server.config import Settings
 from server.dicom.matching.query_tags import extract
@@ -70,7 +70,7 @@ async def components_with_blobs(
     """Open index and blobs."""
     read_only, storage = prepared.read_only, prepared.storage
     stack.push_async_callback(asyncio.to_thread, storage.close)
-    recorder = await stack.enter_async_context(recording(settings, storage))
+    recorder = await stack.enter_async_context(recording(settings, storage, uses_outbox=True))
     database = engine.open_database(
         settings.database_url,
         settings.search_seconds,
@@ -80,6 +80,10 @@ async def components_with_blobs(
         progress=Progress(prepared.mark, storage.marks.record, read_only.restrict, storage.journal),
     )
     stack.push_async_callback(database.close)
+    if recorder is not None and recorder.outbox is not None:
+        await stack.enter_async_context(emptied(recorder.outbox, database.outbox))
+        task = asyncio.create_task(recorder.outbox.run(database.outbox))
+        stack.callback(task.cancel)
     components = ArchiveComponents(
         settings=settings,
         database=database,

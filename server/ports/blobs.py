@@ -127,6 +127,20 @@ class BlobStore(Protocol):
         """Start a blob. Leaving the context without a commit discards it, even on cancellation."""
         ...
 
+    def adopt(self, folder: str, path: str) -> AbstractAsyncContextManager[BlobWriter]:
+        """Start a blob whose bytes stay in a file of an adopted folder.
+
+        The writer must get the bytes of the file, of which it keeps checksums. Deleting the blob does not delete the
+        file. Reading it raises, in addition to what `read` states:
+            DataLoss: BLOB_MISSING, the file does not exist; BLOB_DAMAGED, it was changed or truncated.
+            Unavailable: STORAGE_UNAVAILABLE, the folder is not configured, does not exist, or is empty.
+
+        Args:
+            folder: its name in the settings.
+            path: of the file, below the folder.
+        """
+        ...
+
     async def settle(self, locators: Sequence[Locator]) -> None:
         """Record that the index has committed these blobs. Unknown and already settled ones are ignored."""
         ...

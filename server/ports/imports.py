@@ -1,6 +1,6 @@
 """Sources of imports: folders and prefixes of buckets, and the record of files that were imported."""
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Protocol
@@ -54,7 +54,7 @@ class Source(Protocol):
         """Return the whole contents of small files. A file that is not the listed one any more has a fault."""
         ...
 
-    def read(self, file: SourceFile) -> AsyncIterator[Buffer]:
+    def read(self, file: SourceFile) -> AsyncGenerator[Buffer]:
         """Yield the content of a file in pieces of at most 1 MiB.
 
         Raises:
@@ -83,8 +83,11 @@ class ErrorLocation(Protocol):
 class Sources(Protocol):
     """Opens sources by their URLs, which the settings permit."""
 
-    async def open(self, url: str) -> Source:
+    async def open(self, url: str, *, exact: bool = False) -> Source:
         """Open a source, which needs not be closed.
+
+        Args:
+            exact: it must be below a permitted folder without links on the way.
 
         Raises:
             InvalidRequest: INVALID_FIELD, it does not exist, or is not permitted after links are followed.

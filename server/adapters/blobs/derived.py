@@ -9,6 +9,9 @@ The own bytes are stored like a blob, followed by a description of the rest:
 The locator ends with `-t`. A base is never a derived blob itself: bytes that a new derived blob would share with the
 own ones of another are copied. A base must not be deleted before the blobs derived from it; the index, which deletes
 all versions of an instance together, guarantees that.
+
+An adopted blob has the same form with the base `@`: its own bytes are the record of a file, which has all of its bytes
+(see `adopted`). Unlike other derived blobs it may be a base.
 """
 
 import struct
@@ -32,6 +35,8 @@ _FACTS = struct.Struct("<QQQQII")
 _FOOT = struct.Struct("<4sHI")
 _MAX_DESCRIPTION_BYTES = 256
 _MAX_KEPT = 10_000
+_MAX_KEPT_RECORD_BYTES = 4 << 20
+_IN_A_FILE = "@"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,11 @@ class Description:
     base_crc32c: int
     size: int
     crc32c: int
+
+    @property
+    def is_adopted(self) -> bool:
+        """The bytes are in a file, of which the own bytes are a record."""
+        return self.base == _IN_A_FILE
 
     def encoded(self) -> bytes:
         """Return facts and foot."""
@@ -100,6 +110,22 @@ class Parts(Protocol):
         ...
 
 
+class Files(Protocol):
+    """Files that have the bytes of adopted blobs; each by its record, see `adopted`."""
+
+    async def read_piece(self, record: bytes, crc32c: int, offset: int, length: int) -> Buffer:
+        """Return a verified range of at most `MAX_PIECE_BYTES`."""
+        ...
+
+    def read_unverified(self, record: bytes) -> AsyncGenerator[bytes]:
+        """As `BlobStore.read_unverified`."""
+        ...
+
+    async def check(self, record: bytes) -> None:
+        """Check that the file exists and has its size."""
+        ...
+
+
 class OwnWriter(Protocol):
     """A `BlobWriter` of the own bytes."""
 
@@ -130,9 +156,11 @@ def is_derived(locator: Locator) -> bool:
 class DerivedBlobs:
     """Reads and writes derived blobs; the descriptions of the last ones read are kept in memory."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, files: Files) -> None:
         self._parts = parts
+        self._files = files
         self._kept: LRUCache[Locator, Description] = LRUCache(_MAX_KEPT)
+        self._kept_records: LRUCache[Locator, bytes] = LRUCache(_MAX_KEPT_RECORD_BYTES, getsizeof=_kept_bytes)
 
     async def commit(self, writer: OwnWriter, tail: Tail, receipt: Receipt) -> Derived:
         """See `BlobWriter.commit_before`."""
@@ -141,8 +169,7 @@ class DerivedBlobs:
         rest = without_start(crc32c, tail.before_crc32c, left)
         whole = joined(writer.crc32c, rest, left)
         whole_size = writer.length + left
-        if is_derived(base):
-            found = await self._description(base)
+        if is_derived(base) and not (found := await self._description(base)).is_adopted:
             while offset < found.own_bytes:
                 piece = await self._parts.read_own(base, offset, min(MAX_PIECE_BYTES, found.own_bytes - offset))
                 await writer.write(piece)
@@ -155,6 +182,12 @@ class DerivedBlobs:
         await writer.write(description.encoded())
         locator = await writer.commit_derived(receipt)
         return Derived(locator, whole_size, whole)
+
+    async def commit_adopted(self, writer: OwnWriter, size: int, crc32c: int, receipt: Receipt) -> Locator:
+        """Commit a blob whose bytes are in a file with this size and CRC-32C; its record has been written."""
+        description = Description(writer.length, _IN_A_FILE, 0, size, crc32c, size, crc32c)
+        await writer.write(description.encoded())
+        return await writer.commit_derived(receipt)
 
     async def read(
         self,
@@ -183,6 +216,8 @@ class DerivedBlobs:
         return await self._piece(locator, found, offset, length)
 
     async def _piece(self, locator: Locator, found: Description, offset: int, size: int) -> Buffer:
+        if found.is_adopted:
+            return await self._files.read_piece(await self._record(locator, found), found.crc32c, offset, size)
         own = min(size, found.own_bytes - offset)
         if own == size:
             return await self._parts.read_own(locator, offset, size)
@@ -194,7 +229,13 @@ class DerivedBlobs:
     async def read_unverified(self, locator: Locator) -> AsyncGenerator[bytes]:
         """See `BlobStore.read_unverified`."""
         found = await self._description(locator)
-        base = self._parts.read_own_unverified(found.base)
+        if found.is_adopted:
+            async with aclosing(self._files.read_unverified(await self._record(locator, found))) as pieces:
+                async for piece in pieces:
+                    yield piece
+            return
+        is_of_a_file = is_derived(found.base)
+        base = self.read_unverified(found.base) if is_of_a_file else self._parts.read_own_unverified(found.base)
         for pieces, start, stop in (
             (self._parts.read_own_unverified(locator), 0, found.own_bytes),
             (base, found.base_offset, found.base_size),
@@ -213,12 +254,19 @@ class DerivedBlobs:
         if not is_derived(locator):
             return None
         found = await self._description(locator)
+        if found.is_adopted:
+            return None
         return SharedBytes(found.own_bytes, found.base, found.base_size, found.base_crc32c, found.base_offset)
 
     async def size(self, locator: Locator) -> int:
         """See `BlobStore.size`."""
         found = await self._description(locator)
-        await self._parts.own_size(found.base)
+        if found.is_adopted:
+            await self._files.check(await self._record(locator, found))
+        elif is_derived(found.base):
+            await self.size(found.base)
+        else:
+            await self._parts.own_size(found.base)
         return found.size
 
     async def receipt(self, locator: Locator) -> tuple[Receipt, int]:
@@ -232,6 +280,18 @@ class DerivedBlobs:
             raise _damaged()
         return found
 
+    async def _record(self, locator: Locator, found: Description) -> bytes:
+        """Return the record of the file of an adopted blob."""
+        record: bytes | None = self._kept_records.get(locator)
+        if record is None:
+            pieces = []
+            for start in range(0, found.own_bytes, MAX_PIECE_BYTES):
+                size = min(MAX_PIECE_BYTES, found.own_bytes - start)
+                pieces.append(await self._parts.read_own(locator, start, size))
+            record = b"".join(pieces)
+            self._kept_records[locator] = record
+        return record
+
     async def _description(self, locator: Locator) -> Description:
         found: Description | None = self._kept.get(locator)
         if found is None:
@@ -244,3 +304,8 @@ class DerivedBlobs:
 
 def _damaged() -> DataLoss:
     return DataLoss(Reason.BLOB_DAMAGED, "The stored bytes of the instance are truncated or have changed.")
+
+
+def _kept_bytes(record: bytes) -> int:
+    """Return the cost of a record in the cache, which always holds one of any size."""
+    return min(len(record) + 200, _MAX_KEPT_RECORD_BYTES)

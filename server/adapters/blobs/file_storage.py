@@ -1,9 +1,10 @@
 """Storage below one directory of a local filesystem; README.md has the format."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from server.adapters.blobs.archive_records.archive_file import ArchiveFile
 from server.adapters.blobs.archive_records.journal import FileJournal
@@ -17,10 +18,11 @@ from server.ports.blobs import BlobStore
 
 
 class FileStorage:
-    """Storage (see `server.ports.storage`) below one directory."""
+    """Storage (see `server.ports.storage`) below one directory. Adopted files are in `folders`, by name."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, folders: Mapping[str, Path] = MappingProxyType({})) -> None:
         self._root = root
+        self._folders = folders
         self.marks = Marks(root)
         self.identity = ArchiveFile(root, self.marks, self._has_blobs)
         self.journal = FileJournal(root)
@@ -36,7 +38,7 @@ class FileStorage:
     async def blobs(self) -> AsyncIterator[BlobStore]:
         """See the port."""
         store = await asyncio.to_thread(self.identity.store_id)
-        async with PackedBlobs(self._root) as blobs:
+        async with PackedBlobs(self._root, folders=self._folders) as blobs:
             yield PrefixedBlobs(blobs, store) if store else blobs
 
     def close(self) -> None:

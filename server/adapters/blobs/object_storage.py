@@ -1,9 +1,10 @@
 """Storage in a bucket of an object store; README.md has its format."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from server.adapters.blobs.audit_trail.trail import ChainedAuditTrail
 from server.adapters.blobs.disk.threads import DiskThreads
@@ -27,9 +28,17 @@ class ObjectStorage:
 
     Args:
         place: the URL, for messages.
+        folders: those with adopted files, by name.
     """
 
-    def __init__(self, client: ObjectClient, place: str, settings: ObjectStorageSettings) -> None:
+    def __init__(
+        self,
+        client: ObjectClient,
+        place: str,
+        settings: ObjectStorageSettings,
+        folders: Mapping[str, Path] = MappingProxyType({}),
+    ) -> None:
+        self._folders = folders
         self._client = client
         self._settings = settings
         self._lease = ProcessLease(client)
@@ -57,6 +66,7 @@ class ObjectStorage:
             cache=PartCache(self._settings.cache, self._settings.cache_bytes),
             store_id=store,
             storage_class=self._settings.storage_class,
+            folders=self._folders,
         ) as blobs:
             yield blobs
 

@@ -16,11 +16,13 @@ Reads are verified, see `records`.
 
 import os
 import shutil
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 
+from server.adapters.blobs.adopted import AdoptedFiles, AdoptedWriter
 from server.adapters.blobs.derived import DerivedBlobs, is_derived
 from server.adapters.blobs.disk.memory_allowance import Allowance
 from server.adapters.blobs.disk.page_cache import PageCache
@@ -60,9 +62,17 @@ class PackedBlobs:
     Args:
         small_bytes: largest blob that is packed, at most PIECE_BYTES.
         held_bytes: memory for all blobs that may turn out to be small; without any left, blobs go to files.
+        folders: those with adopted files, by name.
     """
 
-    def __init__(self, root: Path, *, small_bytes: int = SMALL_BYTES, held_bytes: int = _HELD_BYTES) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        small_bytes: int = SMALL_BYTES,
+        held_bytes: int = _HELD_BYTES,
+        folders: Mapping[str, Path] = MappingProxyType({}),
+    ) -> None:
         assert small_bytes <= PIECE_BYTES
         self._allowance = Allowance(held_bytes)
         cache = PageCache()
@@ -75,7 +85,7 @@ class PackedBlobs:
         self._segments = SegmentDirectory(self._directory, self._files.threads, self._appender.is_in_use)
         self._sparse = SparseSegments(self._directory, self._appender)
         self._compaction = Compaction(self._copy, self.delete, self.sparse)
-        self._derived = DerivedBlobs(self)
+        self._derived = DerivedBlobs(self, AdoptedFiles(folders, self._files.threads, self._files.background))
 
     async def __aenter__(self) -> "PackedBlobs":
         """Prepare the directories and enter. Raises Unavailable or Exhausted when they can't be written."""
@@ -103,6 +113,10 @@ class PackedBlobs:
         return PackedWriter(
             self._lanes, self._files, self._allowance, self._small_bytes, self._derived, is_small=is_small
         )
+
+    def adopt(self, folder: str, path: str) -> AdoptedWriter:
+        """See the port."""
+        return AdoptedWriter(self._derived, self.open_write, folder, path)
 
     async def settle(self, locators: Sequence[Locator]) -> None:
         """See the port."""

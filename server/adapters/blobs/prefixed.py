@@ -33,6 +33,12 @@ class PrefixedBlobs:
         async with self._blobs.open_write(size_hint) as writer:
             yield _Writer(writer, self._names)
 
+    @asynccontextmanager
+    async def adopt(self, folder: str, path: str) -> AsyncIterator["_Writer"]:
+        """See the port."""
+        async with self._blobs.adopt(folder, path) as writer:
+            yield _Writer(writer, self._names)
+
     async def settle(self, locators: Sequence[Locator]) -> None:
         """See the port."""
         await self._blobs.settle(self._names.all_within(locators))

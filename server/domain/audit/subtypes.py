@@ -5,6 +5,7 @@ from functools import cache
 
 _SUBTYPES = {
     "StoreService/StoreInstances": "store",
+    "OperationService/Import": "bulk-import-store",
     "RetrieveService/RetrieveInstances": "retrieve",
     "RetrieveService/RetrieveFrames": "retrieve",
     "RetrieveService/RetrieveBulkData": "retrieve",

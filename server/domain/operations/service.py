@@ -104,7 +104,12 @@ class Operations:
         assert type_.partition is not None, "the caller has checked it"
         address = Address(type_.partition(request))
         permitted = await self._access.permit(
-            call, type_.start_action, address, by_share_link=False, is_resolved=is_stored
+            call,
+            type_.start_action,
+            address,
+            partition_may_be_new=is_stored or type_.may_create_partition(request),
+            by_share_link=False,
+            is_resolved=is_stored,
         )
         return permitted.partition
 

@@ -84,6 +84,7 @@ class OperationType:
     is_internal: not shown to DICOMweb clients.
     partition: returns the partition that a request concerns; None: operations concern the whole archive. The recorded
         request has it as `partition`, and the id of the principal as `author`.
+    may_create_partition: returns whether the partition of a request need not exist, because `prepare` creates it.
     audited: returns the part of a request that the audit trail may have, which is no patient data.
     start_action: what starting and cancelling an operation requires, as `start_action` of the request message says.
     every: interval of a recurring operation, which has an empty request; None: it does not recur.
@@ -101,6 +102,7 @@ class OperationType:
     every: timedelta | None = None
     start_action: Action = Action.ADMINISTER
     partition: Callable[[Json], PartitionName] | None = None
+    may_create_partition: Callable[[Json], bool] = lambda _: False
     audited: Callable[[Json], Json] = lambda request: request
 
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from server.dicom.elements.external_metadata import ExternalAttribute, labels_of
 from server.dicom.ingest.reader import Description, InstanceReader
@@ -54,7 +55,7 @@ from server.model.partition import DuplicatePolicy
 from server.model.receipt import Receipt
 from server.model.search.query_tag import NewTag, TagFault
 from server.model.security.share_link import link_of
-from server.ports.blobs import BlobStore, BlobWriter
+from server.ports.blobs import BlobStore, BlobWriter, most_piece_bytes
 from server.ports.lifecycle.labels import LabelRecord
 
 # Failure Reason (0008,1197) and Warning Reason (0008,1196) values: PS3.18 Annex I, docs/conformance.md.
@@ -133,6 +134,25 @@ StoreResult = Stored | Failed
 
 MakeReceipt = Callable[[PartitionName], Receipt]
 """Returns a receipt with the current time for an instance in a partition."""
+
+
+class ReceiverBlobs(Protocol):
+    """The part of `BlobStore` that a receiver needs."""
+
+    def open_write(self, size_hint: int | None = None) -> AbstractAsyncContextManager[BlobWriter]:
+        """See `BlobStore`."""
+        ...
+
+    def read(
+        self,
+        locator: Locator,
+        offset: int = 0,
+        length: int | None = None,
+        piece_bytes: Callable[[], int] = most_piece_bytes,
+        crc32c: int | None = None,
+    ) -> AsyncIterator[Buffer]:
+        """See `BlobStore`."""
+        ...
 
 
 class Store:
@@ -239,11 +259,16 @@ class Store:
         await metadata.check()
         return replace(target, external=metadata)
 
-    def receive(self, target: StoreTarget, declared_size_bytes: int | None = None) -> "Receiver":
-        """Return the receiver of one instance, which the caller must `close` in any case."""
+    def receive(
+        self, target: StoreTarget, declared_size_bytes: int | None = None, blobs: "ReceiverBlobs | None" = None
+    ) -> "Receiver":
+        """Return the receiver of one instance, which the caller must `close` in any case.
+
+        Its bytes go to `blobs`; by default they are stored.
+        """
         reader = InstanceReader(target.mode, self._max_header_bytes)
         return Receiver(
-            self._blobs,
+            blobs or self._blobs,
             self._committer,
             self._writing,
             self._damage,
@@ -264,7 +289,7 @@ class Receiver:
 
     def __init__(
         self,
-        blobs: BlobStore,
+        blobs: "ReceiverBlobs",
         committer: Committer,
         writing: Writing,
         damage: DamageRecord,

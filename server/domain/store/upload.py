@@ -10,14 +10,14 @@ reading, and flow control stops the client.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from datetime import timedelta
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from server.dicom.elements.external_metadata import ExternalAttribute
 from server.domain.flow.ingest_budget import BASE_BYTES, IngestBudget, Reservation, busy
 from server.domain.store.commit_order import CommitOrder
-from server.domain.store.receive import PROCESSING_FAILURE, Failed, Receiver, Store, StoreResult, StoreTarget
+from server.domain.store.receive import PROCESSING_FAILURE, Failed, Receiver, StoreResult, StoreTarget
 from server.model.audit.call_audit import IDENTICAL, REPLACED, STORED, StoredItem
 from server.model.buffer import Buffer
 from server.model.call import Call
@@ -99,10 +99,33 @@ class _Item:
         self.is_finished = False
 
 
+class Destination(Protocol):
+    """What an upload needs of `Store`."""
+
+    async def target(
+        self,
+        call: Call,
+        address: Address,
+        *,
+        create_partition: bool,
+        mode: ValidationMode,
+        duplicates: DuplicatePolicy | None = None,
+        reason: str = "",
+        external: Sequence[ExternalAttribute] = (),
+        expires_after: timedelta | None = None,
+    ) -> StoreTarget:
+        """See `Store`."""
+        ...
+
+    def receive(self, target: StoreTarget, declared_size_bytes: int | None = None) -> Receiver:
+        """See `Store`."""
+        ...
+
+
 class Upload:
     """The upload of one call. `max_message_bytes` bounds the bytes of all pieces of a message."""
 
-    def __init__(self, call: Call, store: Store, budget: IngestBudget, max_message_bytes: int) -> None:
+    def __init__(self, call: Call, store: Destination, budget: IngestBudget, max_message_bytes: int) -> None:
         self._call = call
         self._store = store
         self._max_message_bytes = max_message_bytes
@@ -121,7 +144,7 @@ class Upload:
         self._last_number = 0
         self._open: _Item | None = None
 
-    async def run(self, messages: _Messages) -> AsyncIterator[list[UploadResult]]:
+    async def run(self, messages: _Messages) -> AsyncGenerator[list[UploadResult]]:
         """Read all messages and yield all results, in batches when several are known.
 
         Raises:

@@ -1,6 +1,7 @@
 from dicomstore.v1 import access_options_pb2 as _access_options_pb2
 from dicomstore.v1 import resources_pb2 as _resources_pb2
 from dicomstore.v1 import search_service_pb2 as _search_service_pb2
+from dicomstore.v1 import store_service_pb2 as _store_service_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -154,3 +155,51 @@ class ExportResult(_message.Message):
     manifest_href: str
     dicomdir_href: str
     def __init__(self, exported: _Optional[int] = ..., skipped: _Optional[int] = ..., exported_bytes: _Optional[int] = ..., error_href: _Optional[str] = ..., manifest_href: _Optional[str] = ..., dicomdir_href: _Optional[str] = ...) -> None: ...
+
+class ImportRequest(_message.Message):
+    __slots__ = ("source", "partition", "create_partition", "validation", "duplicates", "reason", "in_place", "delete_source", "errors", "continuous", "interval_seconds", "settle_seconds", "author")
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    CREATE_PARTITION_FIELD_NUMBER: _ClassVar[int]
+    VALIDATION_FIELD_NUMBER: _ClassVar[int]
+    DUPLICATES_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    IN_PLACE_FIELD_NUMBER: _ClassVar[int]
+    DELETE_SOURCE_FIELD_NUMBER: _ClassVar[int]
+    ERRORS_FIELD_NUMBER: _ClassVar[int]
+    CONTINUOUS_FIELD_NUMBER: _ClassVar[int]
+    INTERVAL_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    SETTLE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    AUTHOR_FIELD_NUMBER: _ClassVar[int]
+    source: str
+    partition: str
+    create_partition: bool
+    validation: _store_service_pb2.ValidationMode
+    duplicates: _resources_pb2.DuplicatePolicy
+    reason: str
+    in_place: bool
+    delete_source: bool
+    errors: str
+    continuous: bool
+    interval_seconds: int
+    settle_seconds: int
+    author: str
+    def __init__(self, source: _Optional[str] = ..., partition: _Optional[str] = ..., create_partition: _Optional[bool] = ..., validation: _Optional[_Union[_store_service_pb2.ValidationMode, str]] = ..., duplicates: _Optional[_Union[_resources_pb2.DuplicatePolicy, str]] = ..., reason: _Optional[str] = ..., in_place: _Optional[bool] = ..., delete_source: _Optional[bool] = ..., errors: _Optional[str] = ..., continuous: _Optional[bool] = ..., interval_seconds: _Optional[int] = ..., settle_seconds: _Optional[int] = ..., author: _Optional[str] = ...) -> None: ...
+
+class ImportResult(_message.Message):
+    __slots__ = ("stored", "identical", "skipped", "failed", "stored_bytes", "removed", "passes")
+    STORED_FIELD_NUMBER: _ClassVar[int]
+    IDENTICAL_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    STORED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_FIELD_NUMBER: _ClassVar[int]
+    PASSES_FIELD_NUMBER: _ClassVar[int]
+    stored: int
+    identical: int
+    skipped: int
+    failed: int
+    stored_bytes: int
+    removed: int
+    passes: int
+    def __init__(self, stored: _Optional[int] = ..., identical: _Optional[int] = ..., skipped: _Optional[int] = ..., failed: _Optional[int] = ..., stored_bytes: _Optional[int] = ..., removed: _Optional[int] = ..., passes: _Optional[int] = ...) -> None: ...

@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from server.adapters.blobs.adopted import AdoptedFiles, AdoptedWriter
 from server.adapters.blobs.archive_records.quarantine import Quarantine
 from server.adapters.blobs.checksums import Checksums
 from server.adapters.blobs.derived import DerivedBlobs, is_derived
@@ -57,7 +58,7 @@ class FileBlobs:
         self.background = DiskThreads(1, niceness=_BACKGROUND_NICENESS)
         self._names = BlobNames(self._blobs, self._ingest.path)
         self._reader = FileReader(self._names, cache or PageCache(), self.threads, self.background)
-        self._derived = DerivedBlobs(self)
+        self._derived = DerivedBlobs(self, AdoptedFiles({}, self.threads, self.background))
 
     async def __aenter__(self) -> "FileBlobs":
         """Prepare the directories and enter. Raises Unavailable or Exhausted when they can't be written."""
@@ -80,6 +81,10 @@ class FileBlobs:
         checksums = Checksums()
         async with self.open_file(checksums) as writer:
             yield FileBlobWriter(writer, checksums, self._derived)
+
+    def adopt(self, folder: str, path: str) -> AdoptedWriter:
+        """See the port."""
+        return AdoptedWriter(self._derived, self.open_write, folder, path)
 
     @asynccontextmanager
     async def open_file(self, checksums: Checksums) -> AsyncIterator["FileWriter"]:

@@ -2,12 +2,13 @@
 
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 
 from server.adapters.blobs.checksums import Checksums, joined, without_start
 from server.adapters.blobs.records import Trailer, damaged, missing, piece_of, read_verified
 from server.model.buffer import Buffer
+from server.model.errors import Reason, Unavailable
 from server.model.instance import Locator
 from server.model.receipt import Receipt
 from server.ports.blobs import MAX_PIECE_BYTES, Derived, Relocation, SharedBytes, Tail, most_piece_bytes
@@ -30,6 +31,10 @@ class MemoryBlobs:
     async def open_write(self, size_hint: int | None = None) -> AsyncIterator["_Writer"]:
         """See the port."""
         yield _Writer(self._blobs, self._trailers)
+
+    def adopt(self, folder: str, path: str) -> AbstractAsyncContextManager["_Writer"]:
+        """See the port."""
+        raise Unavailable(Reason.STORAGE_UNAVAILABLE, "A storage in memory cannot adopt files.")
 
     async def settle(self, locators: Sequence[Locator]) -> None:
         """See the port: blobs do not survive the process, so there is nothing to recover."""

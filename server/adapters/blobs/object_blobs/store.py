@@ -1,12 +1,15 @@
 """Blobs in a bucket: small ones are packed into objects, each large one is an object. README.md has the format."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from itertools import islice
+from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
+from server.adapters.blobs.adopted import AdoptedFiles, AdoptedWriter
 from server.adapters.blobs.derived import DerivedBlobs, is_derived
 from server.adapters.blobs.disk.memory_allowance import Allowance
 from server.adapters.blobs.disk.threads import DiskThreads
@@ -56,6 +59,7 @@ class ObjectBlobs:
         store_id: 8 hexadecimal digits that tell its locators from those of other stores.
         storage_class: returns the storage class of the blobs of a partition; None is that of the bucket.
         held_bytes: memory for the bytes of all blobs that are being written; without any left they go to the disk.
+        folders: those with adopted files, by name.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class ObjectBlobs:
         store_id: str = "",
         storage_class: Callable[[PartitionName], str | None] = lambda partition: None,
         held_bytes: int = _HELD_BYTES,
+        folders: Mapping[str, Path] = MappingProxyType({}),
     ) -> None:
         self._client = client
         self._processes = processes
@@ -93,7 +98,7 @@ class ObjectBlobs:
         )
         self._sparse = SparseObjects(client, self._erasure)
         self._compaction = Compaction(self._copy, self.delete, self._sparse_blobs)
-        self._derived = DerivedBlobs(self)
+        self._derived = DerivedBlobs(self, AdoptedFiles(folders, self._threads, self._background))
 
     async def __aenter__(self) -> "ObjectBlobs":
         """Enter. Nothing is requested before it is needed."""
@@ -112,6 +117,10 @@ class ObjectBlobs:
     def open_write(self, size_hint: int | None = None, partition: PartitionName | None = None) -> ObjectWriter:
         """See the port."""
         return ObjectWriter(self._sending, self._locators, self._derived, size_hint, partition)
+
+    def adopt(self, folder: str, path: str) -> AdoptedWriter:
+        """See the port."""
+        return AdoptedWriter(self._derived, self.open_write, folder, path)
 
     async def settle(self, locators: Sequence[Locator]) -> None:
         """See the port."""

@@ -1,7 +1,7 @@
 """The blobs of several stores. The store of a blob follows from its locator (see `server.model.store_id`)."""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from datetime import datetime
 from typing import Any
 
@@ -51,6 +51,10 @@ class StoreSetBlobs:
         """See the port."""
         async with self._primary.open_write(size_hint) as writer:
             yield _Writer(writer, self._is_in_primary, self.read)
+
+    def adopt(self, folder: str, path: str) -> AbstractAsyncContextManager[BlobWriter]:
+        """See the port."""
+        return self._primary.adopt(folder, path)
 
     def _is_in_primary(self, locator: Locator) -> bool:
         return store_of(locator) == self._primary_id

@@ -1,0 +1,1 @@
+"""Sources of imports: folders and prefixes of buckets."""
