@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from server.model.buffer import Buffer
+from server.model.ids import PartitionName
 from server.model.instance import Locator
 from server.model.receipt import Receipt
 
@@ -123,8 +124,14 @@ class BlobStore(Protocol):
     Several processes may use the same store at once.
     """
 
-    def open_write(self, size_hint: int | None = None) -> AbstractAsyncContextManager[BlobWriter]:
-        """Start a blob. Leaving the context without a commit discards it, even on cancellation."""
+    def open_write(
+        self, size_hint: int | None = None, partition: PartitionName | None = None
+    ) -> AbstractAsyncContextManager[BlobWriter]:
+        """Start a blob. Leaving the context without a commit discards it, even on cancellation.
+
+        size_hint: expected size in bytes.
+        partition: that of the receipt, for stores that keep partitions in different places.
+        """
         ...
 
     def adopt(self, folder: str, path: str) -> AbstractAsyncContextManager[BlobWriter]:
@@ -177,6 +184,10 @@ class BlobStore(Protocol):
 
         Raises: as `read`.
         """
+        ...
+
+    def read_ahead(self, locators: Sequence[Locator]) -> None:
+        """Prepare for reading these blobs soon, in this order. A hint, which never fails; local stores ignore it."""
         ...
 
     def read_unverified(self, locator: Locator) -> AsyncIterator[bytes]:

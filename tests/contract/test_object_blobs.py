@@ -1,28 +1,53 @@
 """Blobs in a bucket pass the contract suite, on moto's S3 server; and what is particular to them."""
 
 import asyncio
+import random
+import resource
 import shutil
-from collections.abc import AsyncIterator
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from crc32c import crc32c
 
 from server.adapters.blobs.object_blobs.cache import PartCache
 from server.adapters.blobs.object_blobs.store import ObjectBlobs
-from server.adapters.blobs.objects.client import ObjectClient
+from server.adapters.blobs.objects.client import MultipartWriter, ObjectClient
 from server.adapters.blobs.objects.lease import ProcessLease
 from server.adapters.blobs.objects.locks import ObjectLock
+from server.model.buffer import Buffer
+from server.model.errors import DataLoss, Reason, Unavailable
+from server.model.ids import PartitionName
 from server.ports.blobs import BlobStore
-from tests.contract.blobs import BlobStoreContract, Flip, flipped
+from tests.contract.blobs import (
+    RECEIPT,
+    BlobStoreContract,
+    Flip,
+    RecordedRelocation,
+    all_blobs,
+    flipped,
+    get,
+    put,
+)
+from tests.contract.test_file_blobs import recovered
 
 
 @asynccontextmanager
 async def opened(
-    client: ObjectClient, cache: Path, cache_bytes: int = 1 << 30, **options: object
+    client: ObjectClient,
+    cache: Path,
+    cache_bytes: int = 1 << 30,
+    *,
+    lease: ProcessLease | None = None,
+    store_id: str = "",
+    storage_class: Callable[[PartitionName], str | None] = lambda _: None,
+    held_bytes: int = 16 << 20,
 ) -> AsyncIterator[ObjectBlobs]:
     """Open the blobs of a bucket, as a process of its own."""
-    lease = ProcessLease(client)
+    lease = lease or ProcessLease(client)
     try:
         async with ObjectBlobs(
             client,
@@ -30,11 +55,28 @@ async def opened(
             recovering=ObjectLock(client, lease, "recover"),
             compacting=ObjectLock(client, lease, "compact"),
             cache=PartCache(cache, cache_bytes),
-            **options,  # type: ignore[arg-type]
+            store_id=store_id,
+            storage_class=storage_class,
+            held_bytes=held_bytes,
         ) as store:
             yield store
     finally:
         await asyncio.to_thread(lease.leave)
+
+
+class CountingClient(ObjectClient):
+    """Counts reads of ranges, and damages the next ones."""
+
+    reads = 0
+    damaged = 0
+
+    def get_range(self, name: str, offset: int, length: int) -> memoryview:
+        self.reads += 1
+        found = super().get_range(name, offset, length)
+        if self.damaged:
+            self.damaged -= 1
+            return memoryview(flipped(bytes(found), len(found) // 2))
+        return found
 
 
 class ObjectBlobsContract(BlobStoreContract):
@@ -83,3 +125,235 @@ class TestObjectBlobsWithoutMemoryAndCache(ObjectBlobsContract):
     async def store(self, client: ObjectClient, tmp_path: Path) -> AsyncIterator[BlobStore]:
         async with opened(client, tmp_path / "cache", 0, held_bytes=0) as store:
             yield store
+
+
+async def test_blobs_that_are_committed_together_share_an_object(tmp_path: Path) -> None:
+    client = ObjectClient("memory:")
+    async with opened(client, tmp_path) as store:
+        bodies = [bytes([number]) * 1000 for number in range(50)]
+        locators = await asyncio.gather(*(put(store, body) for body in bodies))
+        assert len(list(client.names("blobs"))) == 2  # the first is sent at once, the others meanwhile wait
+        large = await put(store, b"x" * 1_100_000)
+        assert len(list(client.names("blobs"))) == 3
+        assert [await get(store, locator) for locator in locators] == bodies
+        assert await all_blobs(store) == {**dict.fromkeys(locators, 1000), large: 1_100_000}
+
+
+async def test_an_object_is_deleted_with_its_last_blob(tmp_path: Path) -> None:
+    client = ObjectClient("memory:")
+    async with opened(client, tmp_path) as store, opened(client, tmp_path / "other") as other:
+        await put(store, b"first")
+        first, *others = await asyncio.gather(*(put(store, b"small") for _ in range(10)))
+        await store.settle([first, *others])
+        await other.delete(others[:5])
+        assert (await all_blobs(store)).keys() >= {first, *others[5:]}
+        assert not (await all_blobs(store)).keys() & set(others[:5])
+        for locator in others[:5]:
+            with pytest.raises(DataLoss) as caught:
+                await store.size(locator)
+            assert caught.value.reason is Reason.BLOB_MISSING
+        await asyncio.gather(store.delete(others[5:]), other.delete([first]))
+        assert len(await all_blobs(store)) == 1
+        assert len(list(client.names("blobs"))) == 1
+        assert list(client.names("erased")) == []
+
+
+async def test_compaction_rewrites_an_object_of_which_little_lives(tmp_path: Path) -> None:
+    client = ObjectClient("memory:")
+    async with opened(client, tmp_path) as store:
+        await put(store, b"first")
+        locators = await asyncio.gather(*(put(store, bytes([number]) * 3000) for number in range(10)))
+        await store.settle(locators)
+        await store.delete(locators[:4])
+        relocation = RecordedRelocation(set(locators))
+        assert not await store.compact(relocation)
+        assert relocation.copies == {}  # more than half of it lives
+        await store.delete(locators[4:8])
+        relocation = RecordedRelocation({locators[9]})
+        while await store.compact(relocation):
+            pass
+        assert relocation.copies.keys() == {locators[9]}
+        copy = relocation.copies[locators[9]]
+        assert await get(store, copy) == bytes([9]) * 3000
+        await store.delete([locators[8], locators[9]])
+        assert len(list(client.names("blobs"))) == 2
+        assert list(client.names("erased")) == []
+
+
+DIES = """
+import asyncio, os, sys
+from datetime import UTC, datetime
+from pathlib import Path
+sys.path.insert(0, os.getcwd())
+from server.model.ids import DEFAULT_PARTITION
+from server.model.receipt import Receipt
+from server.adapters.blobs.objects.client import MultipartWriter, ObjectClient
+from tests.contract.test_object_blobs import opened
+
+async def main():
+    async with opened(ObjectClient(sys.argv[1]), Path(sys.argv[2])) as store:
+        async def put(data):
+            async with store.open_write() as writer:
+                await writer.write(data)
+                return await writer.commit(Receipt(DEFAULT_PARTITION, datetime.now(UTC), 0))
+        settled, unsettled, large = await put(b"settled"), await put(b"unsettled"), await put(b"x" * 1_500_000)
+        await store.settle([settled])
+        async with store.open_write() as writer:
+            await writer.write(b"x" * 9_000_000)
+            print(settled, unsettled, large, flush=True)
+            os.kill(os.getpid(), 9)
+
+asyncio.run(main())
+"""
+
+
+async def test_what_a_killed_process_left_is_recovered_when_its_lease_has_ended(
+    bucket_url: str, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", DIES, bucket_url, str(tmp_path / "died")]
+    died = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=False, timeout=60)
+    assert died.returncode == -9, died.stderr
+    settled, unsettled, large = died.stdout.decode().split()
+    client = ObjectClient(bucket_url)
+    async with opened(client, tmp_path / "living") as living, opened(client, tmp_path / "other") as other:
+        kept = await put(living, b"of a living process")
+        assert await recovered(other) == []
+        generation = settled.partition(".")[0]
+        [record] = [found.name for found in client.names("ingest") if found.name.endswith(generation)]
+        client.delete([f"processes/{record.split('/')[1]}"])  # as after the time of the lease
+        assert sorted(await recovered(other)) == sorted([settled, unsettled, large])
+        assert await recovered(other) == []
+        assert await get(other, kept) == b"of a living process"
+
+
+async def test_a_process_without_a_lease_commits_nothing(tmp_path: Path) -> None:
+    client = ObjectClient("memory:")
+
+    class Ended(ProcessLease):
+        def require(self, id_: str) -> None:
+            raise Unavailable(Reason.STORAGE_UNAVAILABLE, "ended")
+
+    async with opened(client, tmp_path, lease=Ended(client)) as store:
+        for size in (10, 1_500_000, 9_000_000):
+            with pytest.raises(Unavailable):
+                await put(store, b"x" * size)
+        assert len(await all_blobs(store)) == 3
+        assert [batch async for batch in store.recover()] == []  # deletes what is in doubt
+        assert await all_blobs(store) == {}
+
+
+async def test_a_clean_exit_leaves_no_trace_of_the_process(tmp_path: Path) -> None:
+    client = ObjectClient("memory:")
+    async with opened(client, tmp_path) as store:
+        await store.settle([await put(store, b"x"), await put(store, b"x" * 2_000_000)])
+    assert {found.name.split("/")[0] for found in client.names()} == {"blobs"}
+
+
+async def test_blobs_have_the_storage_class_of_their_partition(tmp_path: Path) -> None:
+    classes: list[tuple[str, str | None]] = []
+
+    class Recorded(ObjectClient):
+        def create(self, name: str, data: Buffer, *, storage_class: str | None = None) -> str:
+            classes.append((name.split("/")[0], storage_class))
+            return super().create(name, data, storage_class=storage_class)
+
+        def multipart(self, name: str, *, part_bytes: int = 0, storage_class: str | None = None) -> MultipartWriter:
+            classes.append((name.split("/")[0], storage_class))
+            return super().multipart(name, part_bytes=part_bytes)
+
+    async with opened(Recorded("memory:"), tmp_path, storage_class={"a.partition": "COLD"}.get) as store:
+        for size in (10, 1_500_000, 9_000_000):
+            async with store.open_write(partition=RECEIPT.partition) as writer:
+                await writer.write(b"x" * size)
+                await writer.commit(RECEIPT)
+        await store.check_writing()
+    assert [one for one in classes if one[0] == "blobs"] == [("blobs", "COLD")] * 3 + [("blobs", None)]
+
+
+async def test_memory_is_bounded_while_a_large_blob_is_written_and_read(tmp_path: Path) -> None:
+    client = ObjectClient(f"file://{tmp_path}/bucket")
+    (tmp_path / "bucket").mkdir()
+    piece = random.Random(1).randbytes(1 << 20)
+    async with opened(client, tmp_path / "cache", lease=ProcessLease(ObjectClient("memory:"))) as store:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        async with store.open_write() as writer:
+            for _ in range(200):
+                await writer.write(piece)
+            locator = await writer.commit(RECEIPT)
+        count = 0
+        async for found in store.read(locator, crc32c=None):
+            assert found == piece
+            count += 1
+        assert count == 200
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
+
+
+def damage_cache(cache: Path) -> None:
+    for path in cache.glob("??/*"):
+        path.write_bytes(bytes(path.stat().st_size))
+
+
+async def test_a_blob_is_read_from_the_cache_and_a_damaged_part_of_it_is_fetched_again(tmp_path: Path) -> None:
+    client = CountingClient("memory:")
+    async with opened(client, tmp_path) as store:
+        for size in (200_000, 2_500_000):
+            body = random.Random(size).randbytes(size)
+            locator = await put(store, body)
+            assert await get(store, locator) == body
+            client.reads = 0
+            assert await get(store, locator, 150_000, 30_000) == body[150_000:180_000]
+            assert client.reads == 0
+            await asyncio.to_thread(damage_cache, tmp_path)
+            assert await get(store, locator) == body
+            assert client.reads > 0
+            client.reads = 0
+            assert await get(store, locator) == body
+            assert client.reads == 0
+    async with opened(client, tmp_path) as store:
+        assert await get(store, locator) == body
+        assert client.reads == 1  # the trailer, which was damaged in the cache and in memory of the process before
+
+
+async def test_bytes_that_changed_on_the_way_are_fetched_again(tmp_path: Path) -> None:
+    client = CountingClient("memory:")
+    async with opened(client, tmp_path, 0) as store:
+        for size in (200_000, 2_500_000):
+            body = random.Random(size).randbytes(size)
+            locator = await put(store, body)
+            client.damaged = 2
+            assert await get(store, locator) == body
+            client.damaged = 1
+            assert await store.receipt(locator) == (RECEIPT, crc32c(body))
+
+
+async def test_blobs_are_read_ahead_with_few_requests(tmp_path: Path) -> None:
+    client = CountingClient("memory:")
+    async with opened(client, tmp_path) as store:
+        await put(store, b"first")
+        bodies = [random.Random(number).randbytes(50_000) for number in range(20)]
+        locators = await asyncio.gather(*(put(store, body) for body in bodies))
+        client.reads = 0
+        store.read_ahead(locators)
+        assert [await get(store, locator) for locator in locators] == bodies
+        assert client.reads <= 2
+
+
+def test_the_cache_keeps_what_was_used_last_within_its_size(tmp_path: Path) -> None:
+    first, second = PartCache(tmp_path, 1_000_000), PartCache(tmp_path, 1_000_000)
+    for number in range(100):
+        (first if number % 2 else second).write(f"{number:032x}", bytes(50_000))
+    sizes = [path.stat().st_size for path in tmp_path.glob("??/*")]
+    assert 500_000 <= sum(sizes) <= 1_100_000
+    assert second.read(f"{99:032x}") == bytes(50_000)
+    assert first.read(f"{0:032x}") is None
+    first.remove([f"{99:032x}"])
+    assert second.read_now(f"{99:032x}") is None
+
+
+def test_a_cache_that_cannot_be_written_is_empty(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    cache = PartCache(tmp_path / "file" / "cache", 1_000_000)
+    cache.write("0" * 32, b"x")
+    assert cache.read("0" * 32) is None
+    assert cache.read_now("0" * 32) is None
+    assert not cache.touch("0" * 32)

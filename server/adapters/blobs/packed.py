@@ -40,6 +40,7 @@ from server.adapters.blobs.segment_files.sparse_segments import SparseSegments
 from server.adapters.blobs.uncached_reads import read_past_cache
 from server.model.buffer import Buffer
 from server.model.errors import DataLoss, Reason
+from server.model.ids import PartitionName
 from server.model.instance import Locator
 from server.model.receipt import Receipt
 from server.ports.blobs import Relocation, SharedBytes, most_piece_bytes
@@ -107,7 +108,7 @@ class PackedBlobs:
 
     # Writing
 
-    def open_write(self, size_hint: int | None = None) -> PackedWriter:
+    def open_write(self, size_hint: int | None = None, partition: PartitionName | None = None) -> PackedWriter:
         """See the port."""
         is_small = size_hint is None or size_hint <= self._small_bytes
         return PackedWriter(
@@ -180,6 +181,9 @@ class PackedBlobs:
         if record is None:
             return await self._files.read_piece(locator, offset, length, crc32c)
         return await self._reading.read(record, offset, length, crc32c)
+
+    def read_ahead(self, locators: Sequence[Locator]) -> None:
+        """See the port: the system reads ahead."""
 
     def read_unverified(self, locator: Locator) -> AsyncGenerator[bytes]:
         """See the port."""

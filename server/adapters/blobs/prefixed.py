@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from server.model.buffer import Buffer
+from server.model.ids import PartitionName
 from server.model.instance import Locator
 from server.model.receipt import Receipt
 from server.model.store_id import StoreId, prefix_of
@@ -28,9 +29,11 @@ class PrefixedBlobs:
         self._names = _Names(store)
 
     @asynccontextmanager
-    async def open_write(self, size_hint: int | None = None) -> AsyncIterator["_Writer"]:
+    async def open_write(
+        self, size_hint: int | None = None, partition: PartitionName | None = None
+    ) -> AsyncIterator["_Writer"]:
         """See the port."""
-        async with self._blobs.open_write(size_hint) as writer:
+        async with self._blobs.open_write(size_hint, partition) as writer:
             yield _Writer(writer, self._names)
 
     @asynccontextmanager
@@ -57,6 +60,10 @@ class PrefixedBlobs:
     async def read_piece(self, locator: Locator, offset: int, length: int, crc32c: int) -> Buffer:
         """See the port."""
         return await self._blobs.read_piece(self._names.within(locator), offset, length, crc32c)
+
+    def read_ahead(self, locators: Sequence[Locator]) -> None:
+        """See the port."""
+        self._blobs.read_ahead(self._names.all_within(locators))
 
     def read_unverified(self, locator: Locator) -> AsyncIterator[bytes]:
         """See the port."""

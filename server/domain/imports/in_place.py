@@ -8,7 +8,7 @@ from server.dicom.elements.external_metadata import ExternalAttribute
 from server.domain.store.receive import Receiver, Store, StoreTarget
 from server.model.buffer import Buffer
 from server.model.call import Call
-from server.model.ids import Address
+from server.model.ids import Address, PartitionName
 from server.model.instance import Locator, ValidationMode
 from server.model.partition import DuplicatePolicy
 from server.ports.blobs import BlobStore, BlobWriter, most_piece_bytes
@@ -66,7 +66,9 @@ class _AdoptedBlob:
         self._folder = folder
         self._path = path
 
-    def open_write(self, size_hint: int | None = None) -> AbstractAsyncContextManager[BlobWriter]:
+    def open_write(
+        self, size_hint: int | None = None, partition: PartitionName | None = None
+    ) -> AbstractAsyncContextManager[BlobWriter]:
         """See the port."""
         return self._blobs.adopt(self._folder, self._path)
 

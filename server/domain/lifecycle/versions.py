@@ -146,7 +146,7 @@ class Versions:
         Raises: as `BlobStore.read` and `open_write`.
         """
         reader = InstanceReader(ValidationMode.LENIENT, self._max_header_bytes)
-        async with self._blobs.open_write(stored.size_bytes) as writer:
+        async with self._blobs.open_write(stored.size_bytes, stored.id.partition) as writer:
             async for piece in self._blobs.read(stored.locator, crc32c=stored.crc32c):
                 reader.feed_some(piece)
                 while reader.is_behind:

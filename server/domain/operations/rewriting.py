@@ -69,7 +69,7 @@ class Rewriting:
             editor.feed(piece)
         edits = editor.finish(stored.size_bytes)
         end = edits.end if stored.size_bytes - edits.end >= _MIN_SHARED_BYTES else stored.size_bytes
-        async with self._blobs.open_write() as writer:
+        async with self._blobs.open_write(partition=stored.id.partition) as writer:
             if end <= len(start):
                 before = bytes(start[:end])
                 await writer.write(_edited(before, edits.edits))
@@ -105,7 +105,7 @@ class Rewriting:
         meta, *others = edits.edits
         deflater, size_bytes = zlib.compressobj(wbits=-15), len(meta.new)
         edited = _Edited(others, meta.end)
-        async with self._blobs.open_write() as writer:
+        async with self._blobs.open_write(partition=stored.id.partition) as writer:
             await writer.write(meta.new)
 
             async def write(parts: Sequence[Buffer]) -> None:

@@ -13,7 +13,7 @@ from server.domain.flow.response_budget import ResponseBudget
 from server.model.buffer import Buffer
 from server.model.errors import DataLoss, OutOfRange, Reason, WrongState
 from server.model.instance import StoredInstance
-from server.ports.blobs import BlobStore
+from server.ports.blobs import MAX_PIECE_BYTES, BlobStore
 
 AS_STORED = "*"
 IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
@@ -23,6 +23,9 @@ EXPLICIT_BIG_ENDIAN = "1.2.840.10008.1.2.2"
 
 PIXELS = ("7FE00008", "7FE00009", "7FE00010")
 """The elements that contain frames: Float Pixel Data, Double Float Pixel Data, Pixel Data."""
+
+_AHEAD_BYTES = 16 << 20
+"""Read ahead by a retrieval of many instances, if the blob store does so."""
 
 
 class BlobReader:
@@ -74,6 +77,10 @@ class BlobReader:
         size = self._budget.piece_sizes(length)
         return self._blobs.read(stored.locator, offset, length, size, stored.crc32c)
 
+    def read_ahead(self, instances: Sequence[StoredInstance]) -> "ReadAhead":
+        """Return the read-ahead of instances that are read in this order."""
+        return ReadAhead(self._blobs, instances)
+
     async def recorded_loss(self, stored: StoredInstance) -> DataLoss | None:
         """Return the recorded reason why the bytes of an instance cannot be sent; None if there is none.
 
@@ -104,6 +111,37 @@ class BlobReader:
         lead = offset % unit
         words = self.read(stored, start + offset - lead, -(-(lead + length) // unit) * unit)
         return part_of(pixels.swap_bytes(words, unit), lead, length)
+
+
+class ReadAhead:
+    """Announces instances to the blob store some time before they are read."""
+
+    def __init__(self, blobs: BlobStore, instances: Sequence[StoredInstance]) -> None:
+        self._blobs = blobs
+        self._instances = instances
+        self._announced = 0
+        self._ahead_bytes = 0
+
+    def reached(self, number: int) -> None:
+        """Announce instances after the one with this number, from 0, which is read next."""
+        if 2 * self._ahead_bytes <= _AHEAD_BYTES and len(self._instances) > 1:
+            self._announce(number)
+        if number < self._announced:
+            self._ahead_bytes -= _ahead_bytes(self._instances[number])
+
+    def _announce(self, number: int) -> None:
+        first = last = max(number, self._announced)
+        while last < len(self._instances) and self._ahead_bytes < _AHEAD_BYTES:
+            self._ahead_bytes += _ahead_bytes(self._instances[last])
+            last += 1
+        if last > first:
+            self._blobs.read_ahead([stored.locator for stored in self._instances[first:last]])
+            self._announced = last
+
+
+def _ahead_bytes(stored: StoredInstance) -> int:
+    """Return how much of an instance is read ahead."""
+    return min(stored.size_bytes, MAX_PIECE_BYTES)
 
 
 def swapped_bytes(stored: StoredInstance, path: str, vr: str, bits_allocated: int = 0) -> int:

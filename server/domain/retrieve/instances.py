@@ -109,7 +109,7 @@ class RetrieveInstances:
         pages: _Pages,
     ) -> AsyncGenerator[OpenInstance | FailedItem]:
         """Yield the instances that are not left out, up to the version `last`."""
-        async for stored in self._all(address, page, pages):
+        async for stored in self._all(address, page, pages, are_read=True):
             if last is not None and stored.version > last:
                 return
             if omission.count and stored in omission:
@@ -166,11 +166,14 @@ class RetrieveInstances:
         return OpenInstance(stored, stored.transfer_syntax_uid, stored.size_bytes, chunks)
 
     async def _all(
-        self, address: Address, page: Sequence[StoredInstance], pages: _Pages
+        self, address: Address, page: Sequence[StoredInstance], pages: _Pages, *, are_read: bool = False
     ) -> AsyncIterator[StoredInstance]:
-        """Yield the instances of the first page and of the following ones."""
+        """Yield the instances of the first page and of the following ones; `are_read` if their bytes are read, too."""
         while page:
-            for stored in page:
+            ahead = self._blob_reader.read_ahead(page) if are_read else None
+            for number, stored in enumerate(page):
+                if ahead is not None:
+                    ahead.reached(number)
                 yield stored
             page = await pages(address, page[-1].version, _PAGE) if len(page) == _PAGE else ()
 

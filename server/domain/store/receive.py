@@ -139,7 +139,9 @@ MakeReceipt = Callable[[PartitionName], Receipt]
 class ReceiverBlobs(Protocol):
     """The part of `BlobStore` that a receiver needs."""
 
-    def open_write(self, size_hint: int | None = None) -> AbstractAsyncContextManager[BlobWriter]:
+    def open_write(
+        self, size_hint: int | None = None, partition: PartitionName | None = None
+    ) -> AbstractAsyncContextManager[BlobWriter]:
         """See `BlobStore`."""
         ...
 
@@ -338,7 +340,7 @@ class Receiver:
             self._reader.feed_some(data)
             await self._catch_up()
             if self._writer is None:
-                opened = self._blobs.open_write(self._declared_size_bytes)
+                opened = self._blobs.open_write(self._declared_size_bytes, self._target.partition)
                 self._writer = await opened.__aenter__()
                 self._opened = opened
             await self._writer.write(data)

@@ -29,7 +29,7 @@ from server.adapters.blobs.files.names import BlobNames, is_locator
 from server.adapters.blobs.files.reader import FileReader
 from server.adapters.blobs.files.writer import FileBlobWriter, FileWriter
 from server.model.buffer import Buffer
-from server.model.ids import DEFAULT_PARTITION
+from server.model.ids import DEFAULT_PARTITION, PartitionName
 from server.model.instance import Locator
 from server.model.receipt import Receipt
 from server.ports.blobs import Relocation, SharedBytes, most_piece_bytes
@@ -76,7 +76,9 @@ class FileBlobs:
     # Writing
 
     @asynccontextmanager
-    async def open_write(self, size_hint: int | None = None) -> AsyncIterator["FileBlobWriter"]:
+    async def open_write(
+        self, size_hint: int | None = None, partition: PartitionName | None = None
+    ) -> AsyncIterator["FileBlobWriter"]:
         """See the port."""
         checksums = Checksums()
         async with self.open_file(checksums) as writer:
@@ -139,6 +141,9 @@ class FileBlobs:
         """See the port."""
         reader = self._derived if is_derived(locator) else self._reader
         return await reader.read_piece(locator, offset, length, crc32c)
+
+    def read_ahead(self, locators: Sequence[Locator]) -> None:
+        """See the port: the system reads ahead."""
 
     def read_unverified(self, locator: Locator) -> AsyncGenerator[bytes]:
         """See the port."""

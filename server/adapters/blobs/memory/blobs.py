@@ -9,6 +9,7 @@ from server.adapters.blobs.checksums import Checksums, joined, without_start
 from server.adapters.blobs.records import Trailer, damaged, missing, piece_of, read_verified
 from server.model.buffer import Buffer
 from server.model.errors import Reason, Unavailable
+from server.model.ids import PartitionName
 from server.model.instance import Locator
 from server.model.receipt import Receipt
 from server.ports.blobs import MAX_PIECE_BYTES, Derived, Relocation, SharedBytes, Tail, most_piece_bytes
@@ -28,7 +29,9 @@ class MemoryBlobs:
         return not self._blobs
 
     @asynccontextmanager
-    async def open_write(self, size_hint: int | None = None) -> AsyncIterator["_Writer"]:
+    async def open_write(
+        self, size_hint: int | None = None, partition: PartitionName | None = None
+    ) -> AsyncIterator["_Writer"]:
         """See the port."""
         yield _Writer(self._blobs, self._trailers)
 
@@ -64,6 +67,9 @@ class MemoryBlobs:
         """See the port."""
         [piece] = [piece async for piece in self.read(locator, offset, length, crc32c=crc32c)]
         return piece
+
+    def read_ahead(self, locators: Sequence[Locator]) -> None:
+        """See the port."""
 
     async def read_unverified(self, locator: Locator) -> AsyncIterator[bytes]:
         """See the port."""

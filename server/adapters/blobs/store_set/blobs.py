@@ -8,6 +8,7 @@ from typing import Any
 from server.adapters.blobs.checksums import joined, without_start
 from server.adapters.blobs.records import damaged
 from server.model.buffer import Buffer
+from server.model.ids import PartitionName
 from server.model.instance import Locator
 from server.model.receipt import Receipt
 from server.model.store_id import StoreId, store_of
@@ -47,9 +48,11 @@ class StoreSetBlobs:
     # Writing
 
     @asynccontextmanager
-    async def open_write(self, size_hint: int | None = None) -> AsyncIterator["_Writer"]:
+    async def open_write(
+        self, size_hint: int | None = None, partition: PartitionName | None = None
+    ) -> AsyncIterator["_Writer"]:
         """See the port."""
-        async with self._primary.open_write(size_hint) as writer:
+        async with self._primary.open_write(size_hint, partition) as writer:
             yield _Writer(writer, self._is_in_primary, self.read)
 
     def adopt(self, folder: str, path: str) -> AbstractAsyncContextManager[BlobWriter]:
@@ -85,6 +88,11 @@ class StoreSetBlobs:
     async def read_piece(self, locator: Locator, offset: int, length: int, crc32c: int) -> Buffer:
         """See the port."""
         return await self._of(locator).read_piece(locator, offset, length, crc32c)
+
+    def read_ahead(self, locators: Sequence[Locator]) -> None:
+        """See the port."""
+        for store, some in self._by_store(locators):
+            store.read_ahead(some)
 
     def read_unverified(self, locator: Locator) -> AsyncIterator[bytes]:
         """See the port."""
