@@ -103,6 +103,7 @@ class NewInstance:
     may_replace: become a new version if an instance with this identity and other content exists. Equal sizes and
         checksums count as equal content.
     differs_from: a version of equal size and checksum whose content is known to be different or damaged.
+    instance: the attributes at instance level; None if they are those of the version that it replaces.
     expires: when its study expires, also if it is stored already; None does not change the expiry of the study.
     """
 
@@ -115,7 +116,7 @@ class NewInstance:
     dicom_json: bytes
     study: LevelAttributes
     series: LevelAttributes
-    instance: LevelAttributes
+    instance: LevelAttributes | None
     pixels: PixelLayout | None
     bulk: tuple[BulkElement, ...]
     must_be_indexed: bool = False

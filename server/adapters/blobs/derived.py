@@ -22,7 +22,7 @@ from typing import Protocol
 
 from cachetools import LRUCache
 
-from server.adapters.blobs.checksums import crc32c_of, joined, without_start
+from server.adapters.blobs.checksums import crc32c_of, joined
 from server.model.buffer import Buffer
 from server.model.errors import DataLoss, Reason
 from server.model.instance import Locator
@@ -166,8 +166,8 @@ class DerivedBlobs:
         """See `BlobWriter.commit_before`."""
         base, offset, size, crc32c = tail.locator, tail.offset, tail.size_bytes, tail.crc32c
         left = size - offset
-        rest = without_start(crc32c, tail.before_crc32c, left)
-        whole = joined(writer.crc32c, rest, left)
+        # As the CRC is linear: that of the base without its start, appended to that of the new start.
+        whole = joined(writer.crc32c ^ tail.before_crc32c, crc32c, left)
         whole_size = writer.length + left
         if is_derived(base) and not (found := await self._description(base)).is_adopted:
             while offset < found.own_bytes:
@@ -177,10 +177,11 @@ class DerivedBlobs:
             offset += found.base_offset - found.own_bytes
             base, size, crc32c = found.base, found.base_size, found.base_crc32c
         if size:
-            await self._parts.read_own(base, 0, 1)  # it exists
+            await self._parts.own_receipt(base)  # it exists
         description = Description(writer.length, base, offset, size, crc32c, whole_size, whole)
         await writer.write(description.encoded())
         locator = await writer.commit_derived(receipt)
+        self._kept[locator] = description
         return Derived(locator, whole_size, whole)
 
     async def commit_adopted(self, writer: OwnWriter, size: int, crc32c: int, receipt: Receipt) -> Locator:

@@ -20,6 +20,8 @@ _SIMPLE = re.compile(rb'(?:,"Value":\[(?:[^"\]]++|' + _STRING + rb')*+\]|,"[A-Za
 # In steps of about a millisecond, so that other threads can run.
 _BETWEEN_BRACKETS = re.compile(rb'(?:[^"\[\]]++|' + _STRING + rb"){0,5000}+")
 _OPENING, _CLOSING = b"[]"
+_SEQUENCE_VR = b'"vr":"SQ"'
+_KEY_BYTES = len(b'0008114A":{')
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,26 @@ def top_level_elements(dicom_json: bytes, wanted: Iterable[bytes] | None = None)
         end = _end_of_sequence(dicom_json, head.end()) if sequence else _end_of_simple(dicom_json, head.end())
         yield tag, position, end
         position = end + 1
+
+
+def find_element(dicom_json: bytes, tag: bytes, position: int = 1) -> tuple[int, int] | None:
+    """Return start and end of a top-level element at or after the start of another one; None if there is none.
+
+    Faster than `top_level_elements`: only sequences before the element are walked. Within texts, quotation marks are
+    escaped, so that a key that is found is a key.
+    """
+    key = b'"%b":{"vr":' % tag
+    while (start := dicom_json.find(key, position)) >= 0:
+        sequence = dicom_json.find(_SEQUENCE_VR, position, start)
+        if sequence < 0:
+            head = _HEAD.match(dicom_json, start)
+            assert head is not None, "the JSON of the index is canonical"
+            end = (_end_of_sequence if head[2] else _end_of_simple)(dicom_json, head.end())
+            return start, end
+        if dicom_json[sequence - _KEY_BYTES : sequence - _KEY_BYTES + 8] > tag:
+            return None  # what was found is within this sequence
+        position = _end_of_sequence(dicom_json, sequence + len(_SEQUENCE_VR)) + 1
+    return None
 
 
 def _end_of_simple(dicom_json: bytes, position: int) -> int:

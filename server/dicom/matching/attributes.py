@@ -6,7 +6,7 @@ that no default response needs the metadata of an instance.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
@@ -142,6 +142,11 @@ def search_key(attribute: str) -> SearchKey | None:
     """Return the search key for a keyword, tag or dotted path; None if it is not searchable."""
     path = path_of(attribute)
     return None if path is None else _BY_PATH.get(path)
+
+
+def concerns(level: Level, tags: Iterable[str]) -> bool:
+    """Return whether `attributes_of` a level depends on any of these top-level attributes."""
+    return not RETURN_KEY_TAGS[level].isdisjoint(tags)
 
 
 def is_empty(element: Mapping[str, Any]) -> bool:

@@ -6,6 +6,7 @@ information with implicit VR is accepted, which the standard forbids and some wr
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from struct import Struct, pack
 
 from server.dicom.elements import dictionary
@@ -17,6 +18,10 @@ NEXT_HEADER_BYTES = 12
 """Number of bytes that `read_meta` requires after an element, to find out whether the next one is of another group."""
 
 _GROUP = 2
+_GROUP_LENGTH_HEAD = b"\2\0\0\0UL\4\0"
+_MASK = b"#"
+_MIN_MASKED_LENGTH = 16  # a sequence of so many digits and dots is part of a value, not of a header
+_MAX_CACHED_BYTES = 4096
 _TRANSFER_SYNTAX_UID = 0x0010
 _PRIVATE_INFORMATION = (0x0100, 0x0102)
 _MAX_SHORT_LENGTH = 0xFFFF
@@ -102,6 +107,54 @@ def new_file_meta(old: bytes, *, sop_class_uid: str, sop_instance_uid: str, tran
     }
     body = b"".join(_element_of(number, *kept[number]) for number in sorted(kept))
     return bytes(128) + b"DICM" + _element_of(0x0000, "UL", pack("<I", len(body))) + body
+
+
+def replaced_file_meta(
+    data: bytes, *, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str
+) -> tuple[int, bytes] | None:
+    """Return the offset of the data set in a file that starts with `data`, and `new_file_meta`; None if it has no end.
+
+    The meta information of the instances of a series mostly differs in the SOP Instance UID only. The results are
+    therefore cached with a placeholder of the same length, which contains no digits, instead of this UID.
+    """
+    end = _end_by_group_length(data)
+    uid = sop_instance_uid.encode()
+    mask = _MASK * len(uid)
+    is_cacheable = 0 < end <= _MAX_CACHED_BYTES and len(uid) >= _MIN_MASKED_LENGTH and mask not in data[:end]
+    if is_cacheable and _begins_another_group(data, end):
+        text = _masked_file_meta(data[:end].replace(uid, mask), sop_class_uid, len(uid), transfer_syntax_uid)
+        if text is not None:
+            return end, text.replace(mask, uid)
+    found = read_meta(data, is_whole=False)
+    if not isinstance(found, FileMeta):
+        return None
+    uids = {"sop_class_uid": sop_class_uid, "sop_instance_uid": sop_instance_uid}
+    return found.end, new_file_meta(data[: found.end], **uids, transfer_syntax_uid=transfer_syntax_uid)
+
+
+@lru_cache(maxsize=256)
+def _masked_file_meta(data: bytes, sop_class_uid: str, uid_length: int, transfer_syntax_uid: str) -> bytes | None:
+    """Return `new_file_meta` for masked meta information; None if it does not end with `data`."""
+    found = read_meta(data, is_whole=True)
+    if not isinstance(found, FileMeta) or found.end != len(data):
+        return None
+    mask = (_MASK * uid_length).decode()
+    return new_file_meta(
+        data, sop_class_uid=sop_class_uid, sop_instance_uid=mask, transfer_syntax_uid=transfer_syntax_uid
+    )
+
+
+def _end_by_group_length(data: bytes) -> int:
+    """Return the end of the meta information according to its group length; 0 if it does not begin with one."""
+    if data[PREFIX_END : PREFIX_END + 8] != _GROUP_LENGTH_HEAD:
+        return 0
+    start = PREFIX_END + 12
+    return start + int(_u32(data, start - 4)[0]) if len(data) >= start else 0
+
+
+def _begins_another_group(data: bytes, position: int) -> bool:
+    """Return whether a whole header follows, of an element that is not part of the meta information."""
+    return len(data) - position >= NEXT_HEADER_BYTES and _head(data, position)[0] != _GROUP
 
 
 def guessed_transfer_syntax(data: bytes) -> str:

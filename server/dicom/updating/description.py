@@ -11,10 +11,10 @@ from sys import byteorder
 import orjson
 
 from server.dicom.elements.element_headers import SPECIFIC_CHARACTER_SET
-from server.dicom.elements.fields import top_level_elements
-from server.dicom.matching.attributes import attributes_of
+from server.dicom.elements.fields import find_element, top_level_elements
+from server.dicom.matching.attributes import attributes_of, concerns
 from server.dicom.updating.changes import UTF_8_ELEMENT, Changes
-from server.model.instance import NewInstance, PixelLayout
+from server.model.instance import BulkElement, NewInstance, PixelLayout
 from server.model.lifecycle.update import ChangedFile, Content
 from server.model.lifecycle.version import Provenance
 from server.model.search.query import Level
@@ -39,10 +39,12 @@ def changed_instance(before: Content, file: ChangedFile, changes: Changes, prove
         dicom_json=dicom_json,
         study=changes.attributes(Level.STUDY, with_utf_8=file.has_utf_8),
         series=changes.attributes(Level.SERIES, with_utf_8=file.has_utf_8),
-        instance=attributes_of(Level.INSTANCE, orjson.loads(dicom_json)),
+        instance=attributes_of(Level.INSTANCE, orjson.loads(dicom_json)) if concerns(Level.INSTANCE, changed) else None,
         pixels=None if before.pixels is None else _moved_pixels(before.pixels, file.shifts),
         bulk=tuple(
-            replace(element, offset=element.offset + _shift_at(file.shifts, element.offset))
+            BulkElement(
+                element.path, element.vr, element.offset + _shift_at(file.shifts, element.offset), element.length
+            )
             for element in before.bulk
             if element.path.partition("/")[0] not in changed
         ),
@@ -58,6 +60,20 @@ def replaced(dicom_json: bytes, elements: Sequence[tuple[bytes, bytes]]) -> byte
     Args:
         elements: tag and text of each, in ascending order of the tags.
     """
+    parts: list[bytes] = []
+    copied = 0
+    for tag, text in elements:
+        found = find_element(dicom_json, tag, copied + 1)
+        if found is None:
+            return _with_inserted(dicom_json, elements)
+        parts += (dicom_json[copied : found[0]], text)
+        copied = found[1]
+    parts.append(dicom_json[copied:])
+    return b"".join(parts)
+
+
+def _with_inserted(dicom_json: bytes, elements: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """As `replaced`, also if the data set does not have some of the elements."""
     parts: list[bytes] = []
     copied, coming = 1, list(reversed(elements))
     for tag, start, end in top_level_elements(dicom_json):
@@ -94,6 +110,8 @@ def _shift_at(shifts: Iterable[tuple[int, int]], offset: int) -> int:
 
 def _moved_pixels(pixels: PixelLayout, shifts: Sequence[tuple[int, int]]) -> PixelLayout:
     delta = _shift_at(shifts, pixels.offset)
+    if not pixels.table:
+        return replace(pixels, offset=pixels.offset + delta)
     records = array("Q", pixels.table)
     if byteorder == "big":
         records.byteswap()

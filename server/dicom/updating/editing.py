@@ -4,7 +4,7 @@ The walk stops after the last change. If the new values have characters that the
 have, the whole data set is converted to UTF-8 (PS3.3 section C.12.1.1.2: Specific Character Set applies to all values).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from struct import pack
 
@@ -14,7 +14,6 @@ from server.dicom.elements.charset_encoding import UTF_8, UTF_8_TERM
 from server.dicom.elements.element_headers import CHARSET_VRS, SPECIFIC_CHARACTER_SET, Entry, table_of
 from server.dicom.elements.transfer_syntax import TransferSyntax
 from server.dicom.part10 import file_meta
-from server.dicom.part10.file_meta import FileMeta
 from server.dicom.part10.nesting import DataSet, Items
 from server.dicom.part10.parser import Walk, unreadable
 from server.dicom.pixel_data.fragments import FragmentWalk
@@ -68,7 +67,7 @@ class FileEditor:
     Args:
         syntax_uid: of the file.
         sop_class_uid, sop_instance_uid: of the data set, for the file meta information.
-        present: top-level attributes of the data set.
+        present: returns the changed attributes that the data set has at its top level.
         to_utf_8: convert the data set.
 
     Attributes:
@@ -83,7 +82,7 @@ class FileEditor:
         *,
         sop_class_uid: str,
         sop_instance_uid: str,
-        present: frozenset[int],
+        present: Callable[[], frozenset[int]],
         to_utf_8: bool = False,
     ) -> None:
         self._syntax = transfer_syntax.transfer_syntax(syntax_uid)
@@ -119,20 +118,18 @@ class FileEditor:
         self._end += len(piece)
         self._held = self._held + piece if self._held else bytes(piece)
         if self._walk is None:
-            found = file_meta.read_meta(self._held, is_whole=False)
-            if not isinstance(found, FileMeta):
-                return
-            new = file_meta.new_file_meta(
-                self._held[: found.end],
+            found = file_meta.replaced_file_meta(
+                self._held,
                 sop_class_uid=self._sop_class_uid,
                 sop_instance_uid=self._sop_instance_uid,
                 transfer_syntax_uid=self._syntax.uid,
             )
-            self._meta = Edit(0, found.end, new)
-            self._walk = _EditWalk(
-                found.end, self._syntax, self._changes, present=self._present, to_utf_8=self._to_utf_8
-            )
-            self._held = self._held[found.end :]
+            if found is None:
+                return
+            end, new = found
+            self._meta = Edit(0, end, new)
+            self._walk = _EditWalk(end, self._syntax, self._changes, present=self._present, to_utf_8=self._to_utf_8)
+            self._held = self._held[end:]
         elif len(self._held) < self._walk.needed:
             return
         walk, base = self._walk, self._end - len(self._held)
@@ -156,7 +153,13 @@ class _EditWalk(Walk):
     """The walk over the data set."""
 
     def __init__(
-        self, at: int, syntax: TransferSyntax, changes: Changes, *, present: frozenset[int], to_utf_8: bool
+        self,
+        at: int,
+        syntax: TransferSyntax,
+        changes: Changes,
+        *,
+        present: Callable[[], frozenset[int]],
+        to_utf_8: bool,
     ) -> None:
         super().__init__(
             at,
@@ -168,6 +171,7 @@ class _EditWalk(Walk):
         self._syntax = syntax
         self._changes = changes
         self._present = present
+        self._found_tags: frozenset[int] | None = None
         self._to_utf_8 = to_utf_8
         tags = [*changes.tags, *([SPECIFIC_CHARACTER_SET] if to_utf_8 else [])]
         self._coming = sorted(tags, reverse=True)
@@ -223,10 +227,16 @@ class _EditWalk(Walk):
         """Insert the new elements that the data set does not have, with tags lower than that of the element at a
         position."""
         while self._coming and self._coming[-1] < tag:
-            if self._coming[-1] in self._present and not is_end and tag not in element_headers.LAST_ELEMENTS:
+            if not is_end and tag not in element_headers.LAST_ELEMENTS and self._is_present(self._coming[-1]):
                 break  # it follows, out of order
             added = self._coming.pop()
             self._edit(added >> 16, position, position, self._new(added))
+
+    def _is_present(self, tag: int) -> bool:
+        """Return whether the data set has an element that is to be changed."""
+        if self._found_tags is None:
+            self._found_tags = self._present()
+        return tag in self._found_tags
 
     def _replace(self, tag: int, start: int, end: int) -> None:
         """Replace an element; of a repeated one, all but the first are removed."""

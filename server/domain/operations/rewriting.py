@@ -3,6 +3,7 @@
 import asyncio
 import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 
 from crc32c import crc32c as crc32c_of
 
@@ -19,6 +20,7 @@ from server.model.receipt import Receipt
 from server.ports.blobs import BlobStore, Tail
 
 _PIECE_BYTES = 64 << 10  # the blob store verifies blocks of this size
+_FIRST_BYTES = 4 << 10
 _MIN_SHARED_BYTES = 16 << 10
 """Fewer bytes are copied, because reading two blobs costs more than storing them again."""
 
@@ -50,7 +52,7 @@ class Rewriting:
                 changes,
                 sop_class_uid=stored.sop_class_uid,
                 sop_instance_uid=stored.id.instance,
-                present=tags_in(content.dicom_json, changes.tags),
+                present=partial(tags_in, content.dicom_json, changes.tags),
                 to_utf_8=to_utf_8,
             )
             try:
@@ -66,7 +68,10 @@ class Rewriting:
             length = min(_PIECE_BYTES - at % _PIECE_BYTES, stored.size_bytes - at)
             piece = await self._blobs.read_piece(stored.locator, at, length, stored.crc32c)
             start = start or piece
-            editor.feed(piece)
+            size = _FIRST_BYTES  # mostly enough, and feeding copies
+            while not editor.is_done and editor.at < at + length:
+                editor.feed(piece[editor.at - at : editor.at - at + size])
+                size *= 4
         edits = editor.finish(stored.size_bytes)
         end = edits.end if stored.size_bytes - edits.end >= _MIN_SHARED_BYTES else stored.size_bytes
         async with self._blobs.open_write(partition=stored.id.partition) as writer:

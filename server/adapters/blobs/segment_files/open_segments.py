@@ -7,7 +7,7 @@ from pathlib import Path
 from server.adapters.blobs.disk.page_cache import PageCache
 from server.adapters.blobs.disk.threads import DiskThreads
 from server.adapters.blobs.records import Trailer, missing
-from server.adapters.blobs.segment_files.segments import Record, path_of, read_record, read_trailer
+from server.adapters.blobs.segment_files.segments import Record, cached_trailer, path_of, read_record, read_trailer
 from server.model.buffer import Buffer
 
 _OPEN_FILES = 64
@@ -45,7 +45,9 @@ class OpenSegments:
     async def trailer(self, record: Record) -> Trailer:
         """Return the trailer of a blob. Raises: as `read_trailer`, and Unavailable."""
         file = await self._file(record.segment)
-        return await self._threads.run(lambda: read_trailer(file.fd, record))
+        fd = file.fd  # `file` stays until the end, and with it the descriptor
+        found = cached_trailer(lambda size, start: self._cache.read(fd, size, start), record)
+        return await self._threads.run(lambda: read_trailer(file.fd, record)) if found is None else found
 
     def close(self) -> None:
         """Close all files, each when its last reader has finished."""

@@ -259,6 +259,12 @@ def _lost(read: Read, record: Record) -> None:
     raise missing()
 
 
+def cached_trailer(read: Read, record: Record) -> Trailer | None:
+    """Return the trailer of a blob; None if `read` returns None, or `read_trailer` has to find out what is wrong."""
+    end = read(trailer_bytes(record.length), _trailer_at(record))
+    return None if end is None else parse_trailer(end.tobytes(), record.length)
+
+
 def read_trailer(fd: int, record: Record) -> Trailer:
     """Read the trailer of a blob; blocking.
 

@@ -1,10 +1,10 @@
 """The transactions that stage changed versions, make them current, or remove them."""
 
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import orjson
 from sqlalchemy import BindParameter, ColumnElement, Connection, bindparam, delete, func, insert, select
 
 from server.adapters.sql import operations
@@ -179,7 +179,7 @@ def stage(
                 "locator": file.locator,
                 "size_bytes": file.size_bytes,
                 "crc32c": file.crc32c,
-                "shifts": json.dumps(file.shifts),
+                "shifts": orjson.dumps(file.shifts).decode(),
                 "has_utf_8": 1 if file.has_utf_8 else None,
             }
             for stored, file in files
@@ -335,5 +335,5 @@ def _content(row: AnyRow, tables: Mapping[int, bytes], bulk: Mapping[int, Sequen
 
 
 def _file(row: AnyRow) -> ChangedFile:
-    shifts = [(start, delta) for start, delta in json.loads(row.shifts)]
+    shifts = [(start, delta) for start, delta in orjson.loads(row.shifts)]
     return ChangedFile(row.new_locator, row.new_size_bytes, row.new_crc32c, shifts, bool(row.has_utf_8))

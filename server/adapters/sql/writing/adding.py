@@ -499,7 +499,9 @@ def _has_equal_content(new: NewInstance, existing: StoredInstance) -> bool:
 
 
 def _content_columns(new: NewInstance) -> Row:
-    """Return the columns of an instance that depend on its content."""
+    """Return the columns of an instance that depend on its content and have changed."""
+    if new.instance is None:
+        return {}
     return {
         "sop_class_uid": new.sop_class_uid,
         "elements": lines_of_elements(new.instance.elements),

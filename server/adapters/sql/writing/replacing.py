@@ -3,6 +3,8 @@
 A transaction may replace an instance that it has added or replaced itself.
 """
 
+from itertools import groupby
+
 from sqlalchemy import Connection, bindparam, insert, update
 
 from server.adapters.sql.core.prepared import Prepared
@@ -72,9 +74,10 @@ class Replacing:
         """Write all rows, and in the journal which versions replace others."""
         if self._next and (progress := progress_of(connection.info)):
             progress.journal.replaced(dict(map(_in_journal, (self._versions[version] for version in self._next))))
-        for table, changes in ((versions, self._old), (instances, list(self._changes.values()))):
-            if changes:
-                _UPDATES[table].send(connection, changes)
+        if self._old:
+            _UPDATES[versions].send(connection, self._old)
+        for _, changes in groupby(sorted(self._changes.values(), key=len), key=lambda row: row.keys()):
+            _UPDATES[instances].send(connection, list(changes))
         for table, rows in ((versions, self._versions), (instances, self._instances)):
             if rows:
                 _INSERTS[table].send(connection, list(rows.values()))

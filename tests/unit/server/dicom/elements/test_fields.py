@@ -1,11 +1,13 @@
 """Selection of attributes from canonical DICOM JSON."""
 
 import json
+import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from server.dicom.elements.fields import fields, first_value
+from server.dicom.elements.fields import fields, find_element, first_value, top_level_elements
 from server.model.errors import DicomStoreError
 from tests.corpus import corpus, name_of
 from tests.unit.server.dicom.reading import read
@@ -32,6 +34,20 @@ def test_each_attribute_of_the_corpus_can_be_selected(path: Path) -> None:
             assert first_value(dicom_json, tag) == ("" if values[0] is None else str(values[0]))
 
 
+@pytest.mark.parametrize("path", corpus(), ids=name_of)
+def test_a_single_element_is_found_where_a_walk_finds_it(path: Path) -> None:
+    try:
+        dicom_json = read(path.read_bytes()).dicom_json
+    except DicomStoreError:
+        return
+    walked = {tag: (start, end) for tag, start, end in top_level_elements(dicom_json)}
+    nested = set(re.findall(rb'"([0-9A-F]{8})":\{', dicom_json))
+    for tag in walked.keys() | nested | {b"00000000", b"00101001", b"FFFFFFFF"}:
+        assert find_element(dicom_json, tag) == walked.get(tag), tag
+    for before, tag in pairwise(walked):
+        assert find_element(dicom_json, tag, walked[before][0]) == walked[tag]
+
+
 def _without_frame_items(dicom_json: bytes, whole: dict[str, object], tags: set[str]) -> bytes:
     """Return the expected selection, computed by removing the text of every other element."""
     starts = {}
@@ -53,6 +69,7 @@ def test_quotation_marks_and_brackets_in_values_are_ordinary_characters() -> Non
     assert included
     assert included.of(tricky) == b"{" + last + b"}"
     assert first_value(tricky, "00100020") == 'a\\"]},'
+    assert find_element(tricky, b"00100020") == (tricky.index(last), len(tricky) - 1)
 
 
 def test_sequences_of_any_depth_are_skipped() -> None:
