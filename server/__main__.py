@@ -10,6 +10,7 @@ import json
 import logging
 import signal
 import sys
+from contextlib import AsyncExitStack
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -205,9 +206,15 @@ async def _work(settings: Settings, idle_seconds: float | None) -> None:
     from server.bootstrap.working import working
 
     stop = asyncio.Event()
-    async with working(settings) as engine:
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # `dicomstore up` sends it when an operation has been started
+    async with working(settings) as engine, AsyncExitStack() as stack:
+        loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):  # until here, a signal ends the process at once
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, stop.set)
+        if engine is not None:
+            wake = engine.wake
+            signal.signal(signal.SIGUSR1, lambda *_: loop.call_soon_threadsafe(wake))
+            stack.callback(signal.signal, signal.SIGUSR1, signal.SIG_IGN)
         notify("READY=1")
         if engine is None:
             _log.warning("operations wait: the archive is read-only")

@@ -85,8 +85,10 @@ class SupervisedProgram:
         return bool(self.fault) and not self.is_ready
 
     def want(self) -> None:
-        """Start it if it does not run."""
+        """Start it if it does not run, or send SIGUSR1 if it is ready: there is work to do."""
         self._wanted.set()
+        if self.is_ready and self._program is not None:
+            self._program.wake()
 
     @property
     def log_tail(self) -> str:

@@ -87,6 +87,12 @@ class Program:
         """Wait until it and its children have ended and its log was read."""
         await asyncio.shield(self._end)
 
+    def wake(self) -> None:
+        """Send SIGUSR1, for which it must have a handler."""
+        if self.exit_code is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGUSR1)
+
     async def stop(self, grace_s: float) -> None:
         """Send SIGTERM and wait for its end; after `grace_s` kill it."""
         if self.exit_code is None:

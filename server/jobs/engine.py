@@ -28,7 +28,10 @@ from server.model.errors import DicomStoreError, Exhausted, Unavailable
 from server.model.operation import Operation, OperationState
 
 LOOK_SECONDS = 1.0
-"""Interval between two reads of the unfinished operations."""
+"""Interval between two reads of the unfinished operations, unless `Engine.wake` is called."""
+
+_QUEUE_SECONDS = 0.25
+"""Interval at which DBOS reads its queue, which contains the runs that this process has just started."""
 
 STALE_SECONDS = 60.0
 """An operation without progress for this time is taken over by the worker that detects it, although its worker runs.
@@ -88,6 +91,7 @@ class Engine:
         self._stale = timedelta(seconds=stale_seconds)
         self._loop = asyncio.get_running_loop()
         self._workflows = {type_.name: self._workflow(type_) for type_ in work.types}
+        self._wake = asyncio.Event()
         self._runs: dict[str, tuple[str, datetime]] = {}
         """By operation: the name of its run, and when it was started or taken over here."""
 
@@ -166,7 +170,13 @@ class Engine:
                 _log.warning("could not process operations error=%s", type(error).__name__)
                 failing_since = clock() if failing_since is None else failing_since
                 busy_at = clock()
-            await asyncio.sleep(LOOK_SECONDS)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), LOOK_SECONDS)
+            self._wake.clear()
+
+    def wake(self) -> None:
+        """Let `run` read the unfinished operations at once."""
+        self._wake.set()
 
     def _see_to(self, operation: Operation) -> None:
         now = datetime.now(UTC)
@@ -250,7 +260,7 @@ def _delete_old_runs(before: datetime) -> None:
 
 def _launch() -> None:
     DBOS.launch()
-    DBOS.register_queue(_QUEUE, worker_concurrency=1)
+    DBOS.register_queue(_QUEUE, worker_concurrency=1, polling_interval_sec=_QUEUE_SECONDS)
 
 
 def _relaunch(config: DBOSConfig) -> None:
