@@ -252,6 +252,10 @@ async def test_a_worker_runs_while_there_are_operations(tmp_path: Path) -> None:
         assert (exit_code, json.loads(output)["state"]) == (0, "succeeded"), errors
         programs = archive.programs()
         assert len(programs) == 2, "a node, and a worker that waits for another operation"
+        operation = await add_tag(archive, "BodyPartExamined")
+        exit_code, output, errors = await archive.run("operations", operation, "--follow", "--json")
+        assert (exit_code, json.loads(output)["state"]) == (0, "succeeded"), errors
+        assert archive.programs() == programs, "the same worker"
         exit_code, errors = await archive.ended(signal.SIGINT)
         assert exit_code == 0, errors
         assert not any(is_alive(process) for process in programs)

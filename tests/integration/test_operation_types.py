@@ -134,12 +134,12 @@ async def a_core(data: Path, *types: OperationType, **fields: Any) -> AsyncItera
 
 
 @asynccontextmanager
-async def a_worker(data: Path, *types: OperationType) -> AsyncIterator[None]:
+async def a_worker(data: Path, *types: OperationType) -> AsyncIterator[jobs.Engine]:
     """Run a worker with these types."""
     async with working(settings_for(data), more_operation_types=types) as engine:
         assert engine is not None
         task = asyncio.create_task(engine.run())
-        yield
+        yield engine
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
@@ -190,6 +190,19 @@ async def test_an_operation_runs_in_steps_with_progress_errors_and_a_result(tmp_
         assert (error.item, error.message) == ("item 0", "It is damaged.")
         rest = pb.ListOperationErrorsRequest(id=done.id, page_token=page.next_page_token)
         assert [error.item for error in (await stub.ListOperationErrors(rest)).errors] == ["item 3"]
+
+
+async def test_a_worker_that_is_woken_looks_for_operations_at_once(
+    tmp_path: Path, counting: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "LOOK_SECONDS", 1000.0)
+    counting.gate.set()
+    type_ = counting.type()
+    async with a_core(tmp_path, type_) as (stub, _), a_worker(tmp_path, type_) as engine:
+        for _ in range(2):
+            started = await start(stub, 1)
+            engine.wake()
+            assert (await ended(stub, started)).state == pb.OPERATION_STATE_SUCCEEDED
 
 
 async def test_a_request_is_validated_and_a_failing_operation_has_its_reason(
