@@ -32,7 +32,7 @@ from facade.endpoints import (
 from facade.endpoints.changes import consumers, stream
 from facade.errors import CoreFailure, Refusal
 from facade.events import studies, webhooks
-from facade.lifecycle import bulk_update, commitments, expiry, holds, labels, trash, versions
+from facade.lifecycle import bulk_update, commitments, expiry, export, holds, labels, trash, versions
 from facade.serving.observe import call_metadata, identity_metadata
 from facade.sessions import login
 from facade.sharing import links, redeem
@@ -101,6 +101,7 @@ RPCS: Mapping[Endpoint, str] = MappingProxyType(
         extended_query_tags.delete: "ExtendedQueryTagService.DeleteExtendedQueryTag",
         extended_query_tags.errors: "ExtendedQueryTagService.ListExtendedQueryTagErrors",
         operations.operation: "OperationService.GetOperation",
+        operations.cancel: "OperationService.CancelOperation",
         partitions.partitions: "PartitionService.ListPartitions",
         partitions.delete: "PartitionService.DeletePartition",
         partitions.update: "PartitionService.UpdatePartition",
@@ -112,7 +113,9 @@ RPCS: Mapping[Endpoint, str] = MappingProxyType(
 )
 """By endpoint, the rpc that it calls; for several, one of them, because they require the same action."""
 
-OPERATIONS: Mapping[Endpoint, str] = MappingProxyType({bulk_update.bulk_update: "UpdateRequest"})
+OPERATIONS: Mapping[Endpoint, str] = MappingProxyType(
+    {bulk_update.bulk_update: "UpdateRequest", export.export: "ExportRequest"}
+)
 """By endpoint, the request message of the operation that it starts, which declares the action."""
 
 ANONYMOUS = frozenset(

@@ -32,7 +32,7 @@ from facade.endpoints import (
 from facade.endpoints.changes import consumers, stream
 from facade.errors import Refusal
 from facade.events import studies, webhooks
-from facade.lifecycle import bulk_update, commitments, expiry, holds, labels, trash, versions
+from facade.lifecycle import bulk_update, commitments, expiry, export, holds, labels, trash, versions
 from facade.sessions import login
 from facade.sharing import links, redeem
 from facade.versions import VersionConvertor
@@ -111,6 +111,7 @@ DICOM = (
         {"GET": commitments.result, "POST": commitments.request_commitment},
     ),
     Row("/holds", {"GET": holds.holds}),
+    Row("/export", {"POST": export.export}),
     Row("/$share-upload", {"POST": links.share_for_upload}),
     Row("/wado", {"GET": wado_uri.retrieve}),
 )
@@ -148,7 +149,7 @@ SERVICE = (
         },
     ),
     Row("/extendedquerytags/{tag}/errors", {"GET": extended_query_tags.errors}),
-    Row("/operations/{operation}", {"GET": operations.operation}),
+    Row("/operations/{operation}", {"GET": operations.operation, "DELETE": operations.cancel}),
     Row("/partitions", {"GET": partitions.partitions}),
     Row("/partitions/{partition}", {"PATCH": partitions.update, "DELETE": partitions.delete}),
     Row("/shares", {"GET": links.links}),

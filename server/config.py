@@ -334,6 +334,34 @@ class Settings(TlsSettings):
         "",
         description="PEM file with the authorities of the certificates of webhooks; empty means those of the system.",
     )
+    export: bool = Field(True, description="Permit exports (`POST /export`, `dicomstore export`).")
+    export_folders: str = Field(
+        "",
+        description="Folders below which exports may write, separated by commas: absolute paths on the machine of the "
+        "operations worker. Empty permits no exports to folders.",
+    )
+    export_sas: bool = Field(
+        True, description="Permit exports to Azure Blob Storage with a shared access signature (SAS) of the client."
+    )
+    export_public: bool = Field(
+        False, description="Permit exports without credentials, to containers and buckets that everybody can write to."
+    )
+    export_http: bool = Field(
+        False, description="Permit exports over http to other machines than this one; they can be read on the network."
+    )
+    export_networks: str = Field(
+        "",
+        description="Exceptions from the addresses to which nothing is exported (loopback, link-local, private, and "
+        "metadata services of cloud providers), separated by commas: addresses or networks such as 10.1.2.0/24. While "
+        "the archive is reachable from its own machine only, without authentication, all addresses are permitted.",
+    )
+    operation_key: SecretText = Field(
+        SecretText(""),
+        description="Key that encrypts the credentials of unfinished operations, such as exports, at least 32 "
+        "characters. To change it, put the new key before the old one, with a comma between them. Empty means the "
+        "content of `operation.key` in the data directory, which the core creates; cores and workers with different "
+        "data directories need the same key.",
+    )
     max_watches: int = Field(
         50,
         ge=0,
@@ -411,7 +439,7 @@ class Settings(TlsSettings):
     )
     log_level: str = Field("info", description="debug, info, warning or error.")
 
-    @field_validator("share_key")
+    @field_validator("share_key", "operation_key")
     @classmethod
     def _are_long_enough(cls, value: SecretText) -> SecretText:
         keys_of(value)
@@ -574,7 +602,29 @@ class Settings(TlsSettings):
         """The networks of `webhook_networks`."""
         return tuple(map(ip_network, _comma_list(self.webhook_networks)))
 
-    @field_validator("trusted_facades", "webhook_networks")
+    @property
+    def export_exceptions(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The networks of `export_networks`."""
+        return tuple(map(ip_network, _comma_list(self.export_networks)))
+
+    @property
+    def export_paths(self) -> tuple[str, ...]:
+        """The folders of `export_folders`."""
+        return tuple(os.path.normpath(path) for path in _comma_list(self.export_folders))
+
+    @field_validator("export_folders")
+    @classmethod
+    def _are_absolute(cls, value: str) -> str:
+        if relative := [path for path in _comma_list(value) if not path.startswith("/")]:
+            raise ValueError(f"not an absolute path: {', '.join(relative)}")
+        return value
+
+    @property
+    def operation_keys(self) -> list[str]:
+        """The keys for credentials of operations; the first one encrypts."""
+        return keys_of(self.operation_key)
+
+    @field_validator("trusted_facades", "webhook_networks", "export_networks")
     @classmethod
     def _are_networks(cls, value: str) -> str:
         for entry in filter(None, map(str.strip, value.split(","))):

@@ -5,12 +5,14 @@ from typing import Any
 
 import orjson
 from dicomstore.v1.operation_service_pb2 import (
+    CancelOperationRequest,
+    CancelOperationResponse,
     GetOperationRequest,
     GetOperationResponse,
     Operation,
     OperationState,
 )
-from dicomstore.v1.operation_types_pb2 import ReindexRequest, UpdateResult
+from dicomstore.v1.operation_types_pb2 import ExportResult, ReindexRequest, UpdateResult
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -35,7 +37,18 @@ async def operation(request: Request) -> Response:
     core: Core = request.app.state.core
     wanted = GetOperationRequest(id=request.path_params["operation"].replace("-", ""))
     answer: GetOperationResponse = await core.call(core.operations.GetOperation, wanted, call_metadata(request))
-    found = answer.operation
+    return _response(request, answer.operation)
+
+
+async def cancel(request: Request) -> Response:
+    """DELETE /operations/{id}: cancel it; 202 while its effects are undone, 200 when it has ended, also otherwise."""
+    core: Core = request.app.state.core
+    wanted = CancelOperationRequest(id=request.path_params["operation"].replace("-", ""))
+    answer: CancelOperationResponse = await core.call(core.operations.CancelOperation, wanted, call_metadata(request))
+    return _response(request, answer.operation)
+
+
+def _response(request: Request, found: Operation) -> Response:
     if found.internal:
         raise Refusal(404, "The specified operation does not exist.")
     headers = {"Content-Type": JSON, "Cache-Control": "no-store"}
@@ -83,6 +96,9 @@ def _body(request: Request, found: Operation) -> bytes:
     result = UpdateResult()
     if found.result.Unpack(result):
         body["results"] = _update_result(result)
+    exported = ExportResult()
+    if found.result.Unpack(exported):
+        body["results"] = _export_result(exported)
     if found.error:
         body["errors"] = [found.error]
     return orjson.dumps(body, option=orjson.OPT_UTC_Z)
@@ -96,6 +112,17 @@ def _update_result(result: UpdateResult) -> dict[str, Any]:
         "instanceUpdated": result.instances_updated,
     }
     return counts | {"errors": list(result.errors)} if result.errors else counts
+
+
+def _export_result(result: ExportResult) -> dict[str, Any]:
+    more = {"manifestHref": result.manifest_href, "dicomdirHref": result.dicomdir_href}
+    return {
+        "exported": result.exported,
+        "skipped": result.skipped,
+        "errorHref": result.error_href,
+        "exportedBytes": result.exported_bytes,
+        **{name: href for name, href in more.items() if href},
+    }
 
 
 def _status(found: Operation, version: ApiVersion) -> str:

@@ -33,7 +33,12 @@ def parameters_of(request: Request) -> list[Parameter]:
     Raises:
         Refusal: 400, the query contains a "<" that is not percent-encoded, which RFC 3986 forbids.
     """
-    pairs = (pair.partition("=") for pair in _raw(request).split("&") if pair)
+    return parameters_in(_raw(request))
+
+
+def parameters_in(text: str) -> list[Parameter]:
+    """Return the parameters of a query string in order."""
+    pairs = (pair.partition("=") for pair in text.split("&") if pair)
     return [Parameter(unquote_plus(name), unquote_plus(value)) for name, _, value in pairs]
 
 

@@ -15,6 +15,7 @@ from server.adapters.sources.sources import PermittedSources
 from server.adapters.syslog import TlsSyslogServer
 from server.adapters.workers.pool import WorkerPool
 from server.bootstrap.components import IndexComponents, now
+from server.bootstrap.exporting import export_of
 from server.domain.audit_search.azure_entries import AzureEntries
 from server.domain.audit_search.dicom_messages import DicomMessages
 from server.domain.audit_search.search import AuditForms, AuditSearch
@@ -32,6 +33,7 @@ from server.domain.lifecycle.labels import LabelService
 from server.domain.lifecycle.partition_deletion import PartitionDeletion
 from server.domain.lifecycle.trash import Trash
 from server.domain.lifecycle.versions import Versions
+from server.domain.operations.exporting.export import Export
 from server.domain.operations.rewriting import Rewriting
 from server.domain.operations.types import OperationType
 from server.domain.operations.update import Update
@@ -217,7 +219,12 @@ class ArchiveComponents(IndexComponents):
     @property
     def own_operation_types(self) -> Sequence[OperationType]:
         """See `IndexComponents`."""
-        return [*super().own_operation_types, self.imports.type, self.update.type]
+        return [*super().own_operation_types, self.imports.type, self.update.type, self.export.type]
+
+    @cached_property
+    def export(self) -> Export:
+        """Exports."""
+        return export_of(self)
 
     @cached_property
     def quotas(self) -> Quotas:

@@ -13,8 +13,8 @@ from functools import cached_property
 
 from common.key_file import key_in
 from server.adapters.identity.issuers import OidcIssuers
+from server.adapters.network.addresses import PermittedAddresses
 from server.adapters.sql.engine import Database
-from server.adapters.webhooks.addresses import PermittedAddresses
 from server.config import Settings
 from server.domain.access import Access
 from server.domain.audit.outbox import Outbox
@@ -52,6 +52,9 @@ SHARE_KEY_FILE = "share.key"
 """The file in the data directory with the key that signs share links, unless the settings have one."""
 
 _log = logging.getLogger("dicomstore")
+
+_REMOVED_FILES = 5000
+"""Most entries of ended exports that one transaction removes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,6 +389,8 @@ class IndexComponents:
     async def _upkeep(self) -> None:
         await self.tags.finish_deletions()
         await self.database.updates.discard_abandoned(now())
+        while await self.database.exported_files.remove_abandoned(_REMOVED_FILES):
+            pass
 
     @cached_property
     def work(self) -> Work:

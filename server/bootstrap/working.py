@@ -92,7 +92,9 @@ async def components_with_blobs(
         recorder=recorder,
         storage=storage,
         blobs=await stack.enter_async_context(storage.blobs()),
+        requires_authentication=prepared.requires_authentication,
     )
+    await stack.enter_async_context(components.workers)
     await components.clock.start()
     return components
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from dicomstore.v1.webhook_service_pb2 import CreateWebhookRequest
 
+from server.adapters.network.addresses import PermittedAddresses
 from server.adapters.sql.engine import migrate, open_database
-from server.adapters.webhooks.addresses import PermittedAddresses
 from server.adapters.webhooks.messages import EventOrigin
 from server.adapters.webhooks.sender import HttpSender
 from server.domain.events.delivery import Delivery

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from server.adapters.network.addresses import PermittedAddresses
 from server.adapters.sql.engine import Database, migrate, open_database
-from server.adapters.webhooks.addresses import PermittedAddresses
 from server.adapters.webhooks.messages import EventOrigin
 from server.adapters.webhooks.sender import HttpSender
 from server.domain.events.delivery import DOWN_AFTER, Delivery, Receiver

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import httpcore
 
-from server.adapters.webhooks.addresses import Address, PermittedAddresses
+from server.adapters.network.addresses import Address, PermittedAddresses
 
 
 class AddressRefused(Exception):

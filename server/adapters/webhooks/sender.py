@@ -8,7 +8,7 @@ from types import TracebackType
 
 import httpcore
 
-from server.adapters.webhooks.addresses import PermittedAddresses
+from server.adapters.network.addresses import PermittedAddresses
 from server.adapters.webhooks.messages import EventOrigin, message
 from server.adapters.webhooks.network import AddressRefused, HostNotFound, PermittedNetwork
 from server.model.events.webhook import Event, Webhook

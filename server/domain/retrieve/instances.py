@@ -118,7 +118,7 @@ class RetrieveInstances:
                 yield self._as_stored(stored)
                 continue
             try:
-                opened = await self._open(stored, acceptable)
+                opened = await self.open_stored(stored, acceptable)
             except NotFound:  # deleted in between, so no longer part of the resource
                 if address.instance is not None:
                     raise
@@ -129,8 +129,10 @@ class RetrieveInstances:
             async with aclosing(opened.chunks):
                 yield opened
 
-    async def _open(self, stored: StoredInstance, acceptable: Acceptable) -> OpenInstance:
+    async def open_stored(self, stored: StoredInstance, acceptable: Acceptable) -> OpenInstance:
         """Return an instance in the best acceptable form; as stored if transcoding fails and that is acceptable.
+
+        Access has been checked.
 
         Raises:
             WrongState: NOT_ACCEPTABLE_TRANSFER_SYNTAX, PIXEL_DATA_UNREADABLE.

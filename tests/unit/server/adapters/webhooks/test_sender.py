@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import trustme
 
-from server.adapters.webhooks.addresses import PermittedAddresses
+from server.adapters.network.addresses import PermittedAddresses
 from server.adapters.webhooks.messages import EventOrigin
 from server.adapters.webhooks.sender import HttpSender
 from server.model.events.webhook import Event, EventPosition, EventType, Webhook, WebhookFilter, new_secret

@@ -1,10 +1,10 @@
-"""The addresses to which webhooks may connect (server/adapters/webhooks/addresses.py)."""
+"""The addresses to which webhooks may connect (server/adapters/network/addresses.py)."""
 
 from ipaddress import ip_address, ip_network
 
 import pytest
 
-from server.adapters.webhooks.addresses import PermittedAddresses
+from server.adapters.network.addresses import PermittedAddresses
 
 REFUSED = (
     *("127.0.0.1", "127.8.8.8", "::1", "0.0.0.0", "0.1.2.3", "::"),

@@ -1,8 +1,9 @@
-"""The addresses to which webhooks may connect.
+"""The addresses to which webhooks and exports may connect.
 
-Whoever may create webhooks must not be able to make the archive send requests to services that trust its own machine:
-those on loopback and link-local addresses, and metadata services of cloud providers. Addresses are checked for each
-connection, after the name of the host has been resolved, because its resolution can change.
+Whoever may create them must not be able to make the archive send requests to services that trust its own machine: those
+on loopback and link-local addresses, and metadata services of cloud providers; for exports also those in the same
+private network. Addresses are checked for each connection, after the name of the host has been resolved, because its
+resolution can change.
 """
 
 import ipaddress
@@ -26,20 +27,25 @@ _SITE_LOCAL = ipaddress.IPv6Network("fec0::/10")
 
 
 class PermittedAddresses:
-    """The permitted addresses: all except those above, and those in `exceptions`."""
+    """The permitted addresses: all except those above, and those in `exceptions`.
 
-    def __init__(self, exceptions: Iterable[Network] = ()) -> None:
+    Args:
+        only_public: addresses that are not globally reachable are not permitted either.
+    """
+
+    def __init__(self, exceptions: Iterable[Network] = (), *, only_public: bool = False) -> None:
         self._exceptions = tuple(exceptions)
+        self._only_public = only_public
 
     def permits(self, address: Address) -> bool:
-        """Return whether webhooks may connect to an address."""
+        """Return whether the program may connect to an address."""
         every = (address, *_embedded(address))
         if any(one in network for one in every for network in self._exceptions if network.version == one.version):
             return True
-        return not any(map(_is_refused, every))
+        return not any(_is_refused(one) or (self._only_public and not one.is_global) for one in every)
 
     def permits_host(self, host: str) -> bool:
-        """Return whether webhooks may connect to the host of a URL: True for a name, which is not resolved."""
+        """Return whether the program may connect to the host of a URL: True for a name, which is not resolved."""
         try:
             return self.permits(ipaddress.ip_address(host))
         except ValueError:
@@ -58,6 +64,10 @@ def _embedded(address: Address) -> Iterator[Address]:
         yield from address.teredo
     if address in _NAT64 or address in _V4_COMPATIBLE:
         yield ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+
+
+EVERYWHERE = PermittedAddresses((ipaddress.IPv4Network("0.0.0.0/0"), ipaddress.IPv6Network("::/0")))
+"""All addresses."""
 
 
 def _is_refused(address: Address) -> bool:

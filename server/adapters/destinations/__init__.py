@@ -1,0 +1,1 @@
+"""Destinations of exports: folders, and containers and buckets of object stores."""

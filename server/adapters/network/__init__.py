@@ -1,0 +1,1 @@
+"""Limits on the addresses to which this program connects for its clients."""
