@@ -14,6 +14,7 @@ from cli.commands.doctor import doctor
 from cli.commands.events.events import events
 from cli.commands.events.webhooks import webhooks
 from cli.commands.get import get
+from cli.commands.lifecycle.export import export
 from cli.commands.lifecycle.hold import hold
 from cli.commands.lifecycle.label import label
 from cli.commands.lifecycle.partition import partition
@@ -81,7 +82,7 @@ def _before_any_command(
 
 for _panel, _commands in (
     ("Run the archive", (up, server, facade, migrate)),
-    ("Use the archive", (store, search, get, update, delete, trash, undelete, label, changes, events)),
+    ("Use the archive", (store, search, get, export, update, delete, trash, undelete, label, changes, events)),
     ("Administer the archive", (login, operations, doctor, config, recover, accept_clock)),
 ):
     for _command in _commands:

@@ -36,7 +36,7 @@ from facade.endpoints import (
 )
 from facade.endpoints.changes import consumers, stream
 from facade.events import studies, webhooks
-from facade.lifecycle import bulk_update, commitments, expiry, holds, labels, trash, versions
+from facade.lifecycle import bulk_update, commitments, expiry, export, holds, labels, trash, versions
 from facade.request.accept import ANY, STORED, Offer, negotiate, parse_accept
 from facade.request.catalogue import CATALOGUE, Product, Resource, Shape
 from facade.routes import BARE, DICOM, SERVICE, Row
@@ -92,6 +92,7 @@ _DESCRIPTIONS: Mapping[Any, str] = {
     qido.instances_of_study: "[search](#searching) instances of the study",
     qido.instances_of_series: "[search](#searching) instances of the series",
     bulk_update.bulk_update: "[update](#updating)",
+    export.export: "[export](#export)",
     delete.delete: "[delete](#deleting)",
     change_feed.changes: "[list changes](#change-feed)",
     change_feed.latest_change: "[newest change](#change-feed)",
@@ -117,6 +118,7 @@ _DESCRIPTIONS: Mapping[Any, str] = {
     extended_query_tags.delete: "[delete](#extended-query-tags)",
     extended_query_tags.errors: "[list indexing errors](#extended-query-tags)",
     operations.operation: "[get an operation](#operations)",
+    operations.cancel: "[cancel an operation](#operations)",
     partitions.partitions: "[list partitions](#partitions)",
     partitions.delete: "[delete a partition](#partitions)",
     versions.versions: "[list versions](#versions)",

@@ -168,7 +168,7 @@ def _error(error: Exception) -> DestinationError:
         return DestinationError("The destination refuses access with these credentials.", may_pass=False)
     if isinstance(error, FileNotFoundError) or name == "NotFoundError" or status == 404:
         return DestinationError("The container or bucket of the destination does not exist.", may_pass=False)
-    if 400 <= status < 500 and status not in _PASSING:
+    if 300 <= status < 500 and status not in _PASSING:
         return DestinationError(f"The destination refuses the request with status {status}.", may_pass=False)
     if isinstance(error, ValueError | TypeError):
         return DestinationError("The settings of the destination are invalid.", may_pass=False)
