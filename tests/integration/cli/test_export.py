@@ -50,7 +50,7 @@ async def test_instances_are_exported_with_progress(
 
 async def test_errors_of_the_destination_are_shown(settings: Settings, dicomstore: Any) -> None:
     refused = await dicomstore("export", "--all", "--to", "/etc")
-    assert refused.exit_code == 1
+    assert refused.exit_code == 2
     assert "The folder is not one of those to which exports are permitted." in refused.stderr
     for arguments in (["1.1"], ["--to", "/etc"], ["1.1", "--all", "--to", "/etc"], ["--where", "x", "--to", "/etc"]):
         assert (await dicomstore("export", *arguments)).exit_code == 2
