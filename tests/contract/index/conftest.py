@@ -3,8 +3,9 @@
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
-from sqlalchemy import create_engine, delete, text, update
+from sqlalchemy import make_url
 
 from server.adapters.sql.core.tables import SEQUENCES, counters, feed, tables
 from server.adapters.sql.core.tables import partitions as partition_table
@@ -34,21 +35,27 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         empty(url)
 
 
-def empty(url: str) -> None:
-    """Restore the state of a database after the migration."""
-    engine = create_engine(url)
-    kept = (counters, feed, partition_table)
-    with engine.begin() as connection:
+EMPTY = ";".join(
+    [
         # Waits for statements that a killed process may have left running.
-        connection.execute(update(counters).where(counters.c.version > 0).values(version=0))
-        connection.execute(update(feed).values(sequence=0, time=0))
-        for table in reversed(tables.sorted_tables):
-            if table not in kept:
-                connection.execute(delete(table))
-        connection.execute(delete(partition_table).where(partition_table.c.key > 1))
-        for sequence in SEQUENCES:
-            connection.execute(text(f"ALTER SEQUENCE {sequence} RESTART"))
-    engine.dispose()
+        "UPDATE counters SET version = 0 WHERE version > 0",
+        "UPDATE feed SET sequence = 0, time = 0",
+        *(
+            f"DELETE FROM {table.name}"
+            for table in reversed(tables.sorted_tables)
+            if table not in (counters, feed, partition_table)
+        ),
+        "DELETE FROM partitions WHERE key > 1",
+        *(f"ALTER SEQUENCE {sequence} RESTART" for sequence in SEQUENCES),
+    ]
+)
+"""Restores the state of a database after the migration."""
+
+
+def empty(url: str) -> None:
+    """Execute `EMPTY`."""
+    with psycopg.connect(make_url(url).set(drivername="postgresql").render_as_string(False)) as connection:
+        connection.execute(EMPTY.encode())
 
 
 @pytest.fixture
