@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
+from server.adapters.sql.core.engines import engine_of
 from server.adapters.sql.core.prepared import flush
 from server.adapters.sql.core.sessions import begin, commit
 from server.adapters.sql.engine import _NUMBERS as NUMBERS
 from server.adapters.sql.engine import WRITERS_LOCK, Database, migrate, open_database
-from server.adapters.sql.engine import _engine as engine_of
 from server.adapters.sql.writing import sequencing
 from server.domain.sequencer import Sequencer
 from server.model.change import Change, ChangeAction, ChangeWindow
