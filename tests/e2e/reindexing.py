@@ -6,18 +6,21 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import orjson
 from sqlalchemy import create_engine, text
 
-from server.adapters.sql.engine import Database
-from server.dicom.matching.query_tags import new_tag
+from server.adapters.sql.engine import Database, open_database
+from server.dicom.matching.query_tags import extract, new_tag
 from server.model.operation import Operation, OperationState
 from server.model.search.query import Level
 from tests.contract.index.samples import NOON, sample
+from tests.databases import migrated
 from tests.e2e.archive import ROOT
-from tests.operations import add_tags, delete_tag, index_all
+from tests.operations import add_tags, index_all
 
 STUDIES, INSTANCES = 60, 100
 TAGS = [
@@ -79,16 +82,24 @@ def indexed(url: str) -> tuple[list[object], list[object]]:
     return list(map(tuple, values)), list(map(tuple, errors))
 
 
-async def indexed_undisturbed(database: Database, url: str) -> tuple[list[object], list[object]]:
-    """Add the tags again, index in this process, and return the resulting rows; tags have the same keys as before."""
-    for tag in TAGS:
-        await delete_tag(database, tag.tag, NOON)
-    await add_tags(database, TAGS, "b" * 32, NOON)
-    await index_all(database, "b" * 32, NOON, most=1_000)
-    values, errors = indexed(url)
+@cache
+def indexed_undisturbed() -> tuple[list[object], list[object]]:
+    """Return the rows of another index with the same instances and tags, which this process has indexed."""
+    with TemporaryDirectory() as folder:
+        url = migrated(Path(folder, "index.db"))
+        asyncio.run(_index(url))
+        values, errors = indexed(url)
     assert len(values) > STUDIES * INSTANCES
     assert len(errors) == STUDIES * (INSTANCES // 7)
     return values, errors
+
+
+async def _index(url: str) -> None:
+    database = open_database(url, extract=extract)
+    await fill(database)
+    await add_tags(database, TAGS, OPERATION, NOON)
+    await index_all(database, OPERATION, NOON, most=1_000)
+    await database.close()
 
 
 def runs(url: str, where: str = "true") -> int:
@@ -139,7 +150,7 @@ async def until_logged(data: Path, text: str, *processes: subprocess.Popen[bytes
     """Wait until a worker has logged something."""
     while text not in log_of(data).read_text():
         assert all(process.poll() is None for process in processes), log_of(data).read_text()
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.05)
 
 
 async def until(
@@ -152,7 +163,7 @@ async def until(
         if is_so(operation):
             return operation
         assert all(process.poll() is None for process in processes), "a worker ended by itself"
-        await asyncio.sleep(0.002)
+        await asyncio.sleep(0.01)
 
 
 def is_done(operation: Operation) -> bool:
