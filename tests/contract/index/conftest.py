@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from server.adapters.sql.core.tables import SEQUENCES, counters, feed, tables
+from server.adapters.sql.core.tables import SEQUENCES, compatibility, counters, feed, tables
 from server.adapters.sql.core.tables import partitions as partition_table
 from server.adapters.sql.engine import Database, migrate, open_database
 from server.ports.index import InstanceIndex, Partitions
@@ -43,7 +43,7 @@ EMPTY = ";".join(
         *(
             f"DELETE FROM {table.name}"
             for table in reversed(tables.sorted_tables)
-            if table not in (counters, feed, partition_table)
+            if table not in (compatibility, counters, feed, partition_table)
         ),
         "DELETE FROM partitions WHERE key > 1",
         *(f"ALTER SEQUENCE {sequence} RESTART" for sequence in SEQUENCES),
