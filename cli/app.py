@@ -16,6 +16,7 @@ from cli.commands.events.webhooks import webhooks
 from cli.commands.get import get
 from cli.commands.lifecycle.export import export
 from cli.commands.lifecycle.hold import hold
+from cli.commands.lifecycle.imports import adopt, import_
 from cli.commands.lifecycle.label import label
 from cli.commands.lifecycle.partition import partition
 from cli.commands.lifecycle.trash import trash, undelete
@@ -87,6 +88,8 @@ for _panel, _commands in (
 ):
     for _command in _commands:
         app.command(rich_help_panel=_panel)(_command)
+app.command("import", rich_help_panel="Use the archive")(import_)
+app.command(rich_help_panel="Use the archive")(adopt)
 
 app.add_typer(versions, name="versions", rich_help_panel="Use the archive")
 app.add_typer(hold, name="hold", rich_help_panel="Administer the archive")

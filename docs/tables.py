@@ -36,7 +36,7 @@ from facade.endpoints import (
 )
 from facade.endpoints.changes import consumers, stream
 from facade.events import studies, webhooks
-from facade.lifecycle import bulk_update, commitments, expiry, export, holds, labels, trash, versions
+from facade.lifecycle import bulk_update, commitments, expiry, export, holds, imports, labels, trash, versions
 from facade.request.accept import ANY, STORED, Offer, negotiate, parse_accept
 from facade.request.catalogue import CATALOGUE, Product, Resource, Shape
 from facade.routes import BARE, DICOM, SERVICE, Row
@@ -93,6 +93,7 @@ _DESCRIPTIONS: Mapping[Any, str] = {
     qido.instances_of_series: "[search](#searching) instances of the series",
     bulk_update.bulk_update: "[update](#updating)",
     export.export: "[export](#export)",
+    imports.start_import: "[import](#import)",
     delete.delete: "[delete](#deleting)",
     change_feed.changes: "[list changes](#change-feed)",
     change_feed.latest_change: "[newest change](#change-feed)",

@@ -32,7 +32,7 @@ from facade.endpoints import (
 from facade.endpoints.changes import consumers, stream
 from facade.errors import CoreFailure, Refusal
 from facade.events import studies, webhooks
-from facade.lifecycle import bulk_update, commitments, expiry, export, holds, labels, trash, versions
+from facade.lifecycle import bulk_update, commitments, expiry, export, holds, imports, labels, trash, versions
 from facade.serving.observe import call_metadata, identity_metadata
 from facade.sessions import login
 from facade.sharing import links, redeem
@@ -114,7 +114,11 @@ RPCS: Mapping[Endpoint, str] = MappingProxyType(
 """By endpoint, the rpc that it calls; for several, one of them, because they require the same action."""
 
 OPERATIONS: Mapping[Endpoint, str] = MappingProxyType(
-    {bulk_update.bulk_update: "UpdateRequest", export.export: "ExportRequest"}
+    {
+        bulk_update.bulk_update: "UpdateRequest",
+        export.export: "ExportRequest",
+        imports.start_import: "ImportRequest",
+    }
 )
 """By endpoint, the request message of the operation that it starts, which declares the action."""
 

@@ -32,7 +32,7 @@ from facade.endpoints import (
 from facade.endpoints.changes import consumers, stream
 from facade.errors import Refusal
 from facade.events import studies, webhooks
-from facade.lifecycle import bulk_update, commitments, expiry, export, holds, labels, trash, versions
+from facade.lifecycle import bulk_update, commitments, expiry, export, holds, imports, labels, trash, versions
 from facade.sessions import login
 from facade.sharing import links, redeem
 from facade.versions import VersionConvertor
@@ -112,6 +112,7 @@ DICOM = (
     ),
     Row("/holds", {"GET": holds.holds}),
     Row("/export", {"POST": export.export}),
+    Row("/import", {"POST": imports.start_import}),
     Row("/$share-upload", {"POST": links.share_for_upload}),
     Row("/wado", {"GET": wado_uri.retrieve}),
 )

@@ -12,7 +12,7 @@ from dicomstore.v1.operation_service_pb2 import (
     Operation,
     OperationState,
 )
-from dicomstore.v1.operation_types_pb2 import ExportResult, ReindexRequest, UpdateResult
+from dicomstore.v1.operation_types_pb2 import ExportResult, ImportResult, ReindexRequest, UpdateResult
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -28,6 +28,15 @@ _UNFINISHED = {
     OperationState.OPERATION_STATE_NOT_STARTED: "notStarted",
     OperationState.OPERATION_STATE_RUNNING: "running",
     OperationState.OPERATION_STATE_CANCELING: "running",
+}
+_IMPORT_RESULT = {
+    "stored": "stored",
+    "identical": "identical",
+    "skipped": "skipped",
+    "failed": "failed",
+    "storedBytes": "stored_bytes",
+    "removed": "removed",
+    "passes": "passes",
 }
 _FINISHED = {OperationState.OPERATION_STATE_FAILED: "failed", OperationState.OPERATION_STATE_CANCELED: "canceled"}
 
@@ -99,6 +108,9 @@ def _body(request: Request, found: Operation) -> bytes:
     exported = ExportResult()
     if found.result.Unpack(exported):
         body["results"] = _export_result(exported)
+    imported = ImportResult()
+    if found.result.Unpack(imported):
+        body["results"] = {json_name: getattr(imported, name) for json_name, name in _IMPORT_RESULT.items()}
     if found.error:
         body["errors"] = [found.error]
     return orjson.dumps(body, option=orjson.OPT_UTC_Z)

@@ -20,12 +20,14 @@ from dicomstore.v1.store_service_pb2 import VALIDATION_MODE_STRICT
 from google.rpc.error_details_pb2 import BadRequest
 from grpc_status import rpc_status
 
+from server.adapters.blobs.objects.client import ObjectClient
 from server.adapters.sources import folder
 from server.domain.imports import batch
 from tests.audit import audit_records
 from tests.core import CoreClient, Ref, reason_of, settings_for
 from tests.data import UID_ROOT, new_uid, part10
 from tests.integration.conftest import a_core
+from tests.integration.facade.serving import serving
 from tests.operations import perform
 
 STUDY = f"{UID_ROOT}.1"
@@ -353,3 +355,74 @@ async def test_pages_of_a_large_folder_are_read_in_order(tmp_path: Path, monkeyp
         page = await folder.FolderSource(tmp_path).page(expected[start], 100)
         assert [one.name for one in page] == expected[start + 1 :]  # type: ignore[union-attr]
     assert await reader.count(10) == len(names)
+
+
+async def test_an_import_is_started_over_http(tmp_path: Path, source: Path) -> None:
+    (source / "a").write_bytes(part10())
+    (source / "bad").write_text("no DICOM")
+    async with archive(tmp_path) as one, serving(one.core.address) as web:
+        body = {
+            "source": {"type": "folder", "settings": {"path": str(source)}},
+            "errors": {"type": "folder", "settings": {"path": str(tmp_path / "errors")}},
+            "options": {"deleteSource": True, "validation": "strict", "duplicates": "new-version"},
+        }
+        started = await web.post("/v2/import", json=body)
+        assert started.status_code == 202
+        assert started.headers["Location"] == started.json()["href"]
+        await perform(one.settings)
+        answer = await web.get(started.headers["Location"])
+        assert answer.status_code == 200
+        found = answer.json()
+        assert (found["type"], found["status"], found["percentComplete"]) == ("import", "succeeded", 100)
+        counts = {"stored": 1, "identical": 0, "skipped": 0, "failed": 1, "removed": 2, "passes": 1}
+        assert counts.items() <= found["results"].items()
+        assert (tmp_path / "errors" / "bad").exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ({}, "'Source' is missing"),
+        ({"source": {"type": "ftp"}}, "'folder', 's3', 'azureBlob', 'gcs'"),
+        ({"source": {"type": "folder", "settings": {"path": "relative"}}}, "absolute path"),
+        ({"source": {"type": "s3", "settings": {"prefix": "x"}}}, "source.settings.bucket"),
+        (
+            {"source": {"type": "s3", "settings": {"bucket": "x", "endpoint": "http://127.0.0.1"}}},
+            "Only bucket, prefix",
+        ),
+        ({"source": {"type": "s3", "settings": {"bucket": "x"}}}, "import_sources"),
+        ({"source": {"type": "folder", "settings": {"path": "/etc"}}}, "import_sources"),
+        ({"source": {"type": "folder", "settings": {"path": "/a"}}, "options": {"inPlace": 1}}, "options.inPlace"),
+    ],
+)
+async def test_malformed_requests_are_refused(tmp_path: Path, body: dict[str, Any], text: str) -> None:
+    async with archive(tmp_path) as one, serving(one.core.address) as web:
+        answer = await web.post("/v1/import", json=body)
+        assert answer.status_code == 400
+        assert text in answer.text
+
+
+async def test_objects_of_a_bucket_are_imported(tmp_path: Path, bucket_url: str) -> None:
+    bucket, client = bucket_url, ObjectClient(bucket_url)
+    large = part10(frames=[bytes(3 << 20)], Rows=1024, Columns=3072)
+    contents = {"incoming/a/1 ä+b.dcm": part10(), "incoming/b": large}
+    for name, content in contents.items():
+        client.put(name, content)
+    client.put("incoming/bad", b"no DICOM")
+    client.put("incoming/.hidden", part10())
+    client.put("other/c", part10())
+    async with archive(tmp_path, import_sources=bucket) as one:
+        operation, result = await one.imported(f"{bucket}/incoming")
+        assert operation.state == pb.OPERATION_STATE_SUCCEEDED, operation.error
+        assert (result.stored, result.failed, operation.total) == (2, 1, 3)
+        assert await stored(one.core) == sorted(contents.values())
+        client.put("incoming/b", part10())
+        _, result = await one.imported(f"{bucket}/incoming", delete_source=True, errors=f"{bucket}/errors")
+        assert (result.stored, result.skipped, result.failed, result.removed) == (1, 1, 1, 3)
+        assert sorted(one.name for one in client.names()) == [
+            "errors/bad",
+            "errors/bad.error.json",
+            "incoming/.hidden",
+            "other/c",
+        ]
+        assert client.get("errors/bad")[0] == b"no DICOM"

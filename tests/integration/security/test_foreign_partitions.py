@@ -66,6 +66,7 @@ BODIES = {
     "expiry": b'{"expires": "2099-01-01T00:00:00Z"}',
     "$bulkUpdate": UPDATE,
     "export": b'{"source": {"type": "partition"}, "destination": {"type": "folder", "settings": {"path": "/x"}}}',
+    "import": b'{"source": {"type": "folder", "settings": {"path": "/incoming"}}}',
     "2.25.1": b'{"00081199": {"vr": "SQ", "Value": [{"00081150": {"vr": "UI", "Value": ["1.2"]}, '
     b'"00081155": {"vr": "UI", "Value": ["1.2.3.4"]}}]}}',
     FOREIGN: _POLICY,

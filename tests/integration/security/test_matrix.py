@@ -377,6 +377,7 @@ BODIES = {
         b'{"studyInstanceUids": ["1.2"], "changeDataset": {"00100020": {"vr": "LO", "Value": ["P-1"]}}}'
     ),
     "/export": b'{"source": {"type": "partition"}, "destination": {"type": "folder", "settings": {"path": "/x"}}}',
+    "/import": b'{"source": {"type": "folder", "settings": {"path": "/incoming"}}}',
     "/hold": b'{"name": "trial", "reason": "study"}',
     "/expiry": b'{"expires": "2099-01-01T00:00:00Z"}',
     "/extendedquerytags/{tag}": b'{"queryStatus": "Disabled"}',
