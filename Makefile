@@ -95,12 +95,16 @@ viewer: .viewer/index.html
 	rm -rf .viewer && mv .viewer.new/package/dist .viewer && rm -rf .viewer.new
 	touch $@
 
-# JavaScript clients from npm, for the tests with Node.
+# JavaScript clients and an Azure server from npm, and an S3 server, which takes Go four minutes to build.
+VERSITYGW := v1.0.18
+
 clients: .clients/package.json
 
 .clients/package.json:
 	mkdir -p .clients
-	npm install --silent --no-audit --no-fund --prefix .clients dicomweb-client@0.11.3 xhr2@0.2.1 oidc-provider@9.13.3
+	npm install --silent --no-audit --no-fund --prefix .clients dicomweb-client@0.11.3 xhr2@0.2.1 oidc-provider@9.13.3 \
+		azurite@3.35.0
+	GOBIN=$(CURDIR)/.clients/bin go install github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW)
 	touch $@
 
 # Download Keycloak from Maven, for the tests with it: 170 MB, and half a gigabyte of memory while they run.

@@ -87,6 +87,24 @@ def test_an_aborted_upload_leaves_nothing(client: ObjectClient) -> None:
     assert list(client.names()) == []
 
 
+def check_client(client: ObjectClient) -> None:
+    """Check an empty bucket of another server."""
+    for check in _CHECKS:
+        check(client)
+        client.delete([found.name for found in client.names()])
+
+
+_CHECKS = (
+    test_an_object_is_created_once,
+    test_an_object_is_replaced_only_if_it_has_not_changed,
+    test_ranges_end_with_the_object,
+    test_an_unknown_object_is_not_found,
+    test_objects_are_listed_in_order_and_deleted_together,
+    test_a_multipart_upload_appears_when_it_is_complete,
+    test_an_aborted_upload_leaves_nothing,
+)
+
+
 @pytest.mark.parametrize("url", ["ftp://bucket/x", "s3:///x", "s3://key:secret@bucket/x", "az://c/x?sig=secret"])
 def test_a_url_that_is_not_one_of_a_store_is_refused_without_showing_it(url: str) -> None:
     with pytest.raises(ValueError, match=url[:2]) as caught:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.archive import ROOT, Archive, running_archive
+from tests.object_store import AZURITE, versitygw
 
 ORTHANC_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
@@ -38,6 +39,10 @@ def _has_client(name: str) -> bool:
         return bool(shutil.which("node")) and (ROOT / ".clients/node_modules/dicomweb-client").exists()
     if name == "oidc-provider":
         return bool(shutil.which("node")) and (ROOT / ".clients/node_modules/oidc-provider").exists()
+    if name == "azurite":
+        return bool(shutil.which("node")) and AZURITE.exists()
+    if name == "versitygw":
+        return versitygw() is not None
     if name == "keycloak":
         return bool(shutil.which("java")) and (ROOT / ".keycloak/bin/kc.sh").exists()
     if name == "orthanc":

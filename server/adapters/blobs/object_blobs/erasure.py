@@ -26,7 +26,7 @@ from server.adapters.blobs.objects.client import Changed, Exists, NotFound, Obje
 from server.adapters.blobs.records import missing
 from server.model.errors import Reason, Unavailable
 
-_READS = 3
+_READS = 5
 """Reads of a record whose checksum is wrong, before it counts as damaged: bytes may change on the way."""
 
 _MAX_DIRECTORIES = 2_000

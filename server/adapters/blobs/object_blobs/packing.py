@@ -13,9 +13,9 @@ from server.adapters.blobs.disk.threads import DiskThreads
 from server.adapters.blobs.object_blobs.generations import Generations
 from server.adapters.blobs.object_blobs.names import ObjectName, Place, new_packed
 from server.adapters.blobs.object_blobs.packed_object import Entry, pack
-from server.adapters.blobs.objects.client import ObjectClient
+from server.adapters.blobs.objects.client import Exists, ObjectClient
 from server.model.buffer import Buffer
-from server.model.errors import DicomStoreError
+from server.model.errors import DicomStoreError, Reason, Unavailable
 
 _ENOUGH_BYTES = 1 << 20
 """So many are sent although another object is still being sent: the time of the request is small beside theirs."""
@@ -118,7 +118,7 @@ class Packer:
             name = new_packed(generation.id)
             data, entries = await self._threads.run(lambda: pack([(pieces, derived) for pieces, derived, *_ in batch]))
             with generation.writing(name.path):
-                await self._threads.run(lambda: self._client.create(name.path, data, storage_class=storage_class))
+                await self._threads.run(lambda: create(self._client, name, data, storage_class))
                 self._generations.require(generation)
             places = [Place(name, entry.offset, entry.length, entry.is_derived) for entry in entries]
             generation.unsettled.update(places)
@@ -126,6 +126,14 @@ class Packer:
             return places
         finally:
             self._generations.leave(generation)
+
+
+def create(client: ObjectClient, name: ObjectName, data: Buffer, storage_class: str | None) -> None:
+    """Create an object with a new name; blocks. Raises: as `ObjectClient`."""
+    try:
+        client.create(name.path, data, storage_class=storage_class)
+    except Exists:  # random names do not collide: an earlier attempt stored changed bytes
+        raise Unavailable(Reason.STORAGE_UNAVAILABLE, "The object store holds other bytes than were sent.") from None
 
 
 def _take_batch(queue: _Queue) -> list[_Waiting]:

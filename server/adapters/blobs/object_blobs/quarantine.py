@@ -16,7 +16,7 @@ from server.model.instance import Locator
 _FOLDER = "quarantine"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_READS = 3
+_READS = 5
 
 
 class ObjectQuarantine:

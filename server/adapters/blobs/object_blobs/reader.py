@@ -41,7 +41,7 @@ from server.ports.blobs import most_piece_bytes
 PART_BYTES = PIECE_BYTES
 """Size of a part of a large blob in the cache."""
 
-_READS = 3
+_READS = 5
 _AHEAD_PARTS = 8
 _JOINED_BYTES = 4 << 20
 """Neighbouring blobs are read ahead by one request up to this size."""

@@ -14,7 +14,7 @@ from server.adapters.blobs.disk.threads import PIECE_BYTES, DiskThreads
 from server.adapters.blobs.object_blobs.gathering import Gathered
 from server.adapters.blobs.object_blobs.generations import Generation, Generations
 from server.adapters.blobs.object_blobs.names import Locators, ObjectName, Place, new_large
-from server.adapters.blobs.object_blobs.packing import Erase, Packer, Remember
+from server.adapters.blobs.object_blobs.packing import Erase, Packer, Remember, create
 from server.adapters.blobs.objects.client import MultipartWriter, ObjectClient
 from server.adapters.blobs.records import trailer
 from server.model.buffer import Buffer
@@ -147,12 +147,11 @@ class ObjectWriter:
         name = new_large(generation.id, is_derived=is_derived)
         storage_class = self._sending.storage_class(receipt.partition)
 
-        def create() -> None:
-            data = b"".join((*self._gathered.pieces(), end))
-            self._sending.client.create(name.path, data, storage_class=storage_class)
+        def send() -> None:
+            create(self._sending.client, name, b"".join((*self._gathered.pieces(), end)), storage_class)
 
         with generation.writing(name.path):
-            await self._sending.threads.run(create)
+            await self._sending.threads.run(send)
             return self._committed(generation, name)
 
     async def _commit_upload(self, end: bytes, *, is_derived: bool) -> Place:

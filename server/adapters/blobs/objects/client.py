@@ -35,8 +35,14 @@ _RETRIES = 4
 _ATTEMPTS = 3
 """Attempts of an operation. A request whose effect is unknown, as after a timeout, is retried only here."""
 
+_COMPARISONS = 5
+"""Reads of an object before its content counts as different: bytes may change on the way."""
+
 _PAUSE_SECONDS = 0.3
 _STATUS = re.compile(r"status[ :]+(?:code:? )?(\d{3})")
+_DAMAGED_REQUEST = re.compile(r"ContentSHA256Mismatch|BadDigest|InvalidDigest|IncompleteBody|Md5Mismatch")
+"""Refusals of a request whose bytes changed on the way."""
+
 _FULL = re.compile(r"QuotaExceeded|StorageFull|InsufficientStorage|status[ :]+507")
 
 _T = TypeVar("_T")
@@ -286,10 +292,13 @@ class ObjectClient:
         try:
             if self.size(name) != len(data):
                 return None
-            found, etag = self.get(name)
+            for _ in range(_COMPARISONS):
+                found, etag = self.get(name)
+                if found == data:
+                    return etag
         except NotFound:
             return None
-        return etag if found == data else None
+        return None
 
 
 class MultipartWriter:
@@ -377,7 +386,7 @@ def _translated(error: Exception) -> Exception:
         return Exhausted(Reason.STORAGE_FULL, "The object store is full.")
     unavailable = _Unavailable(Reason.STORAGE_UNAVAILABLE, f"The object store is unavailable ({_cause(name, number)}).")
     unavailable.is_transient = not isinstance(error, ValueError | TypeError) and not (
-        400 <= number < 500 and number not in (408, 409, 429)
+        400 <= number < 500 and number not in (408, 409, 429) and not _DAMAGED_REQUEST.search(text)
     )
     return unavailable
 

@@ -1,0 +1,86 @@
+"""`python -m bench.object_store`: an archive with its blobs in a bucket beside one with local files, in the same run.
+
+A proxy adds a delay to each request to the bucket. Both archives are measured in turn, several times; the ratios of
+their medians say more than the rates, because the client, both archives, the proxy and the S3 server share the machine.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator
+from statistics import median
+from typing import Annotated
+
+import typer
+
+from bench import web
+from bench.archive import Archive, running_archive
+from bench.sets import SERIES, Sets, store
+from bench.workloads import WORKLOADS, Request, Workload, get_study
+from tests.faulty_proxy import running_proxy
+from tests.object_store import running_moto, running_versitygw
+
+_MEASURED = ("stow_small_batch", "stow_small_1", "stow_ct_batch")
+_CACHED = ("frame_1", "frames_wsi", "wado_instance")
+
+
+def main(
+    delay_ms: Annotated[float, typer.Option(help="Added to each request to the bucket.")] = 20,
+    seconds: Annotated[float, typer.Option(help="Duration of each measurement.")] = 3,
+    rounds: Annotated[int, typer.Option(help="Number of measurements of each archive.")] = 3,
+    scale: Annotated[float, typer.Option(help="Size of the data; 1 is 7,005 instances, 1.3 GB.")] = 0.2,
+    server: Annotated[str, typer.Option(help="versitygw (`make clients`) or moto.")] = "versitygw",
+) -> None:
+    """Measure storing, retrieval of studies that are not cached, and frames that are."""
+    size = Sets(scale)
+    with (
+        (running_versitygw if server == "versitygw" else running_moto)() as s3,
+        running_proxy(s3.endpoint) as proxy,
+    ):
+        bucket = s3.bucket()
+        settings = {**s3.environment, "AWS_ENDPOINT_URL": proxy.endpoint, "DICOMSTORE_BLOBS": bucket}
+        with running_archive() as local, running_archive(None, tls=False, **settings) as remote:
+            for archive in (local, remote):
+                store(archive.core, "", size.instances())
+            proxy.delay_seconds = delay_ms / 1000
+            typer.echo(f"{'workload':28} {'unit':10} {'local/s':>9} {'bucket/s':>9} {'ratio':>6}")
+            for name in _MEASURED:
+                _compare(_named(name), local, remote, size, seconds, rounds)
+            study = Workload("wado_study, not cached", "instances", 1, _studies_once)
+            _compare(study, local, remote, size, 600, rounds, before=lambda: _empty_cache(remote))
+            for name in _CACHED:
+                workload = _named(name)
+                web.measure(workload, remote, size, seconds)  # fills the cache
+                _compare(workload, local, remote, size, seconds, rounds)
+
+
+def _named(name: str) -> Workload:
+    return next(one for one in WORKLOADS if one.name == name)
+
+
+def _studies_once(_: Archive, size: Sets) -> Iterator[Request]:
+    return (get_study(study, len(SERIES) * len(size.slices)) for study in size.ct_studies)
+
+
+def _compare(
+    workload: Workload,
+    local: Archive,
+    remote: Archive,
+    size: Sets,
+    seconds: float,
+    rounds: int,
+    before: Callable[[], None] = lambda: None,
+) -> None:
+    rates: dict[int, list[float]] = {0: [], 1: []}
+    for number in range(2 * rounds):
+        before()
+        row = web.measure(workload, (local, remote)[number % 2], size, seconds)
+        rates[number % 2].append(float(str(row["per_s"])))
+    one, other = median(rates[0]), median(rates[1])
+    typer.echo(f"{workload.name:28} {workload.unit:10} {one:9.1f} {other:9.1f} {other / one:6.2f}")
+
+
+def _empty_cache(archive: Archive) -> None:
+    shutil.rmtree(archive.data / "blob-cache", ignore_errors=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)
