@@ -39,6 +39,7 @@ from server.adapters.sql.events.leases import SqlLeases
 from server.adapters.sql.events.study_events import SqlStudyEvents
 from server.adapters.sql.events.webhooks import SqlWebhooks
 from server.adapters.sql.instances import SqlInstanceIndex
+from server.adapters.sql.lifecycle.blob_moves import SqlBlobMoves
 from server.adapters.sql.lifecycle.commitments import SqlCommitments
 from server.adapters.sql.lifecycle.expiries import SqlExpiries
 from server.adapters.sql.lifecycle.exported_files import SqlExportedFiles
@@ -68,6 +69,7 @@ from server.ports.events.study_events import StudyEvents
 from server.ports.events.webhooks import Deliveries, Webhooks
 from server.ports.imports import ImportedFiles
 from server.ports.index import ChangeLog, InstanceIndex, Partitions
+from server.ports.lifecycle.blob_moves import BlobMoves
 from server.ports.lifecycle.commitments import CommitmentRecord
 from server.ports.lifecycle.expiries import Expiries
 from server.ports.lifecycle.exports import ExportedFiles
@@ -162,6 +164,7 @@ class Database:
         self.exported_files: ExportedFiles = SqlExportedFiles(transactions)
         self.updates: Updates = SqlUpdates(transactions, keys, extract)
         self.imported_files: ImportedFiles = SqlImportedFiles(transactions)
+        self.blob_moves: BlobMoves = SqlBlobMoves(transactions)
         self.leases: Leases = SqlLeases(transactions)
         self.study_events: StudyEvents = SqlStudyEvents(transactions, keys)
         self.webhooks: Webhooks = SqlWebhooks(transactions)

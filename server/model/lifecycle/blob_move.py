@@ -1,0 +1,49 @@
+"""Blobs of instances that are moved to another store."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from server.model.ids import Version
+from server.model.instance import Locator
+from server.model.store_id import StoreId
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlob:
+    """The blob of a version of an instance: its locator, size and CRC-32C."""
+
+    version: Version
+    locator: Locator
+    size_bytes: int
+    crc32c: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlobPage:
+    """Blobs of one store, in order of their locators.
+
+    instances: the blobs of each instance that has one among these: all versions that are in the store, in ascending
+        order. They are moved together, because they may share bytes.
+    last: the locator after which the next page begins; None after the last page.
+    """
+
+    instances: Sequence[Sequence[StoredBlob]] = ()
+    last: Locator | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreUsage:
+    """What the index has in a store.
+
+    versions, size_bytes: number and total size of versions of instances; those of deleted instances count until they
+        are erased. Versions that share bytes count with all of theirs.
+    old_copies: blobs that were moved and wait to be erased.
+    erased_by: time until which they are kept; None without any.
+    """
+
+    store: StoreId
+    versions: int = 0
+    size_bytes: int = 0
+    old_copies: int = 0
+    erased_by: datetime | None = None
