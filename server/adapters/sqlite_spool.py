@@ -104,6 +104,19 @@ class SqliteSpool:
             current = None if row[1] else row[0]
         return None
 
+    def moved(self, count: int) -> Iterator[list[tuple[Locator, Locator]]]:
+        """See the port."""
+        cursor = self._connection.execute("SELECT old, new FROM retired WHERE new IS NOT NULL")
+        while rows := cursor.fetchmany(count):
+            yield [(old, self._last_copy(new)) for old, new in rows]
+
+    def _last_copy(self, locator: Locator) -> Locator:
+        while True:
+            row = self._connection.execute("SELECT new FROM retired WHERE old = ?", (locator,)).fetchone()
+            if row is None or row[0] is None:
+                return locator
+            locator = row[0]
+
     def exclude(self, locators: Iterable[Locator]) -> None:
         """See the port."""
         self._connection.executemany("INSERT OR IGNORE INTO aside VALUES (?)", ((locator,) for locator in locators))

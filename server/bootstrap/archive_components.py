@@ -34,6 +34,7 @@ from server.domain.lifecycle.partition_deletion import PartitionDeletion
 from server.domain.lifecycle.trash import Trash
 from server.domain.lifecycle.versions import Versions
 from server.domain.operations.exporting.export import Export
+from server.domain.operations.move import Move
 from server.domain.operations.rewriting import Rewriting
 from server.domain.operations.types import OperationType
 from server.domain.operations.update import Update
@@ -212,6 +213,21 @@ class ArchiveComponents(IndexComponents):
             on_change=self._number_changes,
         )
 
+    @cached_property
+    def move(self) -> Move:
+        """Moves of blobs to another store."""
+        return Move(
+            moves=self.database.blob_moves,
+            blobs=self.blobs,
+            new_blobs=self.committer,
+            record=self.database.operations,
+            stores=self.storage.identity.read,
+            gather_records=self.storage.gather_records,
+            url=self.settings.blobs_url,
+            now=self.clock.now,
+            retention=self.retention,
+        )
+
     async def _number_changes(self) -> None:
         while await self.database.changes.sequence() is Sequenced.MAY_HAVE_MORE:
             pass
@@ -219,7 +235,7 @@ class ArchiveComponents(IndexComponents):
     @property
     def own_operation_types(self) -> Sequence[OperationType]:
         """See `IndexComponents`."""
-        return [*super().own_operation_types, self.imports.type, self.update.type, self.export.type]
+        return [*super().own_operation_types, self.imports.type, self.update.type, self.export.type, self.move.type]
 
     @cached_property
     def export(self) -> Export:

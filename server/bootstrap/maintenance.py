@@ -172,6 +172,7 @@ async def recover(settings: Settings, *, with_quarantined: bool = False) -> Reco
             deletions=deletions.values(),
             labels=database.labels,
             label_changes=storage.journal.label_changes(),
+            moves=database.blob_moves,
             holds=database.holds,
             hold_changes=storage.journal.hold_changes(),
             deleted_partitions=storage.journal.deleted_partitions(),
@@ -180,6 +181,9 @@ async def recover(settings: Settings, *, with_quarantined: bool = False) -> Reco
             max_header_bytes=settings.max_header_bytes,
             with_quarantined=with_quarantined,
         ).run()
+        index = await asyncio.to_thread(engine.identity_of, settings.database_url, prepared.mark)
+        for store in index.stores - (await asyncio.to_thread(storage.identity.read)).stores:
+            await database.blob_moves.forget_old_copies(store)
         # The index has none of their instances any more; an older one may still have to move some.
         completed = deletions.keys() - await asyncio.to_thread(engine.pending_deletions, settings.database_url)
         await asyncio.to_thread(storage.journal.complete, completed)

@@ -12,6 +12,13 @@ MAX_TAGS = 128
 
 MAX_REASON_LENGTH = 500
 
+MIN_GRACE_PERIOD = timedelta(hours=6)
+"""Minimum time for which the old copy of a moved blob is kept.
+
+A retrieval of a study queries the locators of 500 instances before it reads the first one. If these are at most 1 MiB
+each, a client that reads 24 KB a second has received the last of them by then.
+"""
+
 
 def page_size(requested: int) -> int:
     """Return the page size for a requested one; 0 requests the default.

@@ -1,6 +1,7 @@
 """The identities of the two halves of an archive: blobs and index."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from server.model.store_id import NO_ID, StoreId
 
@@ -36,7 +37,10 @@ class BlobsIdentity:
     is_recovering: a recovery of the index was started and has not finished.
     requires_authentication: the index has, or had, archive tokens.
     stores: ids of the stores whose blobs can be read.
+    further: of the stores that are only read and erased from, their places by id.
+    read_only: ids of the stores that are only read.
     has_unbound_stores: one of several stores has no archive id yet.
+    writes_elsewhere: a process writes to one of the further stores.
     """
 
     place: str
@@ -47,7 +51,16 @@ class BlobsIdentity:
     is_recovering: bool = False
     requires_authentication: bool = False
     stores: frozenset[StoreId] = frozenset((NO_ID,))
+    further: Mapping[StoreId, str] = field(default_factory=dict)
+    read_only: frozenset[StoreId] = frozenset()
     has_unbound_stores: bool = False
+    writes_elsewhere: bool = False
+
+    @property
+    def primary(self) -> StoreId:
+        """The id of the store that is written."""
+        [primary] = self.stores - self.further.keys() - self.read_only
+        return primary
 
 
 @dataclass(frozen=True, slots=True)

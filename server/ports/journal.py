@@ -10,6 +10,7 @@ from server.model.instance import Locator
 from server.model.lifecycle.hold import Hold
 from server.model.lifecycle.label import Labels
 from server.model.lifecycle.version import Provenance
+from server.model.store_id import StoreId
 
 Entry = tuple[Locator, Locator | None]
 """A blob, and its copy; None if its instance was deleted."""
@@ -209,6 +210,20 @@ class ArchiveJournal(Journal, Protocol):
 
     def open_deletions(self) -> Mapping[int, OpenDeletion]:
         """Return the deletions of transactions as in `entries` that are not completed, by number."""
+        ...
+
+    def absorb(self, store: StoreId, journal: "ArchiveJournal") -> None:
+        """Record, durably and outside of a transaction, all that the journal of another store lists.
+
+        It replaces what was absorbed from this store before. As long as the other journal is read itself, see
+        `leave_out`.
+
+        Raises: as `Journal.deleted`.
+        """
+        ...
+
+    def leave_out(self, stores: Collection[StoreId]) -> None:
+        """Do not read what was absorbed from these stores."""
         ...
 
     def complete(self, deletions: Collection[int]) -> None:

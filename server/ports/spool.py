@@ -38,6 +38,10 @@ class Spool(Protocol):
         """Return the current locator of a blob: itself if it was not retired; None if its instance was deleted."""
         ...
 
+    def moved(self, count: int) -> Iterator[Sequence[tuple[Locator, Locator]]]:
+        """Yield the blobs that were copied, whether deleted or not, each with its last copy, `count` at a time."""
+        ...
+
     def exclude(self, locators: Iterable[Locator]) -> None:
         """Add blobs that must not be indexed."""
         ...

@@ -58,6 +58,16 @@ class Storage(Protocol):
         """
         ...
 
+    def gather_records(self) -> None:
+        """Copy the records that must be kept from further stores to the one that is written, if there are several, so
+        that those stores can be removed; blocking. Repeating it has no further effect.
+
+        Raises:
+            Exhausted: STORAGE_FULL.
+            Unavailable: STORAGE_UNAVAILABLE.
+        """
+        ...
+
     def close(self) -> None:
         """Close the marks and the journal of this process durably, and release resources; blocking. Never fails."""
         ...

@@ -20,11 +20,12 @@ from server.adapters.blobs.packed import PackedBlobs
 from server.adapters.blobs.segment_files import sparse_segments
 from server.adapters.blobs.segment_files.segments import path_of, record_of
 from server.adapters.sql.engine import Database, migrate, open_database
+from server.domain.limits import MIN_GRACE_PERIOD
 from server.domain.read_only import ReadOnlyState
 from server.domain.store.commit import Committer
 from server.domain.upkeep.audit import Audit, Report
 from server.domain.upkeep.garbage import Housekeeping
-from server.domain.upkeep.relocation import MIN_GRACE_PERIOD, IndexRelocation
+from server.domain.upkeep.relocation import IndexRelocation
 from server.domain.upkeep.steady_clock import SteadyClock
 from server.model.errors import DataLoss, Exhausted, Reason
 from server.model.ids import DEFAULT_PARTITION, Address, InstanceId, Uid

@@ -41,6 +41,9 @@ class FileStorage:
         async with PackedBlobs(self._root, folders=self._folders) as blobs:
             yield PrefixedBlobs(blobs, store) if store else blobs
 
+    def gather_records(self) -> None:
+        """See the port: this is one store."""
+
     def close(self) -> None:
         """See the port."""
         self.scrub.close()

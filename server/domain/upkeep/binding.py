@@ -5,6 +5,7 @@ their archive, which is compared before anything is served, recovered or erased.
 """
 
 from collections.abc import Collection
+from dataclasses import replace
 from enum import Enum
 
 from server.model.archive import BlobsIdentity, IndexIdentity
@@ -54,7 +55,7 @@ def require_recoverable(blobs: BlobsIdentity, index: IndexIdentity) -> None:
         ArchiveMismatch
     """
     if not index.is_new or index.id is not None:
-        binding_of(blobs, index)
+        binding_of(blobs, replace(index, stores=blobs.stores))  # the journal says where blobs of other stores are
 
 
 def lost_transactions(blobs: BlobsIdentity, index: IndexIdentity) -> str:

@@ -24,6 +24,7 @@ from server.model.receipt import Receipt
 from server.ports.blobs import BlobStore
 from server.ports.index import InstanceIndex, Partitions
 from server.ports.journal import HoldChange, LabelChange, OpenDeletion
+from server.ports.lifecycle.blob_moves import BlobMoves
 from server.ports.lifecycle.holds import Holds
 from server.ports.lifecycle.labels import LabelRecord
 from server.ports.spool import Spool
@@ -91,6 +92,7 @@ class Recovery:
         deletions: Collection[OpenDeletion] = (),
         labels: LabelRecord,
         label_changes: Iterable[LabelChange] = (),
+        moves: BlobMoves,
         holds: Holds,
         hold_changes: Iterable[HoldChange] = (),
         deleted_partitions: Collection[PartitionName] = (),
@@ -109,6 +111,7 @@ class Recovery:
         self._deletions = deletions
         self._labels = labels
         self._label_changes = label_changes
+        self._moves = moves
         self._holds = holds
         self._last_holds: dict[tuple[Address, str], HoldChange] = {}
         for change in hold_changes:
@@ -201,6 +204,11 @@ class Recovery:
             if moves:
                 self._done.moved += len(await self._index.relocate(moves, self._now() + self._retention))
             after = page[-1].version
+        for pairs in self._spool.moved(_PAGE):  # earlier versions, and deleted instances
+            known = await self._index.known([old for old, _ in pairs])
+            copies = {old: new for old, new in pairs if old in known and await self._is_at(new, not_at=old)}
+            if copies:
+                self._done.moved += await self._moves.repeat(copies, self._now() + self._retention)
 
     async def _collect(self) -> None:
         """Write the blobs to be indexed to the spool."""
@@ -326,6 +334,10 @@ class Recovery:
             if await self._partitions.get(name) is None:
                 await self._partitions.create(name, receipt.time)
             self._made.add(name)
+
+    async def _is_at(self, copy: Locator, *, not_at: Locator) -> bool:
+        """Return whether a blob is, or was until it was erased, where it was moved to."""
+        return await self._exists(copy) or not await self._exists(not_at)
 
     async def _exists(self, locator: Locator) -> bool:
         try:

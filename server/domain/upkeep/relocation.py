@@ -3,18 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
+from server.domain.limits import MIN_GRACE_PERIOD
 from server.domain.store.commit import Committer
 from server.model.errors import DicomStoreError
 from server.model.instance import Locator
 from server.ports.blobs import BlobStore
 from server.ports.index import InstanceIndex
-
-MIN_GRACE_PERIOD = timedelta(hours=6)
-"""Minimum time for which an old copy is retained.
-
-A retrieval of a study queries the locators of 500 instances before it reads the first one. Blobs that a store moves are
-at most 1 MiB, so a client that reads 24 KB a second has received the last of them by then.
-"""
 
 
 class IndexRelocation:

@@ -20,15 +20,26 @@ class StoredBlob:
 
 
 @dataclass(frozen=True, slots=True)
-class BlobPage:
-    """Blobs of one store, in order of their locators.
+class BlobsOfInstance:
+    """The blobs of an instance in one store. They are moved together, because they may share bytes.
 
-    instances: the blobs of each instance that has one among these: all versions that are in the store, in ascending
-        order. They are moved together, because they may share bytes.
+    first: the lowest of their locators in the page.
+    blobs: of all versions that are in the store, in ascending order.
+    """
+
+    first: Locator
+    blobs: Sequence[StoredBlob]
+
+
+@dataclass(frozen=True, slots=True)
+class BlobPage:
+    """Blobs of one store.
+
+    instances: those that have one of the blobs, in order of their first locators.
     last: the locator after which the next page begins; None after the last page.
     """
 
-    instances: Sequence[Sequence[StoredBlob]] = ()
+    instances: Sequence[BlobsOfInstance] = ()
     last: Locator | None = None
 
 

@@ -44,6 +44,10 @@ class BlobMoves(Protocol):
         """
         ...
 
+    async def forget_old_copies(self, store: StoreId) -> None:
+        """Remove the moved blobs of a store that no longer exists from those to be erased."""
+        ...
+
     async def address(self, locator: Locator) -> Address | None:
         """Return the instance of a blob, deleted or not; None if there is none."""
         ...

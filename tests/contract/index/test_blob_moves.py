@@ -25,7 +25,7 @@ async def pages(database: Database, store: str, limit: int) -> list[list[list[st
     found, after = [], ""
     while True:
         page = await database.blob_moves.page(store, after, limit)
-        found.append([[blob.locator for blob in blobs] for blobs in page.instances])
+        found.append([[blob.locator for blob in one.blobs] for one in page.instances])
         if page.last is None:
             return found
         after = page.last

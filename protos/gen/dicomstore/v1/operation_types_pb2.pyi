@@ -1,7 +1,10 @@
+import datetime
+
 from dicomstore.v1 import access_options_pb2 as _access_options_pb2
 from dicomstore.v1 import resources_pb2 as _resources_pb2
 from dicomstore.v1 import search_service_pb2 as _search_service_pb2
 from dicomstore.v1 import store_service_pb2 as _store_service_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -203,3 +206,23 @@ class ImportResult(_message.Message):
     removed: int
     passes: int
     def __init__(self, stored: _Optional[int] = ..., identical: _Optional[int] = ..., skipped: _Optional[int] = ..., failed: _Optional[int] = ..., stored_bytes: _Optional[int] = ..., removed: _Optional[int] = ..., passes: _Optional[int] = ...) -> None: ...
+
+class MoveRequest(_message.Message):
+    __slots__ = ("to", "max_bytes_per_second")
+    TO_FIELD_NUMBER: _ClassVar[int]
+    MAX_BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    to: str
+    max_bytes_per_second: int
+    def __init__(self, to: _Optional[str] = ..., max_bytes_per_second: _Optional[int] = ...) -> None: ...
+
+class MoveResult(_message.Message):
+    __slots__ = ("versions_moved", "bytes_moved", "versions_left", "old_copies_until")
+    VERSIONS_MOVED_FIELD_NUMBER: _ClassVar[int]
+    BYTES_MOVED_FIELD_NUMBER: _ClassVar[int]
+    VERSIONS_LEFT_FIELD_NUMBER: _ClassVar[int]
+    OLD_COPIES_UNTIL_FIELD_NUMBER: _ClassVar[int]
+    versions_moved: int
+    bytes_moved: int
+    versions_left: int
+    old_copies_until: _timestamp_pb2.Timestamp
+    def __init__(self, versions_moved: _Optional[int] = ..., bytes_moved: _Optional[int] = ..., versions_left: _Optional[int] = ..., old_copies_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...

@@ -1,6 +1,7 @@
 """The journal of blobs that no instance refers to, as files (see `server.ports.journal`). All functions block.
 
-    <root>/journal/<process>    lines of one process, see `journal_lines`; `history` has those of ended processes
+    <root>/journal/<process>    lines of one process, see `journal_lines`; `history` has those of ended processes,
+                                `absorbed-<store id>` those of another store
 
 The entries of a transaction are synced before its commit; its end is not synced and may be missing.
 """
@@ -20,14 +21,17 @@ from server.adapters.blobs.archive_records.journal_lines import (
     LineJournal,
     decided_by,
     effective,
+    lines_of,
     without_completed,
 )
 from server.adapters.blobs.disk.file_lock import lock_if_free
 from server.adapters.blobs.disk.reserve import Reserve
 from server.adapters.blobs.disk.threads import as_errors_of_the_store, sync_directory
 from server.model.instance import Locator
+from server.model.store_id import StoreId
+from server.ports.journal import ArchiveJournal
 
-_HISTORY = "history"
+_HISTORY, _ABSORBED = "history", "absorbed-"
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
 _T = TypeVar("_T")
@@ -43,6 +47,7 @@ class FileJournal(LineJournal):
         self._fd = -1
         self._is_open = False  # a transaction has entries
         self._is_torn = False  # the last line may be incomplete
+        self._left_out: Collection[str] = ()
 
     # Writing
 
@@ -123,16 +128,35 @@ class FileJournal(LineJournal):
                 if fd is None:
                     continue
                 try:
-                    if path.name != _HISTORY:
+                    if path.name != _HISTORY and not path.name.startswith(_ABSORBED):
                         lines = effective(partial(_texts, path), decided_by(referenced))
                         self._append_to_history(without_completed(lines, pending))
                         path.unlink()
                 finally:
                     os.close(fd)
 
+    def absorb(self, store: StoreId, journal: ArchiveJournal) -> None:
+        """See the port."""
+        with as_errors_of_the_store():
+            self._directory.mkdir(parents=True, exist_ok=True)
+            path = self._directory / f"{_ABSORBED}{store}"
+            fresh = self._directory.parent / f"{path.name}.new"
+            with open(fresh, "w", encoding="ascii") as file:
+                file.writelines(lines_of(journal))
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(fresh, path)
+            sync_directory(self._directory)
+
+    def leave_out(self, stores: Collection[StoreId]) -> None:
+        """See the port."""
+        self._left_out = {f"{_ABSORBED}{store}" for store in stores}
+
     def effective_lines(self) -> Iterator[Line]:
         """See the base class."""
         for path in self._paths():
+            if path.name in self._left_out:
+                continue
             yield from effective(partial(_texts, path), lambda _, __: True)
 
     def _append_to_history(self, lines: Iterator[Line]) -> None:

@@ -35,7 +35,15 @@ from server.model.instance import Locator
 from server.model.lifecycle.hold import Hold
 from server.model.lifecycle.label import Labels
 from server.model.lifecycle.version import Provenance, VersionOrigin
-from server.ports.journal import DeletionEntries, Entry, HoldChange, LabelChange, OpenDeletion, open_deletions
+from server.ports.journal import (
+    ArchiveJournal,
+    DeletionEntries,
+    Entry,
+    HoldChange,
+    LabelChange,
+    OpenDeletion,
+    open_deletions,
+)
 
 _ASKED_AT_ONCE = 500
 _LINE = re.compile(
@@ -192,6 +200,58 @@ class LineJournal(ABC):
     def open_deletions(self) -> Mapping[int, OpenDeletion]:
         """See the port."""
         return open_deletions([self.deletions()])
+
+
+class _Formatted(LineJournal):
+    """Formats entries."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, lines: Iterator[str]) -> None:
+        self.lines = [*lines]
+
+    def effective_lines(self) -> Iterator[Line]:
+        return iter(())
+
+    def prepare(self) -> None:
+        """Do nothing."""
+
+    def committed(self) -> None:
+        """Do nothing."""
+
+
+def lines_of(journal: ArchiveJournal) -> Iterator[str]:
+    """Yield all that a journal lists, as lines that belong to no transaction."""
+    formatted = _Formatted()
+    for old, new in journal.entries():
+        if new is None:
+            formatted.deleted([old])
+        else:
+            formatted.moved({old: new})
+        yield from formatted.lines
+    for locator, instance in journal.restorations():
+        formatted.restored({locator: instance})
+        yield from formatted.lines
+    for locator, version, provenance in journal.versions():
+        formatted.replaced({locator: (version, provenance)})
+        yield from formatted.lines
+    for change in journal.label_changes():
+        formatted.labelled(*change)
+        yield from formatted.lines
+    for hold in journal.hold_changes():
+        formatted.held(hold)
+        yield from formatted.lines
+    deletions = journal.deletions()
+    for number, scope in deletions.begun.items():
+        formatted.deleted_all(number, scope)
+        yield from formatted.lines
+    for number, locator in deletions.stored_later:
+        formatted.stored_later(number, [locator])
+        yield from formatted.lines
+    for number in deletions.completed:
+        formatted.completed(number)
+        yield from formatted.lines
 
 
 def decided_by(referenced: Callable[[Sequence[Locator]], Collection[Locator]]) -> Decide:

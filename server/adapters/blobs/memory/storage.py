@@ -1,24 +1,22 @@
 """The storage of one process, and the records of an archive beside the blobs."""
 
 import threading
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from server.adapters.blobs.archive_records.journal_lines import Line, LineJournal, lines_of, parsed
 from server.adapters.blobs.audit_trail.trail import FileAuditTrail
 from server.adapters.blobs.memory.blobs import MemoryBlobs
 from server.adapters.blobs.prefixed import PrefixedBlobs
 from server.model.archive import ArchiveId, BlobsIdentity, Mark
-from server.model.ids import Address, InstanceId, PartitionName, Version
 from server.model.instance import Locator
-from server.model.lifecycle.label import Labels
-from server.model.lifecycle.version import Provenance
 from server.model.storage.scrub import ScrubPosition
-from server.model.store_id import NO_ID, new_store_id
+from server.model.store_id import NO_ID, StoreId, new_store_id
 from server.ports.blobs import BlobStore
-from server.ports.journal import DeletionEntries, Entry, HoldChange, LabelChange, OpenDeletion, open_deletions
+from server.ports.journal import ArchiveJournal
 
 
 class MemoryStorage:
@@ -49,6 +47,9 @@ class MemoryStorage:
         """See the port."""
         store = self.identity.store_id
         yield PrefixedBlobs(self._blobs, store) if store else self._blobs
+
+    def gather_records(self) -> None:
+        """See the port: this is one store."""
 
     def close(self) -> None:
         """See the port."""
@@ -120,68 +121,18 @@ class MemoryIdentity:
         self._requires_authentication = True
 
 
-class MemoryJournal:
+class MemoryJournal(LineJournal):
     """ArchiveJournal (see `server.ports.journal`)."""
 
     def __init__(self) -> None:
-        self._noted: list[Entry] = []
-        self._counted: list[Entry] = []
-        self._restored: list[tuple[Locator, InstanceId]] = []
-        self._versions: list[tuple[Locator, Version, Provenance]] = []
-        self._labelled: list[LabelChange] = []
-        self._held: list[HoldChange] = []
-        self._deleted_partitions: list[PartitionName] = []
-        self._begun: dict[int, Address] = {}
-        self._stored_later: list[tuple[int, Locator]] = []
-        self._completed: set[int] = set()
-        self._undo: list[Callable[[], object]] = []
+        self._noted: list[str] = []
+        self._counted: list[str] = []
+        self._absorbed: dict[StoreId, list[str]] = {}
+        self._left_out: Collection[StoreId] = ()
 
-    def deleted(self, locators: Sequence[Locator]) -> None:
-        """See the port."""
-        self._noted += [(locator, None) for locator in locators]
-
-    def restored(self, blobs: Mapping[Locator, InstanceId]) -> None:
-        """See the port."""
-        before = len(self._restored)
-        self._restored += blobs.items()
-        self._undo.append(lambda: self._restored.__delitem__(slice(before, None)))
-
-    def deleted_all(self, deletion: int, scope: Address) -> None:
-        """See the port."""
-        self._begun[deletion] = scope
-        self._undo.append(lambda: self._begun.pop(deletion))
-        if scope.study is None:
-            self._deleted_partitions.append(scope.partition)
-            self._undo.append(self._deleted_partitions.pop)
-
-    def stored_later(self, deletion: int, locators: Sequence[Locator]) -> None:
-        """See the port."""
-        self._stored_later += [(deletion, locator) for locator in locators]
-
-    def completed(self, deletion: int) -> None:
-        """See the port."""
-        self._completed.add(deletion)
-        self._undo.append(lambda: self._completed.discard(deletion))
-
-    def moved(self, moves: Mapping[Locator, Locator]) -> None:
-        """See the port."""
-        self._noted += moves.items()
-
-    def replaced(self, versions: Mapping[Locator, tuple[Version, Provenance]]) -> None:
-        """See the port."""
-        before = len(self._versions)
-        self._versions += [(locator, *one) for locator, one in versions.items()]
-        self._undo.append(lambda: self._versions.__delitem__(slice(before, None)))
-
-    def labelled(self, version: int, time: datetime, resource: Address, labels: Labels) -> None:
-        """See the port."""
-        self._labelled.append(LabelChange(version, time, resource, labels))
-        self._undo.append(self._labelled.pop)
-
-    def held(self, change: HoldChange) -> None:
-        """See the port."""
-        self._held.append(change)
-        self._undo.append(self._held.pop)
+    def note(self, lines: Iterator[str]) -> None:
+        """See the base class."""
+        self._noted += lines
 
     def prepare(self) -> None:
         """See the port: nothing can be made durable."""
@@ -190,7 +141,6 @@ class MemoryJournal:
         """See the port."""
         self._counted += self._noted
         self._noted = []
-        self._undo = []
 
     def ended(self) -> None:
         """See the port: a transaction without an end counts as committed."""
@@ -199,50 +149,24 @@ class MemoryJournal:
     def rolled_back(self) -> None:
         """See the port."""
         self._noted = []
-        while self._undo:
-            self._undo.pop()()
 
     def take_over(
         self, referenced: Callable[[Sequence[Locator]], Collection[Locator]], pending: Callable[[], Collection[int]]
     ) -> None:
         """See the port: there are no other processes."""
 
-    def entries(self) -> Iterator[Entry]:
+    def absorb(self, store: StoreId, journal: ArchiveJournal) -> None:
         """See the port."""
-        yield from self._counted
-        yield from self._noted
+        self._absorbed[store] = [*lines_of(journal)]
 
-    def restorations(self) -> Iterator[tuple[Locator, InstanceId]]:
+    def leave_out(self, stores: Collection[StoreId]) -> None:
         """See the port."""
-        yield from self._restored
+        self._left_out = stores
 
-    def versions(self) -> Iterator[tuple[Locator, Version, Provenance]]:
-        """See the port."""
-        yield from self._versions
-
-    def label_changes(self) -> Iterator[LabelChange]:
-        """See the port."""
-        yield from self._labelled
-
-    def hold_changes(self) -> Iterator[HoldChange]:
-        """See the port."""
-        yield from self._held
-
-    def deleted_partitions(self) -> Collection[PartitionName]:
-        """See the port."""
-        return frozenset(self._deleted_partitions)
-
-    def deletions(self) -> DeletionEntries:
-        """See the port."""
-        return DeletionEntries(dict(self._begun), list(self._stored_later), set(self._completed))
-
-    def open_deletions(self) -> Mapping[int, OpenDeletion]:
-        """See the port."""
-        return open_deletions([self.deletions()])
-
-    def complete(self, deletions: Collection[int]) -> None:
-        """See the port."""
-        self._completed.update(deletions)
+    def effective_lines(self) -> Iterator[Line]:
+        """See the base class."""
+        absorbed = (lines for store, lines in self._absorbed.items() if store not in self._left_out)
+        return parsed(chain(self._counted, self._noted, *absorbed))
 
 
 class MemoryScrubRecord:

@@ -65,7 +65,10 @@ class SetIdentity:
             is_recovering=any(one.is_recovering for one in found),
             requires_authentication=any(one.requires_authentication for one in found),
             stores=self._more.union(*(one.stores for one in found)),
+            further={store: one.place for one in found[1:] for store in one.stores if store not in found[0].stores},
+            read_only=self._more,
             has_unbound_stores=any(one.id is None or not one.is_bound for one in found),
+            writes_elsewhere=any(store.marks.is_in_use() for store in self._stores[1:]),
         )
 
     def write(self, archive: ArchiveId, *, is_bound: bool, is_recovering: bool = False) -> None:

@@ -6,6 +6,7 @@ from itertools import chain
 from server.model.ids import InstanceId, PartitionName, Version
 from server.model.instance import Locator
 from server.model.lifecycle.version import Provenance
+from server.model.store_id import StoreId
 from server.ports.journal import (
     ArchiveJournal,
     DeletionEntries,
@@ -22,10 +23,12 @@ class SetJournal:
 
     Args:
         journals: that of the primary store first.
+        stores: returns the ids of their stores. What one journal has absorbed from one of these is not read twice.
     """
 
-    def __init__(self, journals: Sequence[ArchiveJournal]) -> None:
+    def __init__(self, journals: Sequence[ArchiveJournal], stores: Callable[[], Collection[StoreId]]) -> None:
         self._journals = journals
+        self._stores = stores
         primary = journals[0]
         self.deleted = primary.deleted
         self.restored = primary.restored
@@ -41,6 +44,16 @@ class SetJournal:
         self.ended = primary.ended
         self.rolled_back = primary.rolled_back
         self.complete = primary.complete
+        self.absorb = primary.absorb
+
+    def leave_out(self, stores: Collection[StoreId]) -> None:
+        """See the port."""
+        for journal in self._journals:
+            journal.leave_out(stores)
+
+    def _read(self) -> Sequence[ArchiveJournal]:
+        self.leave_out(self._stores())
+        return self._journals
 
     def take_over(
         self, referenced: Callable[[Sequence[Locator]], Collection[Locator]], pending: Callable[[], Collection[int]]
@@ -51,31 +64,31 @@ class SetJournal:
 
     def entries(self) -> Iterator[Entry]:
         """See the port."""
-        return chain.from_iterable(journal.entries() for journal in self._journals)
+        return chain.from_iterable(journal.entries() for journal in self._read())
 
     def restorations(self) -> Iterator[tuple[Locator, InstanceId]]:
         """See the port."""
-        return chain.from_iterable(journal.restorations() for journal in self._journals)
+        return chain.from_iterable(journal.restorations() for journal in self._read())
 
     def label_changes(self) -> Iterator[LabelChange]:
         """See the port."""
-        return chain.from_iterable(journal.label_changes() for journal in self._journals)
+        return chain.from_iterable(journal.label_changes() for journal in self._read())
 
     def versions(self) -> Iterator[tuple[Locator, Version, Provenance]]:
         """See the port."""
-        return chain.from_iterable(journal.versions() for journal in self._journals)
+        return chain.from_iterable(journal.versions() for journal in self._read())
 
     def hold_changes(self) -> Iterator[HoldChange]:
         """See the port."""
-        return chain.from_iterable(journal.hold_changes() for journal in self._journals)
+        return chain.from_iterable(journal.hold_changes() for journal in self._read())
 
     def deleted_partitions(self) -> Collection[PartitionName]:
         """See the port."""
-        return frozenset(chain.from_iterable(journal.deleted_partitions() for journal in self._journals))
+        return frozenset(chain.from_iterable(journal.deleted_partitions() for journal in self._read()))
 
     def deletions(self) -> DeletionEntries:
         """See the port."""
-        found = [journal.deletions() for journal in self._journals]
+        found = [journal.deletions() for journal in self._read()]
         return DeletionEntries(
             {number: scope for entries in found for number, scope in entries.begun.items()},
             [one for entries in found for one in entries.stored_later],
@@ -84,4 +97,4 @@ class SetJournal:
 
     def open_deletions(self) -> Mapping[int, OpenDeletion]:
         """See the port."""
-        return open_deletions(journal.deletions() for journal in self._journals)
+        return open_deletions(journal.deletions() for journal in self._read())

@@ -1,5 +1,6 @@
 """Several storages as one."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -50,7 +51,7 @@ class StoreSet:
         self._read_only = read_only
         self.identity = SetIdentity(self._stores, (one.store for one in read_only))
         self.marks = SetMarks(self._stores)
-        self.journal = SetJournal([store.journal for store in self._stores])
+        self.journal = SetJournal([store.journal for store in self._stores], self._ids)
         self.scrub = SetScrubRecord([store.scrub for store in self._stores])
 
     @property
@@ -67,15 +68,25 @@ class StoreSet:
     async def blobs(self) -> AsyncIterator[StoreSetBlobs]:
         """See the port."""
         async with AsyncExitStack() as stack:
+            ids = await asyncio.to_thread(self._ids)
             stores: dict[StoreId, BlobStore] = {}
-            ids: list[StoreId] = []
-            for store in self._stores:
-                [id_] = store.identity.read().stores
+            for id_, store in zip(ids, self._stores, strict=True):
                 stores[id_] = await stack.enter_async_context(store.blobs())
-                ids.append(id_)
             for one in self._read_only:
                 stores[one.store] = await stack.enter_async_context(one.blobs())
             yield StoreSetBlobs(ids[0], stores)
+
+    def _ids(self) -> list[StoreId]:
+        return [id_ for store in self._stores for id_ in store.identity.read().stores]
+
+    def gather_records(self) -> None:
+        """See the port. The audit trail stays: it is verified by the checkpoints beside it."""
+        if self.identity.read().requires_authentication:
+            self._primary.identity.require_authentication()
+        self.journal.leave_out(self._ids())
+        for id_, store in list(zip(self._ids(), self._stores, strict=True))[1:]:
+            store.gather_records()
+            self._primary.journal.absorb(id_, store.journal)
 
     def close(self) -> None:
         """See the port."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, bindparam, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Table, bindparam, delete, func, insert, or_, select, update
 
 from server.adapters.sql.core import counters
 from server.adapters.sql.core.progress import progress_of
@@ -29,7 +29,7 @@ from server.adapters.sql.writing.erasing import deleted_versions
 from server.adapters.sql.writing.locators import slices
 from server.model.ids import Address, PartitionName, Uid, Version
 from server.model.instance import Locator
-from server.model.lifecycle.blob_move import BlobPage, StoredBlob, StoreUsage
+from server.model.lifecycle.blob_move import BlobPage, BlobsOfInstance, StoredBlob, StoreUsage
 from server.model.store_id import StoreId, last_locator_of, prefix_of, store_of
 
 _BEFORE_IDS, _AFTER_IDS = "@", "A"
@@ -72,6 +72,11 @@ class SqlBlobMoves:
     async def repeat(self, moves: Mapping[Locator, Locator], erase_after: datetime) -> int:
         """See the port."""
         return len(await self._transactions.write(lambda connection: _repeat(connection, moves, erase_after)))
+
+    async def forget_old_copies(self, store: StoreId) -> None:
+        """See the port."""
+        of_store = delete(erasures).where(or_(*_ranges(erasures, store)))
+        await self._transactions.write(lambda connection: connection.execute(of_store))
 
     async def address(self, locator: Locator) -> Address | None:
         """See the port."""
@@ -137,15 +142,19 @@ def _page(connection: Connection, store: StoreId, after: Locator, limit: int) ->
         following = select(versions.c.locator, versions.c.instance_key).where(condition, versions.c.locator > after)
         rows += connection.execute(following.order_by(versions.c.locator).limit(limit - len(rows)))
     found = _instances(connection, {row.instance_key for row in rows})
-    pages = [
-        [
-            StoredBlob(Version(row.version), row.locator, row.size_bytes, row.crc32c)
-            for row in sorted(found[key].rows, key=lambda row: int(row.version))
-            if store_of(row.locator) == store
-        ]
-        for key in dict.fromkeys(row.instance_key for row in rows)
+    firsts: dict[int, Locator] = {}
+    for row in rows:
+        firsts.setdefault(row.instance_key, row.locator)
+    some = [BlobsOfInstance(first, _blobs(found[key], store)) for key, first in firsts.items()]
+    return BlobPage(some, rows[-1].locator if len(rows) == limit else None)
+
+
+def _blobs(instance: _Instance, store: StoreId) -> list[StoredBlob]:
+    return [
+        StoredBlob(Version(row.version), row.locator, row.size_bytes, row.crc32c)
+        for row in sorted(instance.rows, key=lambda row: int(row.version))
+        if store_of(row.locator) == store
     ]
-    return BlobPage(pages, rows[-1].locator if len(rows) == limit else None)
 
 
 def _instances(connection: Connection, keys: Collection[int]) -> dict[int, _Instance]:
