@@ -14,6 +14,7 @@ from cli.commands.doctor import doctor
 from cli.commands.events.events import events
 from cli.commands.events.webhooks import webhooks
 from cli.commands.get import get
+from cli.commands.lifecycle.blobs import blobs
 from cli.commands.lifecycle.export import export
 from cli.commands.lifecycle.hold import hold
 from cli.commands.lifecycle.imports import adopt, import_
@@ -93,6 +94,7 @@ app.command(rich_help_panel="Use the archive")(adopt)
 
 app.add_typer(versions, name="versions", rich_help_panel="Use the archive")
 app.add_typer(hold, name="hold", rich_help_panel="Administer the archive")
+app.add_typer(blobs, name="blobs", rich_help_panel="Administer the archive")
 app.add_typer(partition, name="partition", rich_help_panel="Administer the archive")
 app.add_typer(token, name="token", rich_help_panel="Administer the archive")
 app.add_typer(share, name="share", rich_help_panel="Administer the archive")

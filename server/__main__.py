@@ -179,6 +179,18 @@ def config() -> None:
 
 
 @app.command()
+def stores() -> None:
+    """Print the stores of the blobs, and what the index has in each, as JSON."""
+    from server.bootstrap import maintenance
+
+    try:
+        found = asyncio.run(maintenance.stores(_settings()))
+    except (StartError, DicomStoreError) as error:
+        _give_up(str(error))
+    typer.echo(json.dumps({"stores": found}, indent=2))
+
+
+@app.command()
 def check(deep: Annotated[bool, typer.Option(help="Read all bytes and compare their checksums.")] = False) -> None:
     """Check settings, disk, database and whether index, blobs and change feed agree; print JSON."""
     from server.bootstrap.checks import checks

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,6 +97,12 @@ async def prepare_when_there(settings: Settings, *, only_index: bool = False) ->
 def has_storage(settings: Settings) -> bool:
     """Return whether this process has access to a storage that belongs to an archive; blocking. Raises: StartError."""
     return _storage(settings).identity.read().id is not None
+
+
+def stores_of(settings: Settings) -> BlobsIdentity:
+    """Return the identity of the storage, with its stores; blocking. Raises: StartError, Unavailable."""
+    with closing(_storage(settings)) as storage:
+        return storage.identity.read()
 
 
 def check_binding(settings: Settings) -> str:

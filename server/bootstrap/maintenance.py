@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from server import opening
 from server.adapters.blobs.factory import storage_of
@@ -26,10 +27,13 @@ from server.domain.upkeep.audit import Audit
 from server.domain.upkeep.recovery import Recovered, Recovery
 from server.domain.upkeep.repeated_journal import RepeatedJournal
 from server.domain.upkeep.steady_clock import clock_problem
+from server.model.archive import BlobsIdentity
 from server.model.audit.trail import Verification
 from server.model.events.webhook import Backlog as WebhookBacklog
 from server.model.events.webhook import Webhook
+from server.model.lifecycle.blob_move import StoreUsage
 from server.model.storage.scrub import ScrubPosition
+from server.model.store_id import StoreId
 from server.opening import recovering
 from server.ports.storage import Storage
 
@@ -129,6 +133,38 @@ async def auditing(settings: Settings) -> AsyncIterator[Audit]:
                 settings=settings, database=index.database, storage=storage, blobs=blobs, read_only=index.read_only
             )
             yield components.audit
+
+
+async def stores(settings: Settings) -> Sequence[dict[str, Any]]:
+    """Return an entry for each store: `id`, `place`, `role` (primary, further, read-only or missing), `versions`,
+    `size_bytes`, `old_copies` and `old_copies_until`.
+
+    Raises: DicomStoreError; StartError, a URL is invalid.
+    """
+    found = await asyncio.to_thread(opening.stores_of, settings)
+    async with _indexed(settings) as index:
+        usages = {usage.store: usage for usage in await index.database.blob_moves.usage()}
+    return [
+        {
+            "id": store,
+            "place": found.further.get(store, found.place if store == found.primary else ""),
+            "role": _role(found, store),
+            "versions": usage.versions,
+            "size_bytes": usage.size_bytes,
+            "old_copies": usage.old_copies,
+            "old_copies_until": usage.erased_by and usage.erased_by.isoformat(),
+        }
+        for store in sorted({*found.stores, *usages}, key=lambda store: (store != found.primary, store))
+        for usage in [usages.get(store, StoreUsage(store))]
+    ]
+
+
+def _role(found: BlobsIdentity, store: StoreId) -> str:
+    if store == found.primary:
+        return "primary"
+    if store in found.further:
+        return "further"
+    return "read-only" if store in found.read_only else "missing"
 
 
 async def scrub_position(settings: Settings) -> ScrubPosition | None:

@@ -10,9 +10,10 @@ from server.adapters.blobs.factory import storage_of
 from server.model.archive import Mark
 from server.model.audit.trail import AuditTrailSettings
 from server.model.ids import Version
+from server.model.lifecycle.hold import Hold
 from server.model.lifecycle.version import Provenance, VersionOrigin
 from server.model.storage.scrub import ScrubPosition
-from server.ports.journal import LabelChange, OpenDeletion
+from server.ports.journal import HoldChange, LabelChange, OpenDeletion
 from server.ports.storage import Storage
 from tests.contract.blobs import all_blobs, put
 from tests.contract.index.samples import identity, series_ref, study_ref
@@ -187,3 +188,70 @@ def test_the_journal_lists_changes_of_labels_of_transactions_that_were_not_rolle
     assert list(journal.label_changes()) == changes
     journal.take_over(lambda locators: [], set)
     assert list(journal.label_changes()) == changes
+
+
+def test_a_journal_lists_what_it_has_absorbed_from_that_of_another_store_instead_of_it(storage: Storage) -> None:
+    other = storage_of("memory:")
+    at = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    by = Provenance("someone", "a reason", VersionOrigin.UPDATED)
+    hold = Hold(study_ref(1), "trial", "a reason", "someone", at)
+    for number in range(2):
+        other.journal.deleted(["a", "b"])
+        other.journal.moved({"c": "d"})
+        other.journal.restored({"a": identity(1)})
+        other.journal.replaced({"e": (Version(7), by)})
+        other.journal.labelled(8, at, study_ref(1), {"project": "lung"})
+        other.journal.held(HoldChange(9, study_ref(1), "trial", hold))
+        other.journal.deleted_all(10 + number, study_ref(3))
+        other.journal.stored_later(10 + number, ["f"])
+        other.journal.committed()
+    other.journal.completed(10)
+    other.journal.committed()
+    storage.journal.deleted(["z"])
+    storage.journal.prepare()
+    storage.journal.committed()
+    for _ in range(2):
+        storage.journal.absorb("0000000a", other.journal)
+        storage.journal.absorb("", storage_of("memory:").journal)
+        storage.journal.take_over(lambda locators: [], lambda: {11})
+    found = storage.journal
+    assert sorted(found.entries(), key=str) == sorted([("z", None), *other.journal.entries()], key=str)
+    assert list(found.restorations()) == list(other.journal.restorations()) == [("a", identity(1))] * 2
+    assert list(found.versions()) == list(other.journal.versions())
+    assert list(found.label_changes()) == list(other.journal.label_changes())
+    assert list(found.hold_changes()) == list(other.journal.hold_changes())
+    assert found.open_deletions() == {11: OpenDeletion(study_ref(3), {"f"})}
+
+
+def test_the_records_of_a_further_store_are_kept_by_the_primary_one(tmp_path: Path) -> None:
+    old, new = ((tmp_path / name).as_uri() for name in ("old", "new"))
+    before = storage_of(old)
+    with before.identity.lock():
+        before.identity.write("an id", is_bound=True)
+    before.identity.require_authentication()
+    before.journal.deleted(["a", "b"])
+    before.journal.deleted_all(5, study_ref(1))
+    before.journal.prepare()
+    before.journal.committed()
+    before.close()
+    both = storage_of(new, [old])
+    with both.identity.lock():
+        both.identity.write("an id", is_bound=True)
+    both.journal.completed(5)
+    both.journal.restored({"a": identity(1)})
+    both.journal.prepare()
+    both.journal.committed()
+    assert both.journal.open_deletions() == {}
+    for _ in range(2):
+        both.gather_records()
+        assert sorted(both.journal.entries()) == [("a", None), ("b", None)]
+    both.close()
+    alone = storage_of(new)
+    assert sorted(alone.journal.entries()) == [("a", None), ("b", None)]
+    assert list(alone.journal.restorations()) == [("a", identity(1))]
+    assert alone.journal.open_deletions() == {}
+    assert alone.identity.read().requires_authentication
+    alone.close()
+    back = storage_of(old, [new])  # and back again: nothing is read twice
+    assert sorted(back.journal.entries()) == [("a", None), ("b", None)]
+    back.close()

@@ -36,6 +36,7 @@ from tests.core import settings_for
 from tests.data import UID_ROOT, new_uid, part10
 from tests.integration.archive_process import in_a_process
 from tests.integration.facade.serving import JSON, parts_of, serving, stow
+from tests.object_store import ObjectStore
 from tests.operations import perform
 
 STUDY, DELETED, ADDED = (f"{UID_ROOT}.{number}" for number in (1, 2, 3))
@@ -224,6 +225,26 @@ async def test_an_archive_is_moved_while_it_serves_though_the_worker_is_killed_a
         assert await read(web, DELETED) == stored.deleted
         await update(web, alone, "Newer^Name")
         assert await read(web, STUDY, **{"msdicom-request-original": "true"}) == stored.originals
+
+
+@pytest.mark.parametrize("kinds", [("file", "s3"), ("s3", "file"), ("s3", "s3")], ids="-".join)
+async def test_an_archive_is_moved_into_between_and_out_of_object_stores(
+    kinds: tuple[str, str], tmp_path: Path, bucket_url: str, object_store: ObjectStore
+) -> None:
+    urls = {"file": (tmp_path / "files").as_uri(), "s3": bucket_url}
+    old, new = urls[kinds[0]], object_store.bucket() if kinds == ("s3", "s3") else urls[kinds[1]]
+    settings = settings_for(tmp_path / "data", blobs=old)
+    stored = await filled(settings, 10)
+    now = settings.model_copy(update={"blobs": new, "blobs_also": old})
+    async with archive(now) as (core, web):
+        operation = await start(core, now.blobs_url)
+        await perform(now)
+        found, result, _ = await ended(core, operation)
+        assert (found.state, result.versions_moved, result.versions_left) == (OPERATION_STATE_SUCCEEDED, 26, 0)
+        await require_all(web, stored)
+    await erase_old_copies(now, 26 + 6)
+    async with archive(settings.model_copy(update={"blobs": new})) as (_, web):
+        await require_all(web, stored)
 
 
 async def test_updated_instances_share_their_bytes_in_the_new_store_as_well(tmp_path: Path) -> None:

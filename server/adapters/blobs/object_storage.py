@@ -70,6 +70,9 @@ class ObjectStorage:
         ) as blobs:
             yield blobs
 
+    def gather_records(self) -> None:
+        """See the port: this is one store."""
+
     def close(self) -> None:
         """See the port."""
         self.scrub.close()

@@ -3,6 +3,10 @@
     journal/open/<process>/<number>    the lines of one transaction, see `journal_lines`; created before its commit
     journal/history/<random>           the lines of committed transactions; before them `X <name>` for each object that
                                        this one replaces, which counts no more although it may exist still
+    journal/absorbed/<store id>/current
+                                       the <random> that counts of what was absorbed from another store
+    journal/absorbed/<store id>/<random>/<number>
+                                       its lines
 
 The end of a transaction is not recorded: the process knows it, and moves committed ones to the history, many at once.
 After the end of the process, the index decides, as in `journal_lines`.
@@ -19,15 +23,19 @@ from server.adapters.blobs.archive_records.journal_lines import (
     LineJournal,
     decided_by,
     effective,
+    lines_of,
     without_completed,
 )
 from server.adapters.blobs.objects.client import Changed, Exists, Listed, NotFound, ObjectClient
 from server.adapters.blobs.objects.lease import ProcessId, ProcessLease
 from server.model.errors import DicomStoreError, Reason, Unavailable
 from server.model.instance import Locator
+from server.model.store_id import StoreId
+from server.ports.journal import ArchiveJournal
 
 _OPEN = "journal/open/"
 _HISTORY = "journal/history/"
+_ABSORBED, _CURRENT = "journal/absorbed/", "current"
 _REPLACES = "X "
 _JOINED_TRANSACTIONS = 100
 _JOINED_BYTES = 1 << 20
@@ -56,6 +64,7 @@ class ObjectJournal(LineJournal):
         self._lines: list[str] = []  # of the present transaction
         self._written: _Written | None = None  # the present transaction, once it is prepared
         self._committed: list[_Written] = []  # not in the history yet
+        self._left_out: Collection[str] = ()
 
     # Writing
 
@@ -166,13 +175,42 @@ class ObjectJournal(LineJournal):
             self._add_to_history(sorted({*gone, *still_there}), lines)
             self._client.delete(gone)
 
+    def absorb(self, store: StoreId, journal: ArchiveJournal) -> None:
+        """See the port."""
+        folder, generation = _folder_of(store), uuid.uuid4().hex
+        for number, text in enumerate(_joined(lines_of(journal))):
+            self._client.create(f"{folder}{generation}/{number:06d}", text.encode("ascii"))
+        try:
+            _, etag = self._client.get(f"{folder}{_CURRENT}")
+            self._client.replace(f"{folder}{_CURRENT}", generation.encode("ascii"), etag)
+        except NotFound:
+            self._client.create(f"{folder}{_CURRENT}", generation.encode("ascii"))
+        kept = (f"{folder}{_CURRENT}", f"{folder}{generation}/")
+        self._client.delete([one.name for one in self._client.names(folder) if not one.name.startswith(kept)])
+
+    def leave_out(self, stores: Collection[StoreId]) -> None:
+        """See the port."""
+        self._left_out = {_folder_of(store) for store in stores}
+
     def effective_lines(self) -> Iterator[Line]:
         """See the base class."""
         names = [one.name for one in self._client.names("journal/")]
         replaced = self._replaced(names)
         for name in names:
-            if name not in replaced:
+            if name not in replaced and not name.startswith(_ABSORBED):
                 yield from self._lines_of(name, lambda _, __: True)
+        for name in names:
+            if name.startswith(_ABSORBED) and name.endswith(f"/{_CURRENT}"):
+                yield from self._absorbed_lines(name, names)
+
+    def _absorbed_lines(self, current: str, names: Iterable[str]) -> Iterator[Line]:
+        """Yield what was absorbed from a store; `current` is the object that names what counts of it."""
+        folder = current.removesuffix(_CURRENT)
+        if folder not in self._left_out:
+            [generation] = self._texts(current)
+            for name in names:
+                if name.startswith(f"{folder}{generation}/"):
+                    yield from self._lines_of(name, lambda _, __: True)
 
     def _replaced(self, names: Iterable[str]) -> set[str]:
         """Return the objects that those of the history replace."""
@@ -197,6 +235,24 @@ class ObjectJournal(LineJournal):
 
 def _process_of(name: str) -> ProcessId:
     return name.removeprefix(_OPEN).partition("/")[0]
+
+
+def _folder_of(store: StoreId) -> str:
+    return f"{_ABSORBED}{store or 'without-id'}/"
+
+
+def _joined(lines: Iterator[str]) -> Iterator[str]:
+    """Yield lines joined to texts that are not much larger than the larger objects."""
+    some: list[str] = []
+    size = 0
+    for line in lines:
+        some.append(line)
+        size += len(line)
+        if size >= _LARGE_BYTES:
+            yield "".join(some)
+            some, size = [], 0
+    if some:
+        yield "".join(some)
 
 
 def _groups(objects: Sequence[Listed]) -> Iterator[Sequence[Listed]]:
