@@ -324,6 +324,9 @@ class Settings(TlsSettings):
         ge=0,
         description="Time for which the delivery of an event to a webhook is tried; then it becomes a dead letter.",
     )
+    dead_letter_days: float = Field(
+        30, gt=0, description="Time after which dead letters of webhooks are removed, and with them these events."
+    )
     webhook_http: bool = Field(False, description="Permit webhooks with http URLs, whose receivers cannot be verified.")
     webhook_networks: str = Field(
         "",

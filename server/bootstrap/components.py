@@ -391,6 +391,9 @@ class IndexComponents:
         await self.database.updates.discard_abandoned(now())
         while await self.database.exported_files.remove_abandoned(_REMOVED_FILES):
             pass
+        dead_before = now() - timedelta(days=self.settings.dead_letter_days)
+        if count := await self.database.webhooks.forget_dead(dead_before):
+            _log.warning("removed old dead letters of webhooks count=%d", count)
 
     @cached_property
     def work(self) -> Work:

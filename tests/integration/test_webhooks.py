@@ -338,6 +338,23 @@ async def test_retried_dead_letters_come_before_the_waiting_events_of_their_stud
         assert await world.database.webhooks.forget(webhook.id, None) == 0
 
 
+async def test_old_dead_letters_are_removed(world: World) -> None:
+    async with receiving() as receiver:
+        receiver.answer = lambda request: 500
+        webhook = await world.webhook(receiver.url)
+        await world.store(1, 1)
+        await world.process()
+        await world.deliver(await world.receiver(webhook, retry=timedelta(0)))
+        await world.store(1, 2)
+        await world.process()
+        await world.deliver(await world.receiver(webhook))
+        before = await world.backlog(webhook)
+        assert before == (2, 2)
+        assert await world.database.webhooks.forget_dead(world.now) == 0
+        assert await world.database.webhooks.forget_dead(world.now + timedelta(seconds=1)) == 2
+        assert await world.backlog(webhook) == (2, 0)
+
+
 async def test_a_process_without_the_lease_records_nothing(world: World) -> None:
     async with receiving() as receiver:
         webhook = await world.webhook(receiver.url)

@@ -50,6 +50,10 @@ class Webhooks(Protocol):
         """Remove dead events, some or all; return their number."""
         ...
 
+    async def forget_dead(self, before: datetime) -> int:
+        """Remove the events of all webhooks that died before this time; return their number."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class NewEvents:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -167,6 +168,15 @@ class SqlWebhooks:
             return connection.execute(delete(webhook_events).where(_dead(row.key, positions))).rowcount
 
         return await self._transactions.write(work)
+
+    async def forget_dead(self, before: datetime) -> int:
+        """See the port."""
+        is_old = _e.dead < to_microseconds(before)
+        found = select(_e.dead).where(is_old).limit(1)
+        if await self._transactions.read(lambda connection: connection.execute(found).scalar()) is None:
+            return 0
+        old = delete(webhook_events).where(is_old)
+        return await self._transactions.write(lambda connection: connection.execute(old).rowcount)
 
 
 def locked(connection: Connection, webhook_id: str) -> Any:
