@@ -93,7 +93,7 @@ async def tag(request: Request) -> Response:
 
 async def update(request: Request) -> Response:
     """PATCH /extendedquerytags/{tag}: enable or disable a query tag for searches."""
-    fields = fields_of(await json_body(request), _CHANGES, "$")
+    fields = fields_of(await json_body(request), _CHANGES, "")
     written = fields.get("queryStatus", "")
     status = _QUERY_STATUSES.get(written.lower())
     if status is None:

@@ -41,10 +41,10 @@ async def partitions(request: Request) -> Response:
 
 async def update(request: Request) -> Response:
     """PATCH /partitions/{partition}: set the duplicates policy."""
-    fields = fields_of(await json_body(request), {"duplicates": "duplicates"}, "$")
+    fields = fields_of(await json_body(request), {"duplicates": "duplicates"}, "")
     text = fields.get("duplicates", "")
     if text != _DEFAULT and text not in POLICIES:
-        raise invalid_choice("$.duplicates", text, [*POLICIES, _DEFAULT])
+        raise invalid_choice("duplicates", text, [*POLICIES, _DEFAULT])
     policy = POLICIES.get(text, DuplicatePolicy.DUPLICATE_POLICY_UNSPECIFIED)
     wanted = UpdatePartitionRequest(name=partition_of(request), duplicates=policy)
     core: Core = request.app.state.core

@@ -13,7 +13,7 @@ from facade.channel import Core
 from facade.endpoints.operations import reference, running_already
 from facade.errors import CoreFailure, Refusal
 from facade.request.addresses import parse_uid, partition_of
-from facade.request.json_body import json_body
+from facade.request.json_body import invalid_field, json_body
 from facade.request.query import parameters_of
 from facade.request.reason import reason_of
 from facade.serving.observe import call_metadata
@@ -31,6 +31,9 @@ _ATTRIBUTES = {
     "patientandstudy": ChangeableAttributes.CHANGEABLE_ATTRIBUTES_PATIENT_AND_STUDY,
     "any": ChangeableAttributes.CHANGEABLE_ATTRIBUTES_UNSPECIFIED,
 }
+
+
+_TARGET = "A target has studyInstanceUid, and may have seriesInstanceUid and sopInstanceUid."
 
 
 async def bulk_update(request: Request) -> Response:
@@ -60,14 +63,14 @@ def _wanted(request: Request, body: Any) -> UpdateRequest:
     if targets is None:
         targets = [{"studyInstanceUid": uid} for uid in _strings(fields.get("studyInstanceUids"))]
     elif "studyInstanceUids" in fields:
-        raise _invalid("targets", "It cannot be combined with 'studyInstanceUids'.")
+        raise invalid_field("targets", "It cannot be combined with 'studyInstanceUids'.")
     if not isinstance(targets, list) or not targets:
         raise Refusal(400, "The required field 'StudyInstanceUids' is missing or empty.")
     if not fields.get("changeDataset"):
         raise Refusal(400, "The required field 'ChangeDataset' is missing or empty.")
     attributes = fields.get("attributes", "patientAndStudy")
     if not isinstance(attributes, str) or attributes.lower() not in _ATTRIBUTES:
-        raise _invalid("attributes", "It must be 'patientAndStudy' or 'any'.")
+        raise invalid_field("attributes", "It must be 'patientAndStudy' or 'any'.")
     return UpdateRequest(
         targets=[_target(partition, target) for target in targets],
         changes=orjson.dumps(fields["changeDataset"]),
@@ -79,13 +82,13 @@ def _wanted(request: Request, body: Any) -> UpdateRequest:
 def _fields(body: Any) -> dict[str, Any]:
     """Return the fields of the body; names match in any case, null means absent."""
     if not isinstance(body, dict):
-        raise _invalid("$", "It must be an object.")
+        raise invalid_field("", "It must be an object.")
     names = {name.lower(): name for name in _FIELDS}
     fields = {}
     for written, value in body.items():
         name = names.get(written.lower())
         if name is None:
-            raise _invalid("$", f"Only {', '.join(_FIELDS)} are allowed.")
+            raise invalid_field("", f"Only {', '.join(_FIELDS)} are allowed.")
         if value is not None:
             fields[name] = value
     return fields
@@ -95,18 +98,18 @@ def _strings(value: Any) -> list[str]:
     if value is None:
         return []
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise _invalid("studyInstanceUids", "It must be a list of UIDs.")
+        raise invalid_field("studyInstanceUids", "It must be a list of UIDs.")
     return value
 
 
 def _target(partition: str, target: Any) -> Address:
     if not isinstance(target, dict) or not {name.lower() for name in target} <= _LEVELS.keys():
-        raise _invalid("targets", "A target has studyInstanceUid, and may have seriesInstanceUid and sopInstanceUid.")
+        raise invalid_field("targets", _TARGET)
     if not all(isinstance(uid, str) for uid in target.values()):
-        raise _invalid("targets", "UIDs are strings.")
+        raise invalid_field("targets", "UIDs are strings.")
     uids = {_LEVELS[name.lower()]: parse_uid(uid, name) for name, uid in target.items()}
     if "study_instance_uid" not in uids:
-        raise _invalid("targets", "A target has studyInstanceUid, and may have seriesInstanceUid and sopInstanceUid.")
+        raise invalid_field("targets", _TARGET)
     return Address(partition=partition, **uids)
 
 
@@ -119,7 +122,3 @@ def _refused(faults: list[str]) -> Response:
     return Response(
         orjson.dumps({"00741048": {"vr": "SQ", "Value": items}}), 400, {"Content-Type": "application/dicom+json"}
     )
-
-
-def _invalid(where: str, why: str) -> Refusal:
-    return Refusal(400, f"The field '{where}' in request body is invalid: {why}")

@@ -29,7 +29,7 @@ async def expiry(request: Request) -> Response:
 
 async def set_expiry(request: Request) -> Response:
     """PUT …/expiry: set the time at which a study is deleted."""
-    fields = fields_of(await json_body(request), {"expires": "expires"}, "$")
+    fields = fields_of(await json_body(request), {"expires": "expires"}, "")
     expires = time_of(fields.get("expires", ""))
     if expires is None:
         raise Refusal(400, "The field 'expires' in request body must be a date and time with a time zone.")

@@ -33,7 +33,7 @@ _NAMES = {"name": "name", "reason": "reason"}
 
 async def set_hold(request: Request) -> Response:
     """PUT …/hold: set a hold on a study, series or instance, and return it."""
-    fields = fields_of(await json_body(request), _NAMES, "$")
+    fields = fields_of(await json_body(request), _NAMES, "")
     wanted = SetHoldRequest(resource=resource_of(request), **fields)
     core: Core = request.app.state.core
     answer: SetHoldResponse = await core.call(core.lifecycle.SetHold, wanted, call_metadata(request))

@@ -51,33 +51,35 @@ def fields_of(value: Any, names: Mapping[str, str], where: str) -> dict[str, str
     Args:
         value: the parsed value, expected to be an object of strings.
         names: the allowed names by their lower-case forms.
-        where: path of the object, for error texts.
+        where: path of the object, for error texts; empty for the body itself.
 
     Raises:
         Refusal: 400, the value is not an object, has an unknown field, or a field that is not a string.
     """
     if not isinstance(value, dict):
-        raise _invalid(where, "It must be an object.")
+        raise invalid_field(where, "It must be an object.")
     fields: dict[str, str] = {}
     for written, content in value.items():
         name = names.get(written.lower())
         if name is None:
-            raise _invalid(where, f"Only {', '.join(names.values())} are allowed.")
+            raise invalid_field(where, f"Only {', '.join(names.values())} are allowed.")
         if content is not None and not isinstance(content, str):
-            raise _invalid(f"{where}.{name}", "It must be a string.")
+            raise invalid_field(f"{where}.{name}" if where else name, "It must be a string.")
         if content is not None:
             fields[name] = content
     return fields
 
 
-def _invalid(where: str, why: str) -> Refusal:
-    return Refusal(400, f"The field '{where}' in request body is invalid: {why}")
+def invalid_field(where: str, why: str) -> Refusal:
+    """Return the refusal of a field, or of the whole body if `where` is empty."""
+    field = f"The field '{where}' in request body" if where else "The request body"
+    return Refusal(400, f"{field} is invalid: {why}")
 
 
 def invalid_choice(where: str, value: str, choices: list[str]) -> Refusal:
     """Return the refusal of a field with an unknown value."""
     possible = ", ".join(map(repr, choices))
-    return _invalid(where, f"Expected value {shown(value)} to be one of the following values: [{possible}]")
+    return invalid_field(where, f"Expected value {shown(value)} to be one of the following values: [{possible}]")
 
 
 async def read_body(request: Request, max_bytes: int = MAX_BYTES) -> bytes:

@@ -1,5 +1,7 @@
 """Holds over a real core (docs/api.md, Holds)."""
 
+from typing import Any
+
 import httpx
 import pytest
 
@@ -54,6 +56,19 @@ async def test_deleted_instances_can_be_put_on_hold(web: httpx.AsyncClient) -> N
     assert (await web.put(f"/v2{LEVELS[2]}/hold", json={"reason": "late"})).status_code == 200
     assert (await web.delete(f"/v2{LEVELS[0]}?erase=now")).status_code == 409
     assert (await web.post(f"/v2{LEVELS[0]}/$undelete")).json() == {"restoredInstances": 1}
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ([], "The request body is invalid: It must be an object."),
+        ({"colour": "red"}, "The request body is invalid: Only name, reason are allowed."),
+        ({"reason": 1}, "The field 'reason' in request body is invalid: It must be a string."),
+    ],
+)
+async def test_an_invalid_body_is_refused_with_the_field(web: httpx.AsyncClient, body: Any, message: str) -> None:
+    answer = await web.put(f"/v2{LEVELS[0]}/hold", json=body)
+    assert (answer.status_code, answer.text) == (400, message)
 
 
 async def test_the_list_of_holds_has_pages(web: httpx.AsyncClient) -> None:
