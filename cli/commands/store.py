@@ -14,6 +14,7 @@ from dicomstore.v1 import store_service_pb2 as pb
 from rich.markup import escape
 
 from cli.connection import CALL_TIMEOUT_S, CoreOption, JsonOption, PartitionOption, QuietOption, Target, target
+from cli.duplicates import POLICIES, Duplicates
 from cli.errors import FAILED, run
 from cli.output import printable, problems
 from cli.upload.progress import Meter, shown
@@ -32,6 +33,12 @@ def store(
     create_partition: Annotated[
         bool, typer.Option("--create-partition", help="Create the partition if it does not exist.")
     ] = False,
+    duplicates: Annotated[
+        Duplicates, typer.Option("--duplicates", help="What happens to other content with stored UIDs.")
+    ] = Duplicates.DEFAULT,
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="TEXT", help="Why, for the history; see `dicomstore versions`.")
+    ] = "",
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print the outcome of each file.")] = False,
     report: Annotated[
         Path | None,
@@ -45,7 +52,8 @@ def store(
     """Store files and folders of DICOM instances.
 
     Files in folders that are not DICOM are skipped; a file named on the command line is always sent. Storing an
-    identical instance again succeeds and changes nothing, so an interrupted upload can simply be repeated.
+    identical instance again succeeds and changes nothing, so an interrupted upload can simply be repeated. Other
+    content with stored UIDs is refused or becomes a new version, as --duplicates or the partition says.
 
     Exit code: 0 all files are in the archive, 1 a file failed, 2 wrong usage or no core.
     """
@@ -57,6 +65,8 @@ def store(
         address=resources_pb2.Address(partition=chosen.partition),
         create_partition=create_partition,
         validation=pb.VALIDATION_MODE_INDEXED_STRICT if strict else pb.VALIDATION_MODE_UNSPECIFIED,
+        duplicates=POLICIES[duplicates],
+        reason=reason,
     )
     run(_store(chosen, paths, header, streams, as_json=as_json, verbose=verbose, report=report), core=chosen.core)
 

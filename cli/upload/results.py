@@ -17,6 +17,8 @@ class Status(StrEnum):
     """Outcome of one file."""
 
     STORED = "stored"
+    REPLACED = "replaced"
+    """A new version of an instance that the archive had."""
     IDENTICAL = "identical"
     """The archive already had an identical instance."""
     SKIPPED = "skipped"
@@ -74,9 +76,10 @@ def result_of(path: Path, size_bytes: int, outcome: store_service_pb2.StoreOutco
     """Return the result of a file from the core's outcome."""
     if outcome.HasField("stored"):
         identity = outcome.stored.id
+        stored = Status.REPLACED if outcome.stored.replaced_version else Status.STORED
         return Result(
             path,
-            Status.IDENTICAL if outcome.stored.identical else Status.STORED,
+            Status.IDENTICAL if outcome.stored.identical else stored,
             size_bytes,
             study=identity.study_instance_uid,
             series=identity.series_instance_uid,
@@ -125,7 +128,7 @@ class Tally:
     def ended(self, result: Result) -> None:
         """Count one file."""
         self.counts[result.status] += 1
-        if result.status is Status.STORED:
+        if result.status in (Status.STORED, Status.REPLACED):
             self.stored_bytes += result.size_bytes
             self.with_findings += bool(result.findings)
         if result.status is Status.FAILED:
@@ -139,9 +142,12 @@ class Tally:
     def summary(self, elapsed_s: float) -> str:
         """Return a summary in one line."""
         rate = self.stored_bytes / max(elapsed_s, 0.001)
-        parts = [f"{counted(self.counts[Status.STORED], 'file')} stored"]
+        replaced = self.counts[Status.REPLACED]
+        parts = [f"{counted(self.counts[Status.STORED] + replaced, 'file')} stored"]
         if self.stored_bytes:
             parts[0] += f" ({in_bytes(self.stored_bytes)} in {in_time(elapsed_s)}, {in_bytes(rate)}/s)"
+        if replaced:
+            parts.append(f"{replaced:,} of these as new versions")
         if self.counts[Status.IDENTICAL]:
             parts.append(f"{self.counts[Status.IDENTICAL]:,} already there")
         if self.counts[Status.SKIPPED]:

@@ -1,34 +1,18 @@
 """`dicomstore partition`: list, change and delete data partitions."""
 
 import sys
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 from dicomstore.v1 import partition_service_pb2 as pb
 from dicomstore.v1 import partition_service_pb2_grpc
-from dicomstore.v1.resources_pb2 import DuplicatePolicy
 
 from cli.connection import CALL_TIMEOUT_S, CoreOption, QuietOption, Target, target
+from cli.duplicates import POLICIES, Duplicates
 from cli.errors import NOT_EXECUTED, Failure, fail, run
 from cli.output import data, print_rows, problems
 
-
-class Duplicates(StrEnum):
-    """Policies for duplicates, by their names for people."""
-
-    REJECT = "reject"
-    NEW_VERSION = "new-version"
-    DEFAULT = "default"
-
-
 _HEADINGS = ("Key", "Name", "Created (UTC)", "Duplicates")
-_POLICIES = {
-    Duplicates.REJECT: DuplicatePolicy.DUPLICATE_POLICY_REJECT,
-    Duplicates.NEW_VERSION: DuplicatePolicy.DUPLICATE_POLICY_NEW_VERSION,
-    Duplicates.DEFAULT: DuplicatePolicy.DUPLICATE_POLICY_UNSPECIFIED,
-}
-
 partition = typer.Typer(help="List, change and delete data partitions.", no_args_is_help=True)
 
 
@@ -55,7 +39,7 @@ def set_(
     `reject` refuses them, `new-version` makes them new versions, `default` does what the setting `duplicates` says.
     """
     chosen = target(ctx, core, None, quiet)
-    run(_set(chosen, pb.UpdatePartitionRequest(name=name, duplicates=_POLICIES[duplicates])), core=chosen.core)
+    run(_set(chosen, pb.UpdatePartitionRequest(name=name, duplicates=POLICIES[duplicates])), core=chosen.core)
 
 
 @partition.command()
@@ -92,7 +76,7 @@ async def _list(chosen: Target) -> int:
         listed = await stub.ListPartitions(
             pb.ListPartitionsRequest(), metadata=chosen.metadata(), timeout=CALL_TIMEOUT_S
         )
-    names = {value: name.value for name, value in _POLICIES.items()}
+    names = {value: name.value for name, value in POLICIES.items()}
     rows = [
         (str(one.key), one.name, f"{one.create_time.ToDatetime():%Y-%m-%d %H:%M:%S}", names.get(one.duplicates, ""))
         for one in listed.partitions

@@ -114,6 +114,22 @@ async def test_an_invalid_file_does_not_affect_others(archive: CoreClient, dicom
     assert "2 failed" in ran.stderr
 
 
+async def test_other_content_is_refused_or_becomes_a_new_version_with_its_reason(
+    archive: CoreClient, dicomstore: Any, files: Files
+) -> None:
+    [stored] = await archive.stored(part10(SOPInstanceUID="1.7", PatientName="old"))
+    files(part10(SOPInstanceUID="1.7", PatientName="new"))
+    ran = await dicomstore("store", "files", "--json", "--duplicates", "reject")
+    assert [line["reason"] for line in ran.lines] == ["INSTANCE_ALREADY_EXISTS"]
+    ran = await dicomstore("store", "files", "--json", "--duplicates", "new-version", "--reason", "wrong name")
+    assert [line["status"] for line in ran.lines] == ["replaced"]
+    assert "1 file stored" in ran.stderr
+    assert "1 of these as new versions" in ran.stderr
+    uids = (stored.id.study_instance_uid, stored.id.series_instance_uid, "1.7")
+    history = await dicomstore("versions", "list", *uids, "--json")
+    assert [line.get("reason", "") for line in history.lines] == ["", "wrong name"]
+
+
 async def test_json_has_one_line_for_each_file(archive: CoreClient, dicomstore: Any, files: Files) -> None:
     good, other, cut = files(part10(SOPInstanceUID="1.7"), b"text", part10()[:-20])
     ran = await dicomstore("store", "files", "--json")
