@@ -93,8 +93,7 @@ def test_the_shown_doctor_has_the_checks_of_the_real_one(tried: Tried) -> None:
     checks = json.loads(ran.stdout)["checks"]
     assert [re.split(r"  +", line)[1] for line in shown] == [check["name"] for check in checks]
     details = {check["name"]: check["detail"] for check in checks}
-    assert any(re.fullmatch(r".* schema \d{4}", line) for line in shown)
-    assert re.fullmatch(r"schema \d{4}", details["database"])
+    assert any(line.endswith(details["database"]) for line in shown), details["database"]
     for name in ("archive", "operations", "clock", "agreement", "scrub", "unused blobs", "quarantine"):
         assert any(re.sub(r"\d+", "0", line).endswith(re.sub(r"\d+", "0", details[name])) for line in shown), name
 
