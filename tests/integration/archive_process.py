@@ -9,8 +9,10 @@ import os
 import random
 import signal
 import threading
+from base64 import b64encode
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -21,8 +23,15 @@ from crc32c import crc32c as crc32c_of
 from server.adapters.sql import engine
 from server.adapters.sql.core.progress import Progress
 from server.bootstrap import components, maintenance
+from server.dicom.updating.changes import Changes
 from server.domain.access import Access
 from server.domain.damage import DamageRecord
+from server.domain.lifecycle.versions import Versions
+from server.domain.operations import lifecycle
+from server.domain.operations.rewriting import Rewriting
+from server.domain.operations.types import OperationTypes
+from server.domain.operations.update import Update
+from server.domain.operations.work import Work
 from server.domain.partition_names import PartitionNames
 from server.domain.partitions import DuplicatePolicies
 from server.domain.store.commit import Committer
@@ -34,11 +43,14 @@ from server.domain.upkeep.relocation import IndexRelocation
 from server.domain.upkeep.steady_clock import SteadyClock
 from server.model.call import EVERYBODY, Call
 from server.model.errors import DicomStoreError
-from server.model.ids import DEFAULT_PARTITION, NO_PARTITION, Address, InstanceId
+from server.model.ids import DEFAULT_PARTITION, NO_PARTITION, Address, InstanceId, PartitionName, parse_address
 from server.model.instance import ValidationMode
+from server.model.lifecycle.update import ChangedFile, Content
+from server.model.operation import OperationState
 from server.model.partition import DuplicatePolicy
 from server.model.receipt import Receipt
 from server.opening import StartError, prepare
+from server.ports.blobs import BlobStore
 from tests.core import settings_for
 from tests.data import part10
 
@@ -76,14 +88,15 @@ def work(
     clock_offset: timedelta,
     kill_after_s: float | None,
     unanswered: Sequence[str] = (),
+    database: str = "",
 ) -> None:
-    """Start on a data directory, report its contents, store, delete and clean up; exit, or be killed.
+    """Start on a data directory, report its contents, store, change, delete, restore and clean up; exit, or be killed.
 
     Instances whose store has an unknown outcome may be stored again.
     """
     _die_after(kill_after_s)
     try:
-        asyncio.run(_Worker(events, data, random.Random(seed), clock_offset, unanswered).run())
+        asyncio.run(_Worker(events, data, random.Random(seed), clock_offset, unanswered, database).run())
     except StartError as error:
         events.send(("refused", str(error)))
 
@@ -106,6 +119,23 @@ def _die_after(seconds: float | None) -> None:
         timer.start()
 
 
+class _ReportingRewriting(Rewriting):
+    """Reports each new content before it can become visible."""
+
+    def __init__(self, blobs: BlobStore, receipt: Callable[[PartitionName], Receipt], tell: Callable[[Event], None]):
+        super().__init__(blobs, receipt)
+        self._tell = tell
+
+    async def rewrite(self, content: Content, changes: Changes) -> ChangedFile:
+        file = await super().rewrite(content, changes)
+        self._tell(("changing", (content.stored.id.instance, file.crc32c)))
+        return file
+
+
+async def _nothing() -> None:
+    """Nothing waits for the change."""
+
+
 class _Worker:
     def __init__(
         self,
@@ -114,13 +144,16 @@ class _Worker:
         chance: random.Random,
         clock_offset: timedelta,
         unanswered: Sequence[str],
+        database: str,
     ) -> None:
         self._tell = events.send
         self._chance = chance
         self._clock_offset = clock_offset
-        self._settings = settings_for(data, retention_hours=0)
+        self._settings = settings_for(data, retention_hours=0, database=database)
         self._ids: list[InstanceId] = []
         self._unanswered = list(unanswered)
+        self._deleted: list[InstanceId] = []  # retained
+        self._updating = asyncio.Lock()  # one operation at a time, as the engine does it
 
     def _now(self) -> datetime:
         return datetime.now(UTC) + self._clock_offset
@@ -162,7 +195,7 @@ class _Worker:
                 writing=Writing(blobs, index, 0),
                 access=Access(names, prepared.read_only),
                 partitions=names,
-                receipt=lambda partition: Receipt(partition, clock.now(), storage.marks.latest.version),
+                receipt=self._receipt(clock, storage),
                 max_instance_bytes=self._settings.max_instance_bytes,
                 max_header_bytes=self._settings.max_header_bytes,
                 damage=DamageRecord(index),
@@ -170,6 +203,33 @@ class _Worker:
                 policies=DuplicatePolicies(database.partitions, DuplicatePolicy.REJECT),
                 labels=database.labels,
                 now=clock.now,
+            )
+            self._updates = Update(
+                updates=database.updates,
+                index=index,
+                blobs=blobs,
+                new_blobs=committer,
+                rewriting=_ReportingRewriting(blobs, self._receipt(clock, storage), self._tell),
+                now=self._now,
+                on_change=_nothing,
+                max_targets=10,
+            ).type
+            self._operations = database.operations
+            self._work = Work(
+                record=database.operations,
+                types=OperationTypes.of([self._updates]),
+                now=self._now,
+                retention=timedelta(days=1),
+            )
+            self._versions = Versions(
+                index=index,
+                blobs=blobs,
+                committer=committer,
+                bulk_data=None,  # type: ignore[arg-type] - only for comparisons
+                access=Access(names, prepared.read_only),
+                quotas=Quotas(database.partitions, {}),
+                receipt=self._receipt(clock, storage),
+                max_header_bytes=self._settings.max_header_bytes,
             )
             await self._housekeeping.recover()
             if prepared.read_only.cause:
@@ -181,9 +241,15 @@ class _Worker:
             self._tell(("labels", {resource.instance: labels.get("name") for resource, labels in found.items()}))
             self._unanswered = [uid for uid in self._unanswered if uid not in contents]
             if not prepared.read_only.cause:
+                for operation in await self._work.unfinished():
+                    await self._perform(operation.id)
                 await asyncio.gather(*(self._act_often() for _ in range(TASKS)))
                 await self._tidy()
             self._tell(("ended", None))
+
+    @staticmethod
+    def _receipt(clock: SteadyClock, storage: Any) -> Callable[[PartitionName], Receipt]:
+        return lambda partition: Receipt(partition, clock.now(), storage.marks.latest.version)
 
     async def _contents(self) -> dict[str, int | None]:
         """Return the checksum of each instance by UID; None for an unreadable one."""
@@ -208,7 +274,11 @@ class _Worker:
     async def _act_often(self) -> None:
         for _ in range(self._chance.randrange(8)):
             action = self._chance.choice(
-                (self._store_one, self._store_one, self._delete_one, self._label_one, self._tidy, self._compact)
+                (
+                    *(self._store_one, self._store_one, self._delete_one, self._label_one, self._tidy, self._compact),
+                    *(self._update_one, self._update_one, self._revert_one),
+                    *(self._delete_for_a_while, self._restore_one),
+                )
             )
             await action()
 
@@ -240,6 +310,69 @@ class _Worker:
         deadline = self._clock.now() + timedelta(hours=self._settings.retention_hours)
         assert await self._index.delete(resource, self._now(), deadline) == 1
         self._tell(("deleted", instance.instance))
+
+    async def _delete_for_a_while(self) -> None:
+        if not self._ids:
+            return
+        instance = self._ids.pop(self._chance.randrange(len(self._ids)))
+        self._tell(("deleting", instance.instance))
+        deadline = self._clock.now() + timedelta(hours=6)
+        assert await self._index.delete(instance.address, self._now(), deadline) == 1
+        self._tell(("deleted", instance.instance))
+        self._deleted.append(instance)
+
+    async def _restore_one(self) -> None:
+        if not self._deleted:
+            return
+        instance = self._deleted.pop(self._chance.randrange(len(self._deleted)))
+        self._tell(("restoring", instance.instance))
+        assert await self._index.undelete(instance.address, self._now(), self._clock.now()) == 1
+        self._tell(("stored", instance.instance))
+        self._ids.append(instance)
+
+    async def _update_one(self) -> None:
+        async with self._updating:
+            if not self._ids:
+                return
+            instance = self._ids.pop(self._chance.randrange(len(self._ids)))
+            name = f"Name^{self._chance.getrandbits(60)}"
+            changes = f'{{"00100010":{{"vr":"PN","Value":["{name}"]}}}}'.encode()
+            target = {
+                "study_instance_uid": instance.study,
+                "series_instance_uid": instance.series,
+                "sop_instance_uid": instance.instance,
+            }
+            request = {
+                "targets": [target],
+                "partition": instance.partition,
+                "changes": b64encode(changes).decode(),
+            }
+            id_, now = f"{self._chance.getrandbits(120):032x}", self._now()
+            await self._operations.start("", lambda _: lifecycle.started(self._updates, id_, request, (), now))
+            await self._perform(id_)
+            self._ids.append(instance)
+
+    async def _perform(self, operation_id: str) -> None:
+        for step in range(len(self._updates.steps)):
+            while await self._work.run_step(self._updates, step, operation_id):
+                pass
+        operation = await self._operations.get(operation_id)
+        assert operation is not None
+        assert operation.state is OperationState.SUCCEEDED, operation
+        [target] = operation.request["targets"]
+        for stored in await self._index.find(parse_address(DEFAULT_PARTITION, *target.values())):
+            self._tell(("changed", (stored.id.instance, stored.crc32c)))
+
+    async def _revert_one(self) -> None:
+        if not self._ids:
+            return
+        instance = self._ids.pop(self._chance.randrange(len(self._ids)))
+        version = self._chance.choice(await self._index.history(instance.address))
+        self._tell(("changing", (instance.instance, version.crc32c)))
+        address = replace(instance.address, partition=NO_PARTITION)
+        await self._versions.revert(Call("r2", EVERYBODY), address, version.version, "")
+        self._tell(("changed", (instance.instance, version.crc32c)))
+        self._ids.append(instance)
 
     async def _label_one(self) -> None:
         if not self._ids:

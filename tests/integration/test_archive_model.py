@@ -1,7 +1,8 @@
-"""Process kills and index loss never lose an acknowledged instance or label and never bring a deleted one back.
+"""Process kills and index loss lose no acknowledged instance, change or label, and never bring a deleted one back.
 
-Random sequences of stores, deletes, labels, kills, backups and restores of the index, wrong, lost and damaged indexes,
-and recoveries, some of which are killed. `DICOMSTORE_MODEL_SEEDS` and `DICOMSTORE_MODEL_STEPS` make the test longer.
+Random sequences of stores, updates, reverts, deletes, restores, labels, kills, backups and restores of the index,
+wrong, lost and damaged indexes, and recoveries, some of which are killed. `DICOMSTORE_MODEL_SEEDS` and
+`DICOMSTORE_MODEL_STEPS` make the test longer.
 """
 
 import os
@@ -22,12 +23,14 @@ STEPS = int(os.environ.get("DICOMSTORE_MODEL_STEPS", "12"))
 class Model:
     """An archive, and the instances that it must, may and must not contain."""
 
-    def __init__(self, root: Path, seed: int) -> None:
+    def __init__(self, root: Path, seed: int, database: str = "") -> None:
         self.chance = random.Random(seed)
         self.data = root / "data"
         self.backups = root / "backups"
         self.backups.mkdir()
-        self.checksums: dict[str, set[int]] = {}  # of every instance ever sent
+        self.checksums: dict[str, set[int]] = {}  # by instance: of the last acknowledged content, and of later ones
+        self.restoring: set[str] = set()  # requested, not acknowledged
+        self.database = database
         self.stored: set[str] = set()  # acknowledged
         self.deleted: set[str] = set()  # acknowledged
         self.deleting: set[str] = set()  # requested, not acknowledged
@@ -126,7 +129,8 @@ class Model:
     def started(self, *, kill_after_s: float | None) -> list[Event]:
         """Run one process; compare the contents it reports and its changes with the model."""
         unanswered = sorted(self.checksums.keys() - self.stored - self.deleted)
-        events = in_a_process(work, self.data, self.chance.random(), self.clock_offset, kill_after_s, unanswered)
+        seed = self.chance.random()
+        events = in_a_process(work, self.data, seed, self.clock_offset, kill_after_s, unanswered, self.database)
         self.log.append(f"work {kill_after_s} {[kind for kind, _ in events]}")
         is_read_only = False
         for kind, detail in events:
@@ -142,10 +146,16 @@ class Model:
                     self.labels.setdefault(detail[0], {None}).add(detail[1])
                 case "labelled":
                     self.labels[detail[0]] = {detail[1]}
-                case "storing":
+                case "storing" | "changing":
                     self.checksums.setdefault(detail[0], set()).add(detail[1])
+                case "changed":
+                    self.checksums[detail[0]] = {detail[1]}
+                case "restoring":
+                    self.restoring.add(detail)
                 case "stored":
                     self.stored.add(detail)
+                    for gone in (self.restoring, self.deleted, self.deleting):
+                        gone.discard(detail)
                 case "deleting":
                     self.deleting.add(detail)
                 case "deleted":
@@ -157,6 +167,8 @@ class Model:
     def compare(self, contents: dict[str, int | None]) -> None:
         must = self.stored - self.deleting
         assert must <= contents.keys(), (must - contents.keys(), self.log)
+        self.deleted -= self.restoring & contents.keys()
+        self.restoring.clear()
         assert not self.deleted & contents.keys(), (self.deleted & contents.keys(), self.log)
         for uid, checksum in contents.items():
             assert checksum in self.checksums[uid], (uid, self.log)
@@ -195,3 +207,15 @@ def test_nothing_acknowledged_is_lost_and_nothing_deleted_comes_back(tmp_path: P
     model.right_index = None
     if model.started(kill_after_s=None)[0][0] != "contents":
         model.recover()
+
+
+@pytest.mark.postgres
+@pytest.mark.timeout(3600)
+def test_nothing_acknowledged_is_lost_in_postgresql(tmp_path: Path, postgres_url: str) -> None:
+    model = Model(tmp_path, 0, postgres_url)
+    model.run()
+    for _ in range(STEPS):
+        action = model.chance.choice((model.run, model.run_and_kill, model.run_and_kill, model.time_passes))
+        model.log.append(action.__name__)
+        action()
+    assert model.started(kill_after_s=None)[0][0] == "contents"
