@@ -8,9 +8,12 @@ export PYTHONPATH := .:protos/gen
 run: .venv/runtime
 	$(BIN)/dicomstore up
 
-# The whole suite, PostgreSQL included, on all processors.
+# The whole suite, PostgreSQL included. There are two more test processes than processors, because many tests wait for
+# programs, disks and timeouts.
+TEST_PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(2 + (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()))')
+
 test: .venv/dev
-	$(BIN)/pytest -n auto --dist worksteal
+	$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal --durations 20
 
 # Run an archive under random faults for some minutes on each database: see docs/reliability.md.
 MINUTES ?= 5

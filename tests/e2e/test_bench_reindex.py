@@ -12,7 +12,7 @@ from tests.e2e.archive import ROOT
 @pytest.mark.timeout(180)
 def test_re_indexing_gives_the_same_index_as_tags_that_existed_from_the_start() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "bench.index.reindex", "--instances", "6000"],
+        [sys.executable, "-m", "bench.index.reindex", "--instances", "3000"],
         cwd=ROOT,
         env={"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{ROOT}:{ROOT / 'protos/gen'}"},
         capture_output=True,
