@@ -14,12 +14,12 @@ from server.model.ids import DEFAULT_PARTITION, Address, PartitionName
 from server.model.partition import DuplicatePolicy, Partition
 from server.ports.index import Partitions as PartitionIndex
 
-_MAX_AGE_SECONDS = 10.0
+_MAX_AGE_SECONDS = 1.0
 _MAX_CACHED = 10_000
 
 
 class DuplicatePolicies:
-    """The duplicates policy of each partition, cached for ten seconds.
+    """The duplicates policy of each partition, cached for a second.
 
     Args:
         default: of partitions without a policy.
