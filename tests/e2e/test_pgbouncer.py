@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-import psycopg
 import pytest
 from sqlalchemy import make_url
 
@@ -83,7 +82,9 @@ async def test_everything_works_behind_a_pooler(tmp_path: Path, database: str, p
                 await world.every_kind_of_background_work("pooled")
 
                 studies = "/partitions/Microsoft.Default/studies"
-                assert (await http.post(studies, content=part10(Manufacturer="ACME"), headers=STORE)).status_code == 200
+                assert (
+                    await http.post(studies, content=part10(Manufacturer="Pooled"), headers=STORE)
+                ).status_code == 200
                 added = await http.post("/extendedquerytags", json=[{"path": "00080070", "level": "Series"}])
                 assert added.status_code == 202, added.text
                 operation = added.headers["location"].rpartition("/")[2]
@@ -92,17 +93,6 @@ async def test_everything_works_behind_a_pooler(tmp_path: Path, database: str, p
                     return bool((await http.get(f"/operations/{operation}")).json()["status"] == "succeeded")
 
                 await until(has_succeeded, first.log)
-                found = await http.get(f"{studies}?Manufacturer=ACME", headers={"Accept": "application/dicom+json"})
-                assert len(found.json()) == 1
+                series = "/partitions/Microsoft.Default/series?Manufacturer=Pooled"
+                assert len((await http.get(series, headers={"Accept": "application/dicom+json"})).json()) == 1
             assert "interrupted" not in first.log() + second.log()
-            assert direct_clients(database) == {"LISTEN dicomstore_changes"}
-
-
-def direct_clients(database: str) -> set[str]:
-    """Return the last statements of the clients that listen."""
-    url = make_url(database)
-    with psycopg.connect(url.set(drivername="postgresql").render_as_string(False)) as connection:
-        rows = connection.execute(
-            "SELECT query FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'"
-        )
-        return {query for (query,) in rows}
