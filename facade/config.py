@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from pydantic import Field, field_validator
 
 from common.core_channel import CoreSettings
+from common.derived_keys import session_keys_of
 from common.issuers import listed, require_issuer
 from common.settings import SecretText, keys_of
 from common.tls_settings import TlsSettings
@@ -98,11 +99,17 @@ class Settings(CoreSettings, TlsSettings):
     auth_scope: str = Field(
         "openid", description="Scopes that a login requests, with spaces between them; at least `openid`."
     )
+    secret_key: SecretText = Field(
+        SecretText(""),
+        description="Secret of the archive, at least 32 characters, from which `session_key` follows unless it is set: "
+        "the same one as that of the core.",
+    )
     session_key: SecretText = Field(
         SecretText(""),
         description="Key that encrypts the cookies of browser sessions, at least 32 characters. To change it, put the "
-        "new key before the old one, with a comma between them. Empty means the content of `session.key` in the data "
-        "directory with `dicomstore up`, and a random key for each start of a separate facade.",
+        "new key before the old one, with a comma between them. Empty means a key that follows from `secret_key`, or "
+        "without that the content of `session.key` in the data directory with `dicomstore up`, and a random key for "
+        "each start of a separate facade.",
     )
     session_idle_minutes: float = Field(60, gt=0, description="A browser session ends after this time without use.")
     session_hours: float = Field(12, gt=0, description="A browser session ends this time after its login.")
@@ -152,9 +159,9 @@ class Settings(CoreSettings, TlsSettings):
     @property
     def session_keys(self) -> list[str]:
         """The keys for cookies; the first one encrypts."""
-        return keys_of(self.session_key)
+        return keys_of(self.session_key) or session_keys_of(self.secret_key)
 
-    @field_validator("session_key")
+    @field_validator("session_key", "secret_key")
     @classmethod
     def _are_long_enough(cls, value: SecretText) -> SecretText:
         keys_of(value)

@@ -129,7 +129,8 @@ async def _serve(core_settings: CoreSettings, facade_settings: FacadeSettings, l
         )
         local = LocalServer(core.interceptors)
         core.register(local)
-        application = create_app(with_session_key(facade_settings, core_settings.data), LocalChannel(local))
+        shared = with_session_key(facade_settings, core_settings.data, core_settings.session_keys)
+        application = create_app(shared, LocalChannel(local))
         server = _HttpServer(
             server_config(application, facade_settings), listener, is_shared=facade_settings.share_ports
         )

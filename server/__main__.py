@@ -162,7 +162,7 @@ def verify_audit(
 def replace_audit_key(
     old: Annotated[Path, typer.Option(help="The key until now, which signs the new one.")] = Path("/nonexistent"),
 ) -> None:
-    """Sign the audit trail with the key in `audit_key` from now on."""
+    """Sign the audit trail with the key of the settings from now on."""
     from server.bootstrap import maintenance
 
     try:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from common.derived_keys import derived_key, derived_text, session_keys_of
 from common.issuers import listed, require_issuer
 from common.settings import SecretText, SecretUrl, keys_of
 from common.tls_settings import TlsSettings
@@ -147,13 +148,21 @@ class Settings(TlsSettings):
         description="Disable authentication, and listen on any address nevertheless: everybody who reaches the "
         "archive can read, change and delete everything.",
     )
+    secret_key: SecretText = Field(
+        SecretText(""),
+        description="Secret of at least 32 characters from which the keys for share links, browser sessions, "
+        "operations and the audit trail follow, unless they have settings of their own. Nodes on several machines need "
+        "the same one. To change it, put the new secret before the old one, with a comma between them, and replace the "
+        "key of the [audit trail](audit.md). Empty means files in the data directory.",
+    )
     audit: bool = Field(
         True, description="Record every access in the audit trail. Disable it only for an archive without real data."
     )
     audit_key: Path | None = Field(
         None,
         description="PEM file with the Ed25519 key that signs the audit trail; created if it does not exist. Empty "
-        "means `audit-key.pem` in the data directory. Cores that share a storage need the same key.",
+        "means a key that follows from `secret_key`, or without that `audit-key.pem` in the data directory. Cores that "
+        "share a storage need the same key.",
     )
     audit_retention_days: float = Field(
         2190, ge=0, description="Time for which audit records are kept, by default six years; 0 keeps them forever."
@@ -361,9 +370,9 @@ class Settings(TlsSettings):
     operation_key: SecretText = Field(
         SecretText(""),
         description="Key that encrypts the credentials of unfinished operations, such as exports, at least 32 "
-        "characters. To change it, put the new key before the old one, with a comma between them. Empty means the "
-        "content of `operation.key` in the data directory, which the core creates; cores and workers with different "
-        "data directories need the same key.",
+        "characters. To change it, put the new key before the old one, with a comma between them. Empty means a "
+        "key that follows from `secret_key`, or without that the content of `operation.key` in the data directory, "
+        "which the core creates; cores and workers with different data directories need the same key.",
     )
     max_watches: int = Field(
         50,
@@ -433,8 +442,9 @@ class Settings(TlsSettings):
     share_key: SecretText = Field(
         SecretText(""),
         description="Key that signs share links, at least 32 characters. To change it, put the new key before the old "
-        "one, with a comma between them. Empty means the content of `share.key` in the data directory, which the core "
-        "creates; cores with different data directories need the same key.",
+        "one, with a comma between them. Empty means a key that follows from `secret_key`, or without that the content "
+        "of `share.key` in the data directory, which the core creates; cores with different data directories need the "
+        "same key.",
     )
     search_seconds: float = Field(30, gt=0, description="Time limit of one search in the index.")
     shutdown_seconds: float = Field(
@@ -442,7 +452,7 @@ class Settings(TlsSettings):
     )
     log_level: str = Field("info", description="debug, info, warning or error.")
 
-    @field_validator("share_key", "operation_key")
+    @field_validator("share_key", "operation_key", "secret_key")
     @classmethod
     def _are_long_enough(cls, value: SecretText) -> SecretText:
         keys_of(value)
@@ -533,7 +543,13 @@ class Settings(TlsSettings):
     @property
     def share_keys(self) -> list[str]:
         """The keys for share links; the first one signs."""
-        return keys_of(self.share_key)
+        secrets = keys_of(self.secret_key)
+        return keys_of(self.share_key) or [derived_text(secret, "share links") for secret in secrets]
+
+    @property
+    def session_keys(self) -> list[str]:
+        """The keys for browser sessions that follow from `secret_key`; the first one encrypts."""
+        return session_keys_of(self.secret_key)
 
     @property
     def operations_url(self) -> str:
@@ -573,7 +589,9 @@ class Settings(TlsSettings):
     @property
     def audit_trail(self) -> AuditTrailSettings:
         """The settings of the audit trail."""
+        secrets = keys_of(self.secret_key)
         return AuditTrailSettings(
+            key_seed=derived_key(secrets[0], "audit trail") if secrets and not self.audit_key else b"",
             key_file=self.audit_key or self.data.absolute() / "audit-key.pem",
             retention=timedelta(days=self.audit_retention_days) if self.audit_retention_days else None,
             exports=("syslog",) if self.audit_syslog else (),
@@ -625,7 +643,8 @@ class Settings(TlsSettings):
     @property
     def operation_keys(self) -> list[str]:
         """The keys for credentials of operations; the first one encrypts."""
-        return keys_of(self.operation_key)
+        secrets = keys_of(self.secret_key)
+        return keys_of(self.operation_key) or [derived_text(secret, "operations") for secret in secrets]
 
     @field_validator("trusted_facades", "webhook_networks", "export_networks")
     @classmethod

@@ -131,7 +131,7 @@ def replace_key(
     ] = Path("/nonexistent"),
     data_directory: DataOption = None,
 ) -> None:
-    """Sign with the key in `audit_key` from now on. Stop the archive first.
+    """Sign with the key of the settings from now on. Stop the archive first.
 
     Without the old key, verifications report the replacement.
     """

@@ -90,6 +90,8 @@ class Plan:
     data: Path
     database: str
     """URL of an external database, without password; empty means the embedded one."""
+    blobs: str
+    """URL of an object store; empty for blobs on local files."""
     has_viewer: bool
     has_https: bool
     has_grpc_tls: bool
@@ -138,6 +140,7 @@ def plan_of(environment: Mapping[str, str]) -> Plan:
         http=http_address,
         data=Path(str(core["data"])),
         database=database,
+        blobs="" if str(core["blobs"]).startswith("file:") else str(core["blobs"]),
         has_viewer=bool(facade["viewer"]),
         has_https=bool(facade["tls_certificate"]),
         has_grpc_tls=bool(core["tls_certificate"]),
@@ -264,13 +267,14 @@ def _death(nodes: Sequence[SupervisedProgram], *, quiet: bool) -> Failure:
 def _welcome(plan: Plan) -> None:
     core = "" if plan.core == "127.0.0.1:50051" else f" --core {plan.core}"
     index = f"\n  Index      {plan.database}" if plan.database else ""
+    blobs = f"\n  Blobs      {plan.blobs}" if plan.blobs else ""
     viewer = f"  Viewer     {plan.url}/\n" if plan.has_viewer else ""
     data.print(
         "\n[bold green]dicomstore is running[/]\n"
         + escape(
             f"  DICOMweb   {plan.url}/v2  (and /v1)\n{viewer}"
             f"  gRPC       {plan.core}\n"
-            f"  Data       {plan.data.absolute()}{index}\n"
+            f"  Data       {plan.data.absolute()}{index}{blobs}\n"
             f"  Upload     dicomstore store{core} FOLDER\n"
             f"  Search     dicomstore search{core} PatientName='A*'\n"
             "  Stop       Ctrl-C\n"

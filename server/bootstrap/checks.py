@@ -18,9 +18,10 @@ from server.opening import StartError
 async def checks(settings: Settings, *, deep: bool) -> list[dict[str, Any]]:
     """Return an entry for each check: `name`, `status` (ok, warning or failed), `detail`, and `examples` if any."""
     archive, is_usable = await asyncio.to_thread(_archive, settings)
-    results = [_disk(settings), archive, await asyncio.to_thread(_schema, settings)]
+    schema = await asyncio.to_thread(_schema, settings)
+    results = [_disk(settings), archive, *await _object_store(settings), schema]
     results += await _identity_providers(settings)
-    if is_usable and results[2]["status"] == "ok":
+    if is_usable and schema["status"] == "ok":
         results.append(await _operations(settings))
         results.append(await _clock(settings))
         results += await _webhooks(settings)
@@ -52,7 +53,19 @@ def _archive(settings: Settings) -> tuple[dict[str, Any], bool]:
         return _entry("archive", "failed", str(error)), False
     if lost:
         return _entry("archive", "failed", f"read-only: {lost}"), True
-    return _entry("archive", "ok", "data directory and index belong together"), True
+    return _entry("archive", "ok", "blobs and index belong together"), True
+
+
+async def _object_store(settings: Settings) -> list[dict[str, Any]]:
+    """Report whether blobs can be written, if they are not on a disk of this machine."""
+    scheme, _, place = settings.blobs_url.partition("://")
+    if scheme in ("file", "memory"):
+        return []
+    try:
+        await maintenance.check_blobs(settings)
+    except (StartError, DicomStoreError, ValueError) as error:
+        return [_entry("object store", "failed", str(error))]
+    return [_entry("object store", "ok", f"{scheme}://{place} can be read and written")]
 
 
 def _schema(settings: Settings) -> dict[str, Any]:

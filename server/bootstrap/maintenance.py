@@ -113,7 +113,7 @@ async def replace_audit_key(settings: Settings, old: Path) -> None:
     Raises: DicomStoreError; StartError, as `recording`.
     """
     with closing(storage_of(*settings.storage)) as storage:
-        await asyncio.to_thread(storage.audit.replace_key, old, settings.audit_trail.key_file)
+        await asyncio.to_thread(storage.audit.replace_key, old, settings.audit_trail)
         async with recorded(settings, storage, "replace-audit-key"):
             pass
 
@@ -167,6 +167,14 @@ def _role(found: BlobsIdentity, store: StoreId) -> str:
     return "read-only" if store in found.read_only else "missing"
 
 
+async def check_blobs(settings: Settings) -> None:
+    """Check that blobs can be read and written. Raises: DicomStoreError; ValueError, as `storage_of`."""
+    with closing(storage_of(*settings.storage)) as storage:
+        async with storage.blobs() as blobs:
+            await blobs.check()
+            await blobs.check_writing()
+
+
 async def scrub_position(settings: Settings) -> ScrubPosition | None:
     """Return the position of the scrub; None before the first scrub. Raises: Unavailable."""
     with closing(storage_of(*settings.storage)) as storage:
@@ -183,6 +191,7 @@ async def recover(settings: Settings, *, with_quarantined: bool = False) -> Reco
     async with AsyncExitStack() as stack:
         prepared = stack.enter_context(recovering(settings))
         storage = prepared.storage
+        settings.data.mkdir(parents=True, exist_ok=True)  # on another machine than before
         spool = stack.enter_context(SqliteSpool(settings.data / "recovery.tmp"))
         journal = RepeatedJournal(storage.journal, spool)
         database = engine.open_database(

@@ -89,8 +89,9 @@ class AuditTrail(Protocol):
         """Return whether a registered process has ended, or is unknown here; blocks. Raises: Unavailable."""
         ...
 
-    def replace_key(self, old: Path, new: Path) -> None:
-        """Sign with the key in file `new` from now on; blocks. If `old` has the key until now, it signs the new one.
+    def replace_key(self, old: Path, new: AuditTrailSettings) -> None:
+        """Sign with the key of the settings from now on; blocks. If file `old` has the key until now, it signs the new
+        one.
 
         Raises: Unavailable (STORAGE_UNAVAILABLE).
         """

@@ -1,7 +1,7 @@
 """Values of the audit trail."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -22,6 +22,7 @@ class AuditTrailSettings:
     """How a process writes to the audit trail.
 
     key_file: PEM file with the Ed25519 private key that signs checkpoints; created if it does not exist.
+    key_seed: 32 bytes from which the key follows instead, if they are given.
     file_bytes, file_age: a file is ended when it reaches one of these.
     retention: time after which files are removed; None keeps them.
     exports: names of saved positions; what they have not passed is kept.
@@ -32,6 +33,7 @@ class AuditTrailSettings:
     file_age: timedelta = timedelta(days=1)
     retention: timedelta | None = None
     exports: tuple[str, ...] = ()
+    key_seed: bytes = field(default=b"", repr=False)
 
 
 class StoredRecord(NamedTuple):

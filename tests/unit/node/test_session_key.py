@@ -33,3 +33,9 @@ def test_a_short_key_is_refused_and_not_displayed(key: str) -> None:
     with pytest.raises(ValueError, match="at least 32") as caught:
         Settings(session_key=key)
     assert "short" not in str(caught.value)
+
+
+def test_the_keys_of_all_nodes_come_before_that_of_the_data_directory(tmp_path: Path) -> None:
+    keys = [32 * "a", 32 * "b"]
+    assert with_session_key(Settings(), tmp_path, keys).session_keys == keys
+    assert not (tmp_path / SESSION_KEY_FILE).exists()

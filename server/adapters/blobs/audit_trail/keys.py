@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from server.adapters.blobs.disk.threads import sync_directory
+from server.model.audit.trail import AuditTrailSettings
 from server.model.errors import Reason, Unavailable
 
 
@@ -24,6 +25,13 @@ class SigningKey:
     def sign(self, data: bytes) -> str:
         """Return the signature in base64."""
         return _text(self._key.sign(data))
+
+
+def signing_key(settings: AuditTrailSettings) -> SigningKey:
+    """Return the key of the settings. Raises: Unavailable, as `load_or_create`."""
+    if settings.key_seed:
+        return SigningKey(Ed25519PrivateKey.from_private_bytes(settings.key_seed))
+    return load_or_create(settings.key_file)
 
 
 def load_or_create(path: Path) -> SigningKey:

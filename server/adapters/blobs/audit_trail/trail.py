@@ -61,11 +61,11 @@ class ChainedAuditTrail:
         with as_errors_of_the_store():
             return self._place.process_has_ended(process)
 
-    def replace_key(self, old: Path, new: Path) -> None:
+    def replace_key(self, old: Path, new: AuditTrailSettings) -> None:
         """See the port."""
         before = keys.load_or_create(old) if old.exists() else None
         with as_errors_of_the_store():
-            self._place.checkpoints(keys.load_or_create(new)).replace_key(before)
+            self._place.checkpoints(keys.signing_key(new)).replace_key(before)
 
     def public_key(self) -> str:
         """See the port."""
@@ -180,7 +180,7 @@ class _Writing:
 
     def first_writer(self) -> Writer:
         """Seal the records of ended processes, and begin to write. Raises: WrongAuditKey, DicomStoreError."""
-        self._checkpoints = self._place.checkpoints(keys.load_or_create(self._settings.key_file))
+        self._checkpoints = self._place.checkpoints(keys.signing_key(self._settings))
         with as_errors_of_the_store():
             return self.new_writer()
 
@@ -192,9 +192,12 @@ class _Writing:
             writer = self._place.writer(self._checkpoints, self._settings, _facts())
             writer.enter()
         except ForeignKey as error:
+            key = f"the one in {self._settings.key_file}: restore that file"
+            if self._settings.key_seed:
+                key = "the one that follows from secret_key: correct that setting"
             raise WrongAuditKey(
-                f"The audit trail is signed with the key {keys.fingerprint(error.public)}, which is not the one in "
-                f"{self._settings.key_file}: restore that file, or run `dicomstore audit replace-key`."
+                f"The audit trail is signed with the key {keys.fingerprint(error.public)}, which is not {key}, or run "
+                "`dicomstore audit replace-key`."
             ) from None
         return writer
 

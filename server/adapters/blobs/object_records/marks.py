@@ -84,9 +84,8 @@ class ObjectMarks:
                 self._write()
 
     def is_in_use(self) -> bool:
-        """See the port."""
-        processes = {name.removeprefix(_PREFIX) for name in self._names()}
-        return bool(processes - self._lease.ended(processes))
+        """See the port. After a process was killed, this waits for the end of its lease."""
+        return bool(self._lease.running(name.removeprefix(_PREFIX) for name in self._names()))
 
     def _run(self) -> None:
         is_failing = False

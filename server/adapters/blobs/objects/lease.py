@@ -25,6 +25,7 @@ ProcessId = str
 
 _PREFIX = "processes/"
 _RETRY_SECONDS = 1.0
+_LOOK_SECONDS = 1.0
 
 _log = logging.getLogger("dicomstore.blobs")
 
@@ -122,6 +123,21 @@ class ProcessLease:
         oldest = found[own].last_modified - timedelta(seconds=self._timing.ended + self._timing.granularity)
         late = [found[id_] for id_ in others - missing if found[id_].last_modified < oldest]
         return missing | {one.name.removeprefix(_PREFIX) for one in late if self._end(one)}
+
+    def running(self, ids: Iterable[ProcessId]) -> set[ProcessId]:
+        """Return some of these processes that certainly run, or none if all have ended.
+
+        Waits until one renews its lease, or the last lease is old. Raises: as `id`.
+        """
+        left = set(ids)
+        first: dict[ProcessId, str] = {}
+        while left := left - self.ended(left):
+            found = {one.name.removeprefix(_PREFIX): one.etag for one in self._client.names(_PREFIX)}
+            first = found | first
+            if renewed := {id_ for id_ in left if id_ == self._id or found.get(id_, first.get(id_)) != first.get(id_)}:
+                return renewed
+            time.sleep(min(self._timing.renew, _LOOK_SECONDS))
+        return set()
 
     def exists(self, id_: ProcessId) -> bool:
         """Return whether a process has a lease, maybe an old one; needs no lease. Raises: as `id`."""

@@ -243,11 +243,11 @@ async def test_a_replaced_key_is_found(root: Path) -> None:
     with pytest.raises(WrongAuditKey, match="replace-key"):
         await write(root, 1)
     shutil.copytree(root, root.with_name("copy"))
-    FileAuditTrail(root).replace_key(key_file.with_name("old.pem"), key_file)
+    FileAuditTrail(root).replace_key(key_file.with_name("old.pem"), trail_settings(root))
     await write(root, 1)
     assert findings(root, trusted_key=public) == []
     intruded = root.with_name("copy")
-    FileAuditTrail(intruded).replace_key(Path("/nonexistent"), key_file)
+    FileAuditTrail(intruded).replace_key(Path("/nonexistent"), trail_settings(root))
     await write(intruded, 1)
     assert findings(intruded, trusted_key=public) == [FindingKind.KEY_REPLACED]
     forged = root.with_name("forged")

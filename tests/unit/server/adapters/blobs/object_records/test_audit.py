@@ -282,7 +282,7 @@ async def test_another_key_is_refused_until_it_is_introduced(client: ObjectClien
     other = key_file.with_name("other.pem")
     with pytest.raises(WrongAuditKey, match="replace-key"):
         await write(client, other, 1)
-    Node(client).trail.replace_key(key_file, other)
+    Node(client).trail.replace_key(key_file, AuditTrailSettings(other))
     await write(client, other, 1)
     assert findings(client, trusted_key=public) == []
 

@@ -90,6 +90,15 @@ def test_a_process_trusts_its_lease_for_a_limited_time(new: Callable[..., Proces
     lease.require(id_)
 
 
+def test_whether_a_process_runs_is_known_when_it_renews_its_lease_or_the_lease_is_old(
+    new: Callable[..., ProcessLease],
+) -> None:
+    killed, running, other = new(FAST._replace(renew=60)), new(), new()
+    assert other.running([killed.id, "0" * 32]) == set()
+    assert other.running([running.id]) == {running.id}
+    assert other.running([other.id]) == {other.id}
+
+
 def test_one_process_holds_a_lock_and_one_user_in_it(client: ObjectClient, new: Callable[..., ProcessLease]) -> None:
     first, second = new(), new()
     token = ObjectLock(client, first, "name").acquire()
