@@ -258,7 +258,7 @@ class Move:
         shared = await self._blobs.shared(blob.locator)
         base = None if shared is None else copies.get(shared.base)
         if shared is None or base is None:
-            async with self._blobs.open_write(blob.size_bytes) as writer:
+            async with self._blobs.open_write(blob.size_bytes, receipt.partition) as writer:
                 await self._pass_on(self._blobs.read_unverified(blob.locator), writer.write, pace)
                 _require(writer.crc32c == blob.crc32c)
                 copy = await writer.commit(receipt)
@@ -267,7 +267,7 @@ class Move:
             before = 0
             async for piece in self._blobs.read(shared.base, 0, shared.offset, crc32c=shared.base_crc32c):
                 before = crc32c_of(piece, before)
-            async with self._blobs.open_write() as writer:
+            async with self._blobs.open_write(partition=receipt.partition) as writer:
                 own = self._blobs.read(blob.locator, 0, shared.own_bytes, crc32c=blob.crc32c)
                 await self._pass_on(own, writer.write, pace)
                 tail = Tail(base, shared.base_bytes, shared.base_crc32c, shared.offset, before)
