@@ -39,7 +39,7 @@ class Archive:
 
     def cpu_seconds(self) -> float:
         """Return the CPU time of all processes of the archive so far, including ended ones."""
-        return sum(_cpu_seconds(pid) for pid in self._processes())
+        return sum(cpu_seconds(pid) for pid in self._processes())
 
     def reset_peaks(self) -> None:
         """Reset the peak memory of each process to its current value."""
@@ -137,7 +137,7 @@ def _becomes_healthy(process: "subprocess.Popen[bytes]", port: int, tls: ssl.SSL
             time.sleep(0.05)
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
     """Return the CPU time of a process by its own clock (in ns steps), plus that of its ended children (in ticks)."""
     with suppress(OSError):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

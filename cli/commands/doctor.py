@@ -291,6 +291,7 @@ _HINTS = {
     "agreement": "repeat while nothing is stored or deleted; if it persists, restore the named instances from a backup",
     "history": "earlier versions and deleted instances can be restored from a backup only; until then the named ones "
     "can be neither reverted to nor restored",
+    "adopted folders": "mount the named folders, or correct `adopted_folders`; their instances are unavailable",
     "scrub": "restore damaged instances from a backup; a late scrub means that the core was not running or that the "
     "disk is too slow for `scrub_days`: see docs/operations.md, Scrub",
     "unused blobs": "normal for a moment during uploads; blobs left by a crash are quarantined at the next start",

@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from common.counting import counted
@@ -20,6 +21,7 @@ async def checks(settings: Settings, *, deep: bool) -> list[dict[str, Any]]:
     archive, is_usable = await asyncio.to_thread(_archive, settings)
     schema = await asyncio.to_thread(_schema, settings)
     results = [_disk(settings), archive, *await _object_store(settings), schema]
+    results += await asyncio.to_thread(_adopted_folders, settings)
     results += await _identity_providers(settings)
     if is_usable and schema["status"] == "ok":
         results.append(await _operations(settings))
@@ -66,6 +68,26 @@ async def _object_store(settings: Settings) -> list[dict[str, Any]]:
     except (StartError, DicomStoreError, ValueError) as error:
         return [_entry("object store", "failed", str(error))]
     return [_entry("object store", "ok", f"{scheme}://{place} can be read and written")]
+
+
+def _adopted_folders(settings: Settings) -> list[dict[str, Any]]:
+    """Report the adopted folders that do not exist, or are empty as a mount point without the share."""
+    if not settings.adopted_folders:
+        return []
+    away = [name for name, folder in settings.adopted_folders.items() if not _has_files(folder)]
+    count = counted(len(settings.adopted_folders), "folder")
+    if away:
+        return [
+            _entry("adopted folders", "failed", f"{len(away)} of {count} cannot be read or empty: {', '.join(away)}")
+        ]
+    return [_entry("adopted folders", "ok", f"{count} can be read")]
+
+
+def _has_files(folder: Path) -> bool:
+    try:
+        return any(folder.iterdir())
+    except OSError:
+        return False
 
 
 def _schema(settings: Settings) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import pytest
 from dicomstore.v1 import operation_service_pb2 as pb
 from dicomstore.v1.operation_types_pb2 import UpdateRequest
 
+from server.bootstrap.checks import checks
 from server.bootstrap.maintenance import auditing, recover
 from tests.core import Ref, reason_of, settings_for
 from tests.data import UID_ROOT, part10
@@ -118,6 +119,8 @@ async def test_a_folder_that_is_away_is_no_loss(tmp_path: Path, pacs: Path) -> N
         for is_present in (False, True):
             if is_present:
                 os.mkdir(pacs)  # as a mount point without the share
+            [check] = [found for found in await checks(one.settings, deep=False) if found["name"] == "adopted folders"]
+            assert (check["status"], check["detail"]) == ("failed", "1 of 1 folder cannot be read or empty: old")
             async with auditing(one.settings) as audit:
                 with pytest.raises(Exception, match="not reachable"):
                     await audit.run(deep=True)
