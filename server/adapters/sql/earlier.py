@@ -23,7 +23,16 @@ from sqlalchemy import (
 
 from server.adapters.sql.core.prepared import Prepared
 from server.adapters.sql.core.tables import instances, metadata, partitions, series, studies, versions
-from server.adapters.sql.rows import SERIES_KEY, STUDY_KEY, address, depth, instance_id, stored_instance, within
+from server.adapters.sql.rows import (
+    SERIES_KEY,
+    STUDY_KEY,
+    address,
+    depth,
+    has_key,
+    instance_id,
+    stored_instance,
+    within,
+)
 from server.model.ids import Address, Version
 from server.model.instance import InstanceMetadata, ResourceState, StoredInstance
 from server.model.lifecycle.version import VersionOrigin
@@ -74,7 +83,7 @@ def _selected(*more: Any) -> Select[Any]:
             case((versions.c.version == instances.c.version, instances.c.damage)).label("damage"),
             *more,
         )
-        .join_from(versions, instances, instances.c.key == versions.c.instance_key)
+        .join_from(versions, instances, has_key(versions.c.instance_key))
         .join(series, series.c.key == instances.c.series_key)
         .join(studies, studies.c.key == instances.c.study_key)
         .join(partitions, partitions.c.key == instances.c.partition_key)

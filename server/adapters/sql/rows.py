@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, case, func, literal_column, select
+from sqlalchemy import ColumnElement, and_, bindparam, case, func, literal_column, or_, select
 
 from server.adapters.sql.core.tables import deletions, instances, partitions, series, studies, versions
 from server.model.damage import NO_DAMAGE, damage_of
@@ -56,6 +56,16 @@ OF_VERSION = (
     .where(versions.c.version == bindparam("of_version"))
 )
 """As `STORED`, for one version of an instance, current or not."""
+
+
+def has_key(key: ColumnElement[int]) -> ColumnElement[bool]:
+    """Return the condition that an instance has a key.
+
+    The index of the keys has only instances with other versions than the first, whose version is the key.
+    """
+    is_first = and_(instances.c.version == key, instances.c.key == key)
+    return or_(is_first, and_(instances.c.key == key, instances.c.version != instances.c.key))
+
 
 ALIVE = select(literal_column("1")).where(series.c.key == instances.c.series_key).correlate(instances).exists()
 """The instance is not deleted. While a deletion of many is in progress (see `writing.deleting`), some of its instances

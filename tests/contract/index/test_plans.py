@@ -21,6 +21,7 @@ from server.adapters.sql.search import search, study_search
 from server.adapters.sql.search.study_search import FAR
 from server.model.change import ChangeWindow
 from server.model.ids import DEFAULT_PARTITION, PartitionName
+from server.model.operation import Operation, OperationState, OperationUpdate
 from server.model.search.query import (
     Between,
     Condition,
@@ -247,6 +248,29 @@ async def test_the_feed_of_some_partitions_is_read_by_their_index(
     [steps] = [steps for sql, steps in explained(url, statements).items() if "changes AS entry" in sql]
     assert [step for step in steps if "ix_changes_partition_key_sequence" in step], steps
     assert not [step for step in steps if "Seq Scan" in step or step.startswith("SCAN")], steps
+
+
+async def test_other_versions_than_the_current_ones_are_read_by_indexes(
+    noted: Database, url: str, statements: list[Statement]
+) -> None:
+    running = Operation("0" * 32, "update", OperationState.RUNNING, NOON, NOON)
+    await noted.operations.start("", lambda _: running)
+
+    def unused(*_: object) -> Any:
+        raise AssertionError
+
+    async def read() -> None:
+        statements.clear()
+        await noted.instances.kept_versions(0, 9)
+        await noted.instances.find(study_ref(1), as_of=5)
+        await noted.updates.apply("0" * 32, study_ref(1), unused, NOON, lambda operation, _: OperationUpdate(operation))
+
+    await read()
+    await read()
+    found = {sql: steps for sql, steps in explained(url, statements).items() if "instance_key" in sql}
+    assert len(found) >= 3
+    for sql, steps in found.items():
+        assert not [one for one in steps if one.startswith("SCAN") or "AUTOMATIC" in one or "Seq Scan" in one], sql
 
 
 sqlite_only = pytest.mark.parametrize("url", ["sqlite"], indirect=True)

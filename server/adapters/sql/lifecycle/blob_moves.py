@@ -24,7 +24,7 @@ from server.adapters.sql.core.tables import (
 )
 from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.core.transactions import Transactions
-from server.adapters.sql.rows import ALIVE
+from server.adapters.sql.rows import ALIVE, has_key
 from server.adapters.sql.writing.erasing import deleted_versions
 from server.adapters.sql.writing.locators import slices
 from server.model.ids import Address, PartitionName, Uid, Version
@@ -270,7 +270,7 @@ def _refer(
 def _address(connection: Connection, locator: Locator) -> Address | None:
     found = connection.execute(
         select(partitions.c.name, studies.c.uid.label("study"), series.c.uid.label("series"), instances.c.uid)
-        .join_from(versions, instances, instances.c.key == versions.c.instance_key)
+        .join_from(versions, instances, has_key(versions.c.instance_key))
         .join(series, series.c.key == instances.c.series_key)
         .join(studies, studies.c.key == instances.c.study_key)
         .join(partitions, partitions.c.key == instances.c.partition_key)

@@ -13,7 +13,7 @@ from server.adapters.sql.core.tables import (
     studies,
     versions,
 )
-from server.adapters.sql.rows import stored_instance
+from server.adapters.sql.rows import has_key, stored_instance
 from server.adapters.sql.writing.locators import ERASURE_BEGUN
 from server.model.lifecycle.kept import KeptVersion, VersionState
 
@@ -44,7 +44,7 @@ _KEPT = Prepared(
             else_=VersionState.EARLIER.value,
         ).label("state"),
     )
-    .join_from(versions, instances, _i.key == versions.c.instance_key, isouter=True)
+    .join_from(versions, instances, has_key(versions.c.instance_key), isouter=True)
     .join(deleted_instances, _d.key == versions.c.instance_key, isouter=True)
     .join(_existing_series, _existing_series.c.key == _i.series_key, isouter=True)
     .join(series, series.c.key == _of_series, isouter=True)

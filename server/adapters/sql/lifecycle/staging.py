@@ -30,6 +30,7 @@ from server.adapters.sql.rows import (
     AnyRow,
     address,
     depth,
+    has_key,
     pixel_layout,
     stored_instance,
     within,
@@ -90,7 +91,7 @@ _STATES = Prepared(
         instances.c.version,
         versions.c.locator.label("current_locator"),
     )
-    .join_from(staged_versions, instances, instances.c.key == staged_versions.c.instance_key, isouter=True)
+    .join_from(staged_versions, instances, has_key(staged_versions.c.instance_key), isouter=True)
     .join(versions, versions.c.version == instances.c.version, isouter=True)
     .where(staged_versions.c.operation_id == bindparam("operation_id"))
     .order_by(staged_versions.c.base_version)
