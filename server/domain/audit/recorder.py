@@ -294,7 +294,7 @@ class RecordedCall(CallAudit):
             "request": call.request_id,
             "principal": principal.id[:_MAX_NAME],
             "action": self._action,
-            "subtype": subtype_of(self._rpc),
+            "subtype": subtype_of(self._rpc, str(self.facts.get("operation_type", "")) if self.facts else ""),
             "rpc": self._rpc,
             "peer": source.peer,
         }

@@ -28,6 +28,9 @@ _SUBTYPES = {
     "ExtendedQueryTagService/UpdateExtendedQueryTag": "update-extended-query-tag",
     "ExtendedQueryTagService/ListExtendedQueryTagErrors": "get-extended-query-tag-errors",
 }
+_OF_OPERATION = {"ExportRequest": "export", "UpdateRequest": "update-study"}
+"""By request message of an operation that StartOperation starts."""
+
 _OF_SERVICE = {"OperationService": "operation", "PartitionService": "partition"}
 
 NOT_RECORDED = frozenset({"CapabilitiesService/GetCapabilities"})
@@ -35,11 +38,14 @@ NOT_RECORDED = frozenset({"CapabilitiesService/GetCapabilities"})
 
 
 @cache
-def subtype_of(rpc: str) -> str:
+def subtype_of(rpc: str, operation: str = "") -> str:
     """Return the sub-type of an rpc.
 
     Args:
         rpc: as in "SearchService/Search".
+        operation: the request message of the operation that it starts.
     """
+    if operation in _OF_OPERATION:
+        return _OF_OPERATION[operation]
     service, _, name = rpc.partition("/")
     return _SUBTYPES.get(rpc) or _OF_SERVICE.get(service) or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()

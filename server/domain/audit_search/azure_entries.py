@@ -31,7 +31,13 @@ _STATUS_OF_REASON = {
     "STORAGE_FULL": 507,
     "INSTANCE_TOO_LARGE": 413,
 }
-_STATUS_OF_SUCCESS = {"delete": 204, "remove-extended-query-tag": 204, "add-extended-query-tag": 202}
+_STATUS_OF_SUCCESS = {
+    "delete": 204,
+    "remove-extended-query-tag": 204,
+    "add-extended-query-tag": 202,
+    "export": 202,
+    "update-study": 202,
+}
 
 
 class AzureEntries:

@@ -9,6 +9,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import obstore
 import pydicom
@@ -21,12 +22,14 @@ from server.config import Settings
 from tests.core import settings_for
 from tests.data import DEFLATED, EXPLICIT_LITTLE, RLE_LOSSLESS, UID_ROOT, part10
 from tests.integration.facade.serving import JSON, serving, stored
+from tests.integration.security.callers import bearer, create_token, operator_token
 from tests.object_store import ObjectStore
 from tests.operations import perform
 
 STUDY, OTHER = f"{UID_ROOT}.1", f"{UID_ROOT}.2"
 SERIES = f"{UID_ROOT}.1.1"
 Body = dict[str, Any]
+EXPORTER = {"exporter": {"actions": ["export", "read"]}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +44,10 @@ class Place:
 class Archive:
     """A core with a facade, and what its worker does."""
 
-    def __init__(self, web: httpx.AsyncClient, settings: Settings) -> None:
+    def __init__(self, web: httpx.AsyncClient, settings: Settings, core: str) -> None:
         self.web = web
         self.settings = settings
+        self.core = core
 
     async def start(self, source: Any, place: Place | Body, base: str = "/v2", **options: Any) -> httpx.Response:
         destination = place.body if isinstance(place, Place) else place
@@ -63,7 +67,7 @@ async def archive(data: Path, **options: Any) -> AsyncIterator[Archive]:
     (data / "exports").mkdir(parents=True, exist_ok=True)
     settings = settings_for(data / "core", **{"export_folders": str(data / "exports"), **options})
     async with running(settings) as core, serving(core.address) as web:
-        yield Archive(web, settings)
+        yield Archive(web, settings, core.address)
 
 
 @pytest.fixture
@@ -389,6 +393,67 @@ async def test_secrets_are_never_stored_or_shown_and_are_erased_at_the_end(
     assert done.json()["status"] == "succeeded"
     assert b"Qzsecret" not in files()
     assert "Qzsecret" not in done.text + caplog.text
+
+
+async def test_the_audit_trail_has_source_and_destination_without_credentials(
+    exports: Archive, object_store: ObjectStore, tmp_path: Path
+) -> None:
+    place = bucket(object_store)
+    place.body["settings"]["secretAccessKey"] = "Qzsecret-one"
+    await stored(exports.web, file())
+    done = await exports.export(identifiers(STUDY), place)
+
+    def records() -> list[dict[str, Any]]:
+        logs = (tmp_path / "core" / "audit").rglob("*.log")
+        lines = [line for log in logs for line in log.read_bytes().rstrip(b"\0").splitlines()]
+        return sorted((json.loads(line.partition(b" ")[2]) for line in lines), key=lambda record: record["time"])
+
+    found = [record for record in records() if record.get("subtype") in ("export", "run-operation")]
+    began, started, *work = found
+    assert (began["kind"], began["action"], began["partition"]) == ("executing", "export", "Microsoft.Default")
+    assert (started["kind"], started["code"], started["operation"]) == ("executed", "OK", done["operationId"])
+    assert began["operation_request"]["destination"] == place.url
+    assert began["operation_request"]["sources"][0]["study_instance_uid"] == STUDY
+    assert [record["kind"] for record in work] == ["executing", "executed"]
+    assert (work[1]["items"], work[1]["failed"]) == (1, 0)
+    assert "Qzsecret" not in json.dumps(found)
+
+
+async def test_an_archive_with_authentication_exports_to_private_addresses_only_as_an_exception(
+    tmp_path: Path, object_store: ObjectStore
+) -> None:
+    place = bucket(object_store)
+    answers = []
+    for networks in ("", "127.0.0.0/8"):
+        async with archive(tmp_path, auth_required=True, export_networks=networks) as exports:
+            exports.web.headers.update(dict(bearer(operator_token(tmp_path / "core"))))
+            answer = await exports.start({"type": "partition"}, place)
+            answers.append((answer.status_code, answer.text if answer.is_error else ""))
+    assert answers == [(400, "The address of the destination is not permitted."), (202, "")]
+
+
+async def test_exporting_requires_the_permission_and_is_limited_to_partitions(tmp_path: Path) -> None:
+    place = folder(tmp_path)
+    async with archive(tmp_path, partitions=True, auth_required=True, roles=EXPORTER) as exports:
+        admin = bearer(operator_token(tmp_path / "core"))
+        exports.web.headers.update(dict(admin))
+        for partition in ("ward", "other"):
+            await stored(exports.web, file(), base=f"/v2/partitions/{partition}")
+        async with grpc.aio.insecure_channel(exports.core) as channel:
+            exporter = await create_token(channel, "exporter", partitions=["ward"], by=admin)
+            reader = await create_token(channel, "globalReader", by=admin)
+        answers = {}
+        for name, token in (("exporter", exporter), ("reader", reader)):
+            exports.web.headers.update(dict(bearer(token.secret)))
+            for partition in ("ward", "other"):
+                answer = await exports.start({"type": "partition"}, place, base=f"/v2/partitions/{partition}")
+                answers[name, partition] = answer.status_code
+    assert answers == {
+        ("exporter", "ward"): 202,
+        ("exporter", "other"): 404,
+        ("reader", "ward"): 403,
+        ("reader", "other"): 403,
+    }
 
 
 async def test_an_operation_can_be_cancelled_over_http(exports: Archive, tmp_path: Path) -> None:
