@@ -16,14 +16,16 @@ import grpc
 import httpx
 import pytest
 from dicomstore.v1.operation_service_pb2 import (
+    OPERATION_STATE_CANCELED,
     OPERATION_STATE_FAILED,
     OPERATION_STATE_SUCCEEDED,
+    CancelOperationRequest,
     GetOperationRequest,
     ListOperationErrorsRequest,
     StartOperationRequest,
 )
 from dicomstore.v1.operation_service_pb2_grpc import OperationServiceStub
-from dicomstore.v1.operation_types_pb2 import MoveRequest, MoveResult
+from dicomstore.v1.operation_types_pb2 import ImportRequest, MoveRequest, MoveResult
 
 from server.adapters.blobs.factory import storage_of
 from server.adapters.sql.engine import open_database
@@ -114,9 +116,13 @@ async def archive(settings: Settings) -> AsyncIterator[tuple[Core, httpx.AsyncCl
 
 
 async def start(core: Core, to: str, **fields: Any) -> str:
+    return await begin(core, MoveRequest(to=to, **fields))
+
+
+async def begin(core: Core, message: Any) -> str:
     async with grpc.aio.insecure_channel(core.address) as channel:
         request = StartOperationRequest()
-        request.request.Pack(MoveRequest(to=to, **fields))
+        request.request.Pack(message)
         answer = await OperationServiceStub(channel).StartOperation(request)
     operation_id: str = answer.operation.id
     return operation_id
@@ -271,6 +277,8 @@ async def test_an_index_that_is_lost_or_from_before_the_move_is_recovered_from_t
     async with archive(now) as (core, web):
         label = {"labels": {"project": "lung"}}
         assert (await web.patch(f"/v2/studies/{STUDY}/labels", json=label["labels"])).status_code in (200, 204)
+        await update(web, now, "Newer^Name")  # derived from versions in the other store
+        stored.current = await read(web, STUDY)
         await start(core, now.blobs_url)
         await perform(now)
     await erase_old_copies(now, 26 + 6)  # and the deleted study
@@ -286,6 +294,32 @@ async def test_an_index_that_is_lost_or_from_before_the_move_is_recovered_from_t
             assert (await web.get(f"/v2/studies/{DELETED}/metadata", headers=JSON)).status_code == 404
             labels = (await web.get(f"/v2/studies/{STUDY}/labels", headers={"Accept": "application/json"})).json()
             assert labels["project"] == "lung"
+
+
+async def test_adopted_files_and_versions_derived_from_them_are_copied_to_the_new_store(tmp_path: Path) -> None:
+    folder = tmp_path / "pacs"
+    folder.mkdir()
+    for number, data in enumerate(files(STUDY, 3)):
+        (folder / str(number)).write_bytes(data)
+    settings = settings_for(tmp_path / "data", adopted_folders={"old": folder})
+    stored = Stored()
+    async with archive(settings) as (core, web):
+        await begin(core, ImportRequest(source=str(folder), in_place=True))
+        await perform(settings)
+        stored.originals = await read(web, STUDY)
+        await update(web, settings, "New^Name")
+        stored.current = await read(web, STUDY)
+    now = after(settings)
+    async with archive(now) as (core, _):
+        operation = await start(core, now.blobs_url)
+        await perform(now)
+        _, result, errors = await ended(core, operation)
+        assert (result.versions_moved, errors) == (6, [])
+    await erase_old_copies(now, 6)
+    assert len(list(folder.iterdir())) == 3
+    shutil.move(folder, tmp_path / "away")
+    async with archive(now.model_copy(update={"blobs_also": "", "adopted_folders": {}})) as (_, web):
+        await require_all(web, stored)
 
 
 async def test_a_damaged_blob_stays_where_it_is_and_all_others_are_moved(
@@ -347,3 +381,54 @@ async def test_nothing_is_moved_while_a_process_still_writes_to_the_old_store(tm
         assert found.state == OPERATION_STATE_FAILED
         assert "start it again with the present settings" in found.error
         assert result.versions_moved == 0
+
+
+async def test_a_cancelled_move_keeps_what_is_moved_and_another_one_continues(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(move, "_PAGE", 4)
+    settings = settings_for(tmp_path / "data")
+    stored = await filled(settings, 6)
+    now = after(settings)
+    async with archive(now) as (core, web):
+        operation = await start(core, now.blobs_url)
+        with pytest.raises(grpc.aio.AioRpcError, match="is not finished"):
+            await start(core, now.blobs_url)
+        await perform(now, most_steps=1)
+        async with grpc.aio.insecure_channel(core.address) as channel:
+            await OperationServiceStub(channel).CancelOperation(CancelOperationRequest(id=operation))
+        await perform(now)
+        found, first, _ = await ended(core, operation)
+        assert (found.state, found.total) == (OPERATION_STATE_CANCELED, 18)
+        assert 0 < first.versions_moved < 18
+        await require_all(web, stored)
+        operation = await start(core, now.blobs_url)
+        await perform(now)
+        found, second, _ = await ended(core, operation)
+        assert found.state == OPERATION_STATE_SUCCEEDED
+        assert first.versions_moved + second.versions_moved == 18
+        assert second.old_copies_until.ToDatetime(UTC) > datetime.now(UTC) + timedelta(hours=71)
+        await require_all(web, stored)
+
+
+async def test_a_long_copy_is_recorded_as_progress_so_that_no_other_worker_repeats_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(move, "_HEARTBEAT_SECONDS", 0.02)
+    settings = settings_for(tmp_path / "data")
+    async with archive(settings) as (_, web):
+        large = part10(Rows=1000, Columns=1500, frames=[bytes(1_500_000)])
+        assert (await stow(web, large)).status_code == 200
+    now = after(settings)
+    async with archive(now) as (core, _):
+        operation = await start(core, now.blobs_url, max_bytes_per_second=3_000_000)
+        working = asyncio.create_task(perform(now))
+        times = set()
+        while not working.done():
+            found, _, _ = await ended(core, operation)
+            if not found.done:
+                times.add(found.updated.ToDatetime())
+            await asyncio.sleep(0.01)
+        await working
+        assert len(times) > 3
+        assert (await ended(core, operation))[1].versions_moved == 1
