@@ -35,6 +35,7 @@ class ObjectMarks:
         self._pause_seconds = pause_seconds
         self._latest = Mark()
         self._written: Mark | None = None  # None before `enter`
+        self._process = ""  # whose mark was written
         self._changed = threading.Event()
         self._is_leaving = threading.Event()
         self._thread: threading.Thread | None = None
@@ -63,11 +64,15 @@ class ObjectMarks:
         except DicomStoreError as error:
             _log.warning("cannot write the high-water mark of the index reason=%s", error.reason)
             self._written = Mark()
+        self._lease.on_new_id = self._write_soon
         return mark
 
     def record(self, mark: Mark) -> None:
         """See the port."""
         self._latest = mark
+        self._write_soon()
+
+    def _write_soon(self) -> None:
         self._changed.set()
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="marks", daemon=True)
@@ -103,9 +108,10 @@ class ObjectMarks:
 
     def _write(self) -> None:
         mark = self._latest
-        if mark != self._written:
-            self._client.put(_PREFIX + self._lease.id, packed_mark(mark))
-            self._written = mark
+        process = self._lease.id
+        if (mark, process) != (self._written, self._process):
+            self._client.put(_PREFIX + process, packed_mark(mark))
+            self._written, self._process = mark, process
 
     def _names(self) -> list[str]:
         return [one.name for one in self._client.names(_PREFIX)]

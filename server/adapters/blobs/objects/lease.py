@@ -72,6 +72,8 @@ class ProcessLease:
         self._is_leaving = threading.Event()
         self.tokens: set[str] = set()
         """Of locks that this process holds; see `locks`."""
+        self.on_new_id: Callable[[], None] = lambda: None
+        """Called when the process gets another id because it lost its lease; must not block."""
 
     @property
     def id(self) -> ProcessId:
@@ -171,7 +173,7 @@ class ProcessLease:
 
     def _renew(self) -> None:
         """Renew the lease, or begin a new one if there is none. The lock must be held."""
-        began = self._now()
+        began, is_lost = self._now(), False
         if self._id is not None:
             count = self._count + 1  # the same one again after a failure, which may have been a success
             try:
@@ -180,11 +182,14 @@ class ProcessLease:
             except Changed:
                 _log.warning("another process has ended the lease of this one process=%s", self._id)
                 self._id, self._trusted_until = None, 0.0
+                is_lost = True
         if self._id is None:
             id_ = uuid.uuid4().hex
             self._etag, self._count = self._client.create(_PREFIX + id_, b"0"), 0
             self._id = id_
         self._trusted_until = began + self._timing.trusted
+        if is_lost:
+            self.on_new_id()
         if self._thread is None and not self._is_leaving.is_set():
             self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
             self._thread.start()

@@ -56,3 +56,14 @@ def test_an_archive_is_in_use_while_a_process_with_a_mark_runs(client: ObjectCli
     assert first.marks.is_in_use()
     assert second.lease.ended([first.lease.id])
     assert not second.marks.is_in_use()
+
+
+def test_a_process_that_lost_its_lease_writes_its_mark_again(client: ObjectClient) -> None:
+    node, other = Node(client), Node(client)
+    node.marks.enter()
+    node.marks.record(Mark(5, 6))
+    other.lease.ended([node.lease.id])
+    other.marks.enter()
+    node.lease.ended(["0" * 32])  # renews its lease, and gets another id
+    until(lambda: f"marks/{node.lease.id}" in [one.name for one in client.names("marks/")])
+    node.stop()
