@@ -195,6 +195,7 @@ class ArchiveComponents(IndexComponents):
         settings = self.settings
         permitted = [canonical(one, "import_sources") for one in settings.permitted_sources]
         folders = [Path(unquote(urlsplit(url).path)) for url in permitted if url.startswith("file:")]
+        stores = [settings.blobs_url, *settings.further_blobs_urls]
         return Import(
             files=self.database.imported_files,
             sources=PermittedSources(
@@ -207,6 +208,7 @@ class ArchiveComponents(IndexComponents):
             partitions=self.partition_names,
             recorder=self.recorder,
             permitted=permitted,
+            own=[canonical(one, "blobs") for one in stores if not one.startswith(("file:", "memory:"))],
             adopted=settings.adopted_folders,
             has_partitions=settings.partitions,
             now=now,

@@ -188,3 +188,19 @@ async def test_links_in_an_adopted_folder_are_refused(tmp_path: Path, pacs: Path
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await one.start(tmp_path / "outside", in_place=True)
         assert reason_of(refused.value) == "INVALID_FIELD"
+
+
+async def test_files_are_adopted_by_an_archive_whose_blobs_are_in_a_bucket(
+    tmp_path: Path, pacs: Path, bucket_url: str
+) -> None:
+    content = image("1")
+    (pacs / "one").write_bytes(content)
+    bucket = bucket_url.rpartition("/")[0]
+    async with archive(tmp_path, blobs=bucket_url, import_sources=bucket) as one:
+        await one.imported(pacs, in_place=True)
+        assert await stored(one.core) == [content]
+        (pacs / "one").write_bytes(content[:-1])
+        assert [data for _, data in await one.core.retrieve(instance("1")) if data] == []
+        for own in (bucket, bucket_url, f"{bucket_url}/blobs"):
+            with pytest.raises(grpc.aio.AioRpcError, match="of the archive itself"):
+                await one.start(own, delete_source=True)

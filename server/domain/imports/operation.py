@@ -76,6 +76,7 @@ class Import:
 
     Args:
         permitted: canonical URLs of the folders and prefixes that may be imported, with all below.
+        own: canonical URLs of the buckets of the archive itself, which are never permitted.
         adopted: the folders that may be adopted in place, by name.
         has_partitions: data partitions are enabled.
         on_change: awaited after instances have been stored.
@@ -92,6 +93,7 @@ class Import:
         partitions: PartitionNames,
         recorder: AuditRecorder | None,
         permitted: Sequence[str],
+        own: Sequence[str],
         adopted: Mapping[str, Path],
         has_partitions: bool,
         now: Callable[[], datetime],
@@ -105,6 +107,7 @@ class Import:
         self._partitions = partitions
         self._recorder = recorder
         self._permitted = permitted
+        self._own = own
         self._adopted = adopted
         self._has_partitions = has_partitions
         self._now = now
@@ -136,6 +139,8 @@ class Import:
     def _require_permitted(self, url: str, field: str) -> None:
         if not any(is_within(url, one) for one in self._permitted):
             raise invalid(field, "It must be in one of the folders and prefixes of setting import_sources.")
+        if any(is_within(url, one) or is_within(one, url) for one in self._own):
+            raise invalid(field, "It contains data of the archive itself, or is within it.")
 
     async def _prepared(self, _: str, request: Json) -> Prepared:
         if request.get("create_partition", False):
