@@ -11,7 +11,7 @@ import pytest_asyncio
 from server.bootstrap.serving import running
 from tests.conftest import PostgresDatabases
 from tests.core import settings_for
-from tests.integration.facade.serving import serving
+from tests.integration.facade.serving import JSON, serving
 
 HOSTS = "*.example"
 """Names of the archive in tests of URLs."""
@@ -25,6 +25,18 @@ async def shared_web(module_path: Path) -> AsyncIterator[httpx.AsyncClient]:
         serving(core.address, allowed_hosts=HOSTS) as client,
     ):
         yield client
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def emptied_web(shared_web: httpx.AsyncClient) -> AsyncIterator[httpx.AsyncClient]:
+    """As `shared_web`, for tests that store: all studies are deleted after each test."""
+    headers = shared_web.headers.copy()
+    yield shared_web
+    shared_web.headers = headers
+    found = await shared_web.get("/v2/studies", headers=JSON)
+    for study in found.json() if found.status_code == 200 else ():
+        deleted = await shared_web.delete(f"/v2/studies/{study['0020000D']['Value'][0]}")
+        assert deleted.status_code == 204
 
 
 @pytest_asyncio.fixture(

@@ -5,11 +5,20 @@ import random
 
 import httpx
 import pytest
+import pytest_asyncio
 from dicomweb_client import DICOMwebClient
 from pydicom.dataset import Dataset
 
 from tests.data import EXPLICIT_LITTLE, JPEG_BASELINE, part10
 from tests.integration.facade.serving import JSON, parts_of, stored
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def web(emptied_web: httpx.AsyncClient) -> httpx.AsyncClient:
+    return emptied_web
+
 
 STUDY = "/v2/studies/1.2.826.0.1.3680043.10.1.1"
 SERIES = f"{STUDY}/series/1.2.826.0.1.3680043.10.1.1.1"
@@ -20,7 +29,7 @@ OCTETS = f"application/octet-stream; transfer-syntax={EXPLICIT_LITTLE}"
 PARTS = {"Accept": 'multipart/related; type="application/octet-stream"'}
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def video(web: httpx.AsyncClient) -> httpx.AsyncClient:
     pieces = [VIDEO[:300_000], VIDEO[300_000:300_100], VIDEO[300_100:]]
     body = part10(SOPInstanceUID="1.2.3", transfer_syntax=MPEG4, fragments=[pieces], NumberOfFrames=25)
@@ -28,7 +37,7 @@ async def video(web: httpx.AsyncClient) -> httpx.AsyncClient:
     return web
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def document(web: httpx.AsyncClient) -> httpx.AsyncClient:
     pdf = b"%PDF-" + bytes(3001)
     await stored(
@@ -167,7 +176,7 @@ def locations(response: httpx.Response) -> list[str]:
     return [line.partition(b": ")[2].decode() for line in lines if line.startswith(b"Content-Location: ")]
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def series(web: httpx.AsyncClient) -> httpx.AsyncClient:
     item = Dataset()
     item.ICCProfile = bytes(2000)

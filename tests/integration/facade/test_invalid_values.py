@@ -7,9 +7,18 @@ from xml.etree import ElementTree
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from tests.data import element, part10, part10_of, required_elements, sequence
 from tests.integration.facade.serving import JSON, STOW, multipart, stow
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def web(emptied_web: httpx.AsyncClient) -> httpx.AsyncClient:
+    return emptied_web
+
 
 STUDY = "1.2.826.0.1.3680043.10.1.1"
 STRICT = {"Prefer": "handling=strict"}

@@ -5,9 +5,18 @@ from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from tests.data import part10
 from tests.integration.facade.serving import JSON, MULTIPART, STOW, multipart, stored
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def web(emptied_web: httpx.AsyncClient) -> httpx.AsyncClient:
+    return emptied_web
+
 
 STUDY = "1.2.826.0.1.3680043.10.1.1"
 SERIES = f"{STUDY}.1"
@@ -59,6 +68,7 @@ async def test_labels_of_an_unknown_resource_are_404(web: httpx.AsyncClient) -> 
     assert (await web.get("/v2/studies/x/labels")).status_code == 400
 
 
+@pytest.mark.asyncio(loop_scope="function")
 async def test_labels_belong_to_a_partition(partitioned_web: httpx.AsyncClient) -> None:
     for name in ("a", "b"):
         await partitioned_web.post(f"/v2/partitions/{name}/studies", content=multipart(FILE), headers=STOW)

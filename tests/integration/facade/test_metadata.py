@@ -2,9 +2,18 @@
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from tests.data import part10
 from tests.integration.facade.serving import JSON, parts_of, stored, stow
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def web(emptied_web: httpx.AsyncClient) -> httpx.AsyncClient:
+    return emptied_web
+
 
 STUDY = "1.2.826.0.1.3680043.10.1.1"
 SERIES = f"/v2/studies/{STUDY}/series/{STUDY}.1"
@@ -12,7 +21,7 @@ INSTANCE = f"{SERIES}/instances/1.2.3"
 PIXELS = bytes(range(250)) * 8
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def web_with_image(web: httpx.AsyncClient) -> httpx.AsyncClient:
     await stored(web, part10(SOPInstanceUID="1.2.3", frames=[PIXELS]))
     return web

@@ -6,12 +6,21 @@ from xml.etree import ElementTree
 
 import httpx
 import pytest
+import pytest_asyncio
 from pydicom.dataset import Dataset
 
 from server.bootstrap.serving import running
 from tests.core import settings_for
 from tests.data import part10
 from tests.integration.facade.serving import JSON, parts_of, serving, stored
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def web(emptied_web: httpx.AsyncClient) -> httpx.AsyncClient:
+    return emptied_web
+
 
 STUDY = "/v2/studies/1.2.826.0.1.3680043.10.1.1"
 SERIES = f"{STUDY}/series/1.2.826.0.1.3680043.10.1.1.1"
@@ -21,7 +30,7 @@ IDENTIFYING = ["00080016", "00080018", "0020000D", "0020000E"]
 _DICOM = "{http://dicom.nema.org/PS3.19/models/NativeDICOM}"
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def series(web: httpx.AsyncClient) -> httpx.AsyncClient:
     bodies = [part10(SOPInstanceUID=f"1.2.{n}", InstanceNumber=str(n), frames=[bytes(8)]) for n in range(3, 28)]
     await stored(web, *bodies)
@@ -126,7 +135,7 @@ async def test_invalid_limit_and_offset_are_refused(series: httpx.AsyncClient, q
     assert (await series.get(f"{SERIES}/metadata?{query}", headers=JSON)).status_code == 400
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def omitting(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     async with running(settings_for(tmp_path)) as core, serving(core.address, omit_bulk_data_in="v1") as client:
         yield client

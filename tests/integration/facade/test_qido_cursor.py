@@ -4,11 +4,19 @@ from pathlib import Path
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from server.bootstrap.serving import running
 from tests.core import settings_for
 from tests.data import part10
 from tests.integration.facade.serving import JSON, next_of, serving, stored
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def web(emptied_web: httpx.AsyncClient) -> httpx.AsyncClient:
+    return emptied_web
 
 
 async def walked(web: httpx.AsyncClient, path: str, tag: str, *others: bytes) -> list[str]:

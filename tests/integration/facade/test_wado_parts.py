@@ -2,9 +2,18 @@
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from tests.data import EXPLICIT_LITTLE, IMPLICIT_LITTLE, JPEG_BASELINE, part10
 from tests.integration.facade.serving import parts_of, stored
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def web(emptied_web: httpx.AsyncClient) -> httpx.AsyncClient:
+    return emptied_web
+
 
 STUDY = "1.2.826.0.1.3680043.10.1.1"
 INSTANCE = f"/v2/studies/{STUDY}/series/{STUDY}.1/instances/1.2.3"
@@ -17,7 +26,7 @@ FILE = part10(
 SECOND = bytes(range(255, -1, -1)) * 4
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def archive(web: httpx.AsyncClient) -> httpx.AsyncClient:
     await stored(web, FILE)
     return web

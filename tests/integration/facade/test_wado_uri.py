@@ -4,10 +4,19 @@ import io
 
 import httpx
 import pytest
+import pytest_asyncio
 from PIL import Image
 
 from tests.data import EXPLICIT_LITTLE, IMPLICIT_LITTLE, part10
 from tests.integration.facade.serving import stored
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def web(emptied_web: httpx.AsyncClient) -> httpx.AsyncClient:
+    return emptied_web
+
 
 STUDY = "1.2.826.0.1.3680043.10.1.1"
 UIDS = f"studyUID={STUDY}&seriesUID={STUDY}.1&objectUID=1.2.3"
@@ -26,7 +35,7 @@ FILE = part10(
 )
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def archive(web: httpx.AsyncClient) -> httpx.AsyncClient:
     await stored(web, FILE)
     return web
@@ -155,15 +164,19 @@ async def test_an_unknown_instance_is_404(archive: httpx.AsyncClient) -> None:
         assert (await archive.get(f"{URL}9&contentType={content_type}")).status_code == 404
 
 
-async def test_wado_exists_in_each_version_and_partition_only(
-    archive: httpx.AsyncClient, partitioned_web: httpx.AsyncClient
-) -> None:
-    await stored(partitioned_web, FILE, base="/v2/partitions/one")
+async def test_wado_exists_in_each_version_only(archive: httpx.AsyncClient) -> None:
     query = URL.removeprefix("/v2")
 
     assert (await archive.get(f"/v1{query}")).status_code == 200
-    assert (await partitioned_web.get(f"/v2/partitions/one{query}")).status_code == 200
     assert (await archive.get(query)).status_code == 404
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_wado_exists_in_each_partition(partitioned_web: httpx.AsyncClient) -> None:
+    await stored(partitioned_web, FILE, base="/v2/partitions/one")
+    query = URL.removeprefix("/v2")
+
+    assert (await partitioned_web.get(f"/v2/partitions/one{query}")).status_code == 200
 
 
 async def test_unknown_parameters_and_other_character_sets_are_errors_for_a_strict_client(
