@@ -79,8 +79,8 @@ class StudyFacts:
         return f"{self.uid}.{series + 1}.{instance + 1}"
 
 
-def study_facts(number: int) -> StudyFacts:
-    """Return the study with a number from 0; deterministic."""
+def study_facts(number: int, per_day: int = STUDIES_PER_DAY) -> StudyFacts:
+    """Return the study with a number from 0 of an archive that grows by `per_day` studies a day; deterministic."""
     chance = random.Random(number)
     person = random.Random(number // 2 + 7_000_000_000)  # a patient has two studies
     family = person.choices(FAMILIES, cum_weights=_WEIGHTS)[0]
@@ -89,7 +89,7 @@ def study_facts(number: int) -> StudyFacts:
     is_ct = number % STUDIES_PER_CT == 0
     images = chance.choice((1, 2, 3, 4))
     sizes = (SLICES,) if is_ct else (images,) if images < 3 else (1, images - 1)
-    day = date(2000, 1, 1) + timedelta(days=number // STUDIES_PER_DAY)
+    day = date(2000, 1, 1) + timedelta(days=number // per_day)
     return StudyFacts(
         number=number,
         uid=f"{_ROOT}.{number + 1}",

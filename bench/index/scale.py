@@ -89,8 +89,13 @@ def _instances(*terms: tuple[str, str]) -> SearchRequest:
     return SearchRequest(Level.INSTANCE, terms=named, include_attributes=every, page_size=20, retrieve_url_base=_URL)
 
 
-def kinds(instances: int, token: str) -> list[Kind]:
-    """Return the kinds of query for an archive of this size; `token` is the page token of a distant page."""
+def kinds(instances: int, token: str, study_facts: Callable[[int], StudyFacts] = study_facts) -> list[Kind]:
+    """Return the kinds of query for an archive of this size.
+
+    Args:
+        token: page token of a distant page.
+        study_facts: returns the study with a number from 0.
+    """
     count = instances // data.INSTANCES_PER_STUDY
     chance = random.Random(count)
     some = [study_facts(chance.randrange(count)) for _ in range(100)]

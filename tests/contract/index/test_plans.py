@@ -328,6 +328,19 @@ async def test_text_searches_can_use_the_text_index_of_postgresql(
     assert [step for step in steps if "Bitmap Index Scan on ix_studies_text" in step], steps
 
 
+@pytest.mark.postgres
+@pytest.mark.parametrize("url", ["postgres"], indirect=True)
+@pytest.mark.parametrize("query", [ALL["a name that contains something"], ALL["a later page of names"]])
+async def test_the_newest_studies_are_a_range_of_keys_with_limits_that_postgresql_can_compare_with_its_statistics(
+    noted: Database, url: str, statements: list[Statement], query: Query
+) -> None:
+    """With limits from subqueries it expects a fixed part of all studies, and reads a large table completely."""
+    limited = [steps for sql, steps in (await plans(noted, url, statements, query)).items() if "BETWEEN" in sql]
+    assert limited
+    for steps in limited:
+        assert not [step for step in steps if "InitPlan" in step], steps
+
+
 @sqlite_only
 @pytest.mark.parametrize("kind", SORTED)
 async def test_frequent_values_are_searched_among_the_newest_studies_and_then_in_order(

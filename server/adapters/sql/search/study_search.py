@@ -69,6 +69,7 @@ _OF_MODALITY_ALL = (
 )
 _OF_MODALITY = Prepared(_OF_MODALITY_ALL)
 _OF_MODALITY_AFTER = Prepared(_OF_MODALITY_ALL.where(series.c.study_key < bindparam("after")))
+_NEWEST = Prepared(select(func.max(studies.c.key)).where(_OF_PARTITION))
 _OF_PAGE = Prepared(
     rows_of(
         Level.STUDY,
@@ -250,14 +251,21 @@ def _by_modality(connection: Connection, query: Query, where: dict[str, Any], wa
 
 
 def _among_newest(connection: Connection, query: Query, where: dict[str, Any], keys: int) -> Rows:
-    """Return the part of a page within the newest `keys` studies after the previous page."""
+    """Return the part of a page within the newest `keys` studies after the previous page.
+
+    The limits are values, not subqueries: otherwise PostgreSQL expects a fixed part of all studies, and reads them all.
+    """
+    last = query.after
+    if last is None:
+        [(newest,)] = _NEWEST.tuples(connection, where)
+        last = (newest or 0) + 1
 
     def statement() -> Select[*tuple[Any, ...]]:
-        newest = select(func.max(studies.c.key)).where(_OF_PARTITION).scalar_subquery()
-        last = newest if query.after is None else bindparam("after")
-        return pages.page(_by_key(query).where(studies.c.key > last - bindparam("newest", type_=BigInteger)), query)
+        of_newest = studies.c.key.between(bindparam("oldest", type_=BigInteger), bindparam("newest", type_=BigInteger))
+        return pages.page(_by_key(query).where(of_newest), query)
 
-    return pages.run(connection, ("newest", *pages.form(query)), statement, where | {"newest": keys})
+    limits = {"oldest": last - keys, "newest": last - 1}
+    return pages.run(connection, ("newest", *pages.form(query)), statement, where | limits)
 
 
 def _in_order(connection: Connection, query: Query, where: dict[str, Any]) -> Rows:
