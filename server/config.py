@@ -6,7 +6,7 @@ from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, ClassVar, Literal
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
@@ -574,6 +574,12 @@ class Settings(TlsSettings):
     def further_blobs_urls(self) -> list[str]:
         """URLs of the further blob stores."""
         return _comma_list(self.blobs_also)
+
+    @property
+    def further_directories(self) -> list[Path]:
+        """The directories of the further blob stores that are on this machine."""
+        urls = map(urlsplit, self.further_blobs_urls)
+        return [Path(unquote(url.path)) for url in urls if url.scheme == "file"]
 
     @property
     def object_storage(self) -> ObjectStorageSettings:

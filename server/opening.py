@@ -65,7 +65,7 @@ def prepare(settings: Settings, *, only_index: bool = False) -> Prepared:
             _require_schema(settings, f"it can't be migrated: {lost}.")
         else:
             _prepare_schema(settings)
-            if (binding is Binding.TO_BIND or storage.identity.read().has_unbound_stores) and not only_index:
+            if not only_index and (binding is Binding.TO_BIND or storage.identity.read().has_unbound_stores):
                 _bind(settings, storage)
         if only_index:
             return Prepared(ReadOnlyState(lost), storage, Mark())

@@ -200,7 +200,7 @@ class ArchiveComponents(IndexComponents):
             files=self.database.imported_files,
             sources=PermittedSources(
                 [*folders, *settings.adopted_folders.values()],
-                [settings.data.absolute(), *self.storage.directories],
+                [settings.data.absolute(), *self.storage.directories, *settings.further_directories],
             ),
             store=self.store,
             blobs=self.blobs,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from server.adapters.blobs.factory import storage_of
 from server.adapters.sql.engine import identity_of
 from server.bootstrap.checks import checks
 from server.model.archive import Mark
@@ -83,3 +84,30 @@ async def test_stores_of_two_archives_or_copies_of_one_are_refused_together(tmp_
             prepare(settings_for(data, blobs=data.as_uri(), blobs_also=also.as_uri()))
     with pytest.raises(StartError, match="named twice"):
         prepare(settings_for(data, blobs=data.as_uri(), blobs_also=data.as_uri()))
+
+
+async def test_a_start_that_was_interrupted_while_it_bound_a_new_store_is_repeated(tmp_path: Path) -> None:
+    data, new = tmp_path / "data", tmp_path / "new"
+    async with a_core(data) as core:
+        await core.stored(part10(StudyInstanceUID=STUDY))
+    storage = storage_of(new.as_uri())
+    with storage.identity.lock():
+        storage.identity.assign_store_id()
+        chosen = store_id(new)
+        assert chosen is not None
+    storage.close()
+    for _ in range(2):
+        async with a_core(data, blobs=new.as_uri(), blobs_also=data.as_uri()) as core:
+            assert len(await core.retrieve(EVERYTHING)) == 1
+        assert store_id(new) == chosen
+        unbound = json.loads((data / "archive.json").read_bytes()) | {"bound": False}
+        (data / "archive.json").write_text(json.dumps(unbound))
+    facts = [json.loads((directory / "archive.json").read_bytes()) for directory in (data, new)]
+    assert facts[0]["archive"] == facts[1]["archive"]
+
+
+def test_directories_of_further_stores_are_those_on_this_machine(tmp_path: Path) -> None:
+    data, new = tmp_path / "data", tmp_path / "new"
+    settings = settings_for(data, blobs=new.as_uri(), blobs_also=f"{data.as_uri()}, s3://bucket/prefix")
+    assert settings.further_directories == [data]
+    assert settings.shown()["blobs_also"] == f"{data.as_uri()},s3://bucket/prefix"
