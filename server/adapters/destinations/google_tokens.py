@@ -24,11 +24,15 @@ class GoogleTokens:
     Args:
         key: the JSON key of the service account.
         proxy_port: see `ObjectTarget`.
+
+    Attributes:
+        is_unreachable: the last call had no response. The library reports it like a refusal.
     """
 
     def __init__(self, key: str, proxy_port: int) -> None:
         self._key: dict[str, Any] = json.loads(key)
         self._proxy_port = proxy_port
+        self.is_unreachable = False
 
     def __call__(self) -> dict[str, Any]:
         """Return a new token. Raises: OSError, ValueError."""
@@ -44,10 +48,12 @@ class GoogleTokens:
         body = urlencode({"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": assertion})
         connection = http.client.HTTPSConnection("127.0.0.1", self._proxy_port, timeout=_TIMEOUT_SECONDS)
         connection.set_tunnel(TOKEN_HOST, 443)
+        self.is_unreachable = True
         try:
             connection.request("POST", "/token", body, {"Content-Type": "application/x-www-form-urlencoded"})
             response = connection.getresponse()
             content = response.read(64 << 10)
+            self.is_unreachable = response.status >= 500
         finally:
             connection.close()
         if response.status != 200:

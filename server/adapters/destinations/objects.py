@@ -45,8 +45,11 @@ class ObjectTarget:
     ) -> None:
         self._prefix = "" if isinstance(place, AzureContainer) else place.prefix
         self._was_refused = was_refused
+        self._tokens: GoogleTokens | None = None
         with self._translated():
-            self._store = _store(place, credentials, proxy_port)
+            if isinstance(place, GcsBucket):
+                self._tokens = GoogleTokens(credentials["service_account_key"], proxy_port)
+            self._store = _store(place, credentials, proxy_port, self._tokens)
 
     def put(self, path: str, data: Buffer) -> None:
         """See `Target`."""
@@ -83,6 +86,8 @@ class ObjectTarget:
         except Exception as error:  # noqa: BLE001 - the library raises many types
             if self._was_refused():
                 raise DestinationError("The address of the destination is not permitted.", may_pass=False) from None
+            if self._tokens is not None and self._tokens.is_unreachable:
+                raise DestinationError("Google's service for tokens cannot be reached.", may_pass=True) from None
             raise _error(error) from None
 
 
@@ -109,7 +114,12 @@ class ObjectUpload:
             self._writer.__exit__(InterruptedError, InterruptedError(), None)
 
 
-def _store(place: AzureContainer | S3Bucket | GcsBucket, credentials: Credentials, proxy_port: int) -> Any:
+def _store(
+    place: AzureContainer | S3Bucket | GcsBucket,
+    credentials: Credentials,
+    proxy_port: int,
+    tokens: GoogleTokens | None,
+) -> Any:
     from obstore.store import AzureStore, GCSStore, S3Store
 
     options: Any = {
@@ -148,10 +158,8 @@ def _store(place: AzureContainer | S3Bucket | GcsBucket, credentials: Credential
                 "expires_at": None,
             }
         return S3Store(place.bucket, config=config, **common)
-    config = {"google_skip_signature": str(is_anonymous).lower()}
-    if not is_anonymous:
-        common["credential_provider"] = GoogleTokens(credentials["service_account_key"], proxy_port)
-    return GCSStore(place.bucket, config=config, **common)
+    common["credential_provider"] = tokens
+    return GCSStore(place.bucket, **common)
 
 
 def _attributes(path: str) -> Any:

@@ -328,6 +328,34 @@ async def test_invalid_containers_are_refused_without_repeating_secrets(
     assert "Qzsecret" not in refused.text
 
 
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize(
+    ("kind", "settings", "text"),
+    [
+        ("s3", {"bucket": "bucket"}, "credentials are missing"),
+        ("s3", {"bucket": "bucket", "accessKeyId": "Qzsecret"}, "must be given together"),
+        ("s3", {"bucket": "../bucket"}, "not the name of a bucket"),
+        ("s3", {"bucket": "bucket", "prefix": "a/../b"}, "prefix consists of"),
+        ("s3", {"bucket": "bucket", "endpoint": "https://host/path"}, "without path and query"),
+        ("s3", {"bucket": "bucket", "region": "x/y"}, "region is invalid"),
+        ("s3", {"bucket": "bucket", "password": "Qzsecret"}, "are allowed"),
+        ("s3", {"bucket": 7}, "wrong type"),
+        ("gcs", {"bucket": "bucket"}, "credentials are missing"),
+        ("gcs", {"bucket": "bucket", "serviceAccountKey": {"private_key": "Qzsecret"}}, "not the JSON key"),
+        ("folder", {}, "absolute path"),
+        ("ftp", {}, "destination.type"),
+    ],
+)
+async def test_other_invalid_destinations_are_refused_without_repeating_secrets(
+    shared_web: httpx.AsyncClient, kind: str, settings: Body, text: str
+) -> None:
+    body = {"source": identifiers("1.2"), "destination": {"type": kind, "settings": settings}}
+    refused = await shared_web.post("/v2/export", json=body)
+    assert refused.status_code == 400, refused.text
+    assert text in refused.text
+    assert "Qzsecret" not in refused.text
+
+
 async def test_signatures_can_be_forbidden(tmp_path: Path) -> None:
     destination = {"type": "azureBlob", "settings": {"blobContainerUri": f"{URI}?{SAS}"}}
     async with archive(tmp_path, export_sas=False) as exports:

@@ -61,7 +61,7 @@ def check(place: Place, credentials: Credentials, policy: ExportPolicy) -> None:
         if not any(PurePosixPath(place.path).is_relative_to(folder) for folder in policy.folders):
             raise _invalid("destination", "The folder is not one of those to which exports are permitted.")
         return
-    if not credentials and not policy.has_anonymous:
+    if not credentials and (not policy.has_anonymous or isinstance(place, GcsBucket)):
         raise _invalid("destination", "Public containers and buckets are not permitted: credentials are missing.")
     if "sas_token" in credentials and not policy.has_sas:
         raise _invalid("destination", "Shared access signatures are not permitted.")
@@ -169,14 +169,13 @@ def _s3(settings: Mapping[str, Any]) -> tuple[Place, Credentials]:
 
 def _gcs(settings: Mapping[str, Any]) -> tuple[Place, Credentials]:
     key = settings.get("service_account_key", "")
-    if key:
-        try:
-            fields = json.loads(key)
-            is_key = isinstance(fields["client_email"], str) and isinstance(fields["private_key"], str)
-        except (ValueError, TypeError, KeyError):
-            is_key = False
-        if not is_key:
-            raise _invalid("destination", "serviceAccountKey is not the JSON key of a service account.")
+    try:
+        fields = json.loads(key)
+        is_key = isinstance(fields["client_email"], str) and isinstance(fields["private_key"], str)
+    except (ValueError, TypeError, KeyError):
+        is_key = False
+    if not is_key and "service_account_key" in settings:
+        raise _invalid("destination", "serviceAccountKey is not the JSON key of a service account.")
     return GcsBucket(_bucket(settings), _prefix(settings)), _secrets(service_account_key=key)
 
 
