@@ -1,7 +1,6 @@
 """RetrieveRendered (protos/dicomstore/v1/retrieve_service.proto) on a real core with real worker processes."""
 
 import io
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from dicomstore.v1 import retrieve_service_pb2 as pb
 from PIL import Image
 
 from tests.core import CoreClient, Ref, ref_of, stream_reason
-from tests.data import EXPLICIT_BIG, UID_ROOT, dataset, file_of, new_uid, part10
+from tests.data import EXPLICIT_BIG, dataset, file_of, new_uid, part10
 from tests.integration.conftest import a_core
 
 Range = resources_pb2.ByteRange
@@ -24,18 +23,9 @@ MPEG4 = "1.2.840.10008.1.2.4.102"
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared_core(module_path: Path) -> AsyncIterator[CoreClient]:
-    """A core that all tests share, with its worker processes."""
-    async with a_core(module_path / "core") as client:
-        yield client
-
-
 @pytest_asyncio.fixture(loop_scope="module")
-async def core(shared_core: CoreClient) -> AsyncIterator[CoreClient]:
-    """The shared core after deleting the default study of the previous test."""
-    yield shared_core
-    await shared_core.delete(Ref(study_instance_uid=f"{UID_ROOT}.1"))
+async def core(emptied_core: CoreClient) -> CoreClient:
+    return emptied_core
 
 
 async def render(core: CoreClient, resource: Any, **fields: Any) -> list[tuple[Any, bytes]]:

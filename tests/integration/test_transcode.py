@@ -16,6 +16,7 @@ import grpc
 import numpy as np
 import pydicom
 import pytest
+import pytest_asyncio
 from dicomstore.v1 import capabilities_service_pb2, errors_pb2, resources_pb2
 from dicomstore.v1 import retrieve_service_pb2 as pb
 from google.rpc.error_details_pb2 import ErrorInfo
@@ -59,6 +60,13 @@ DESCRIBING = {
 }
 UNDECODABLE = {"JPEG2000-embedded-sequence-delimiter.dcm"}  # its codestream has more tiles than the decoder accepts
 _LARGE_BYTES = 4 << 20
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def core(emptied_core: CoreClient) -> CoreClient:
+    return emptied_core
 
 
 def image(
