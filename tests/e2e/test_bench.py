@@ -65,13 +65,13 @@ def test_a_short_run_over_dicomweb_measures_every_workload(tmp_path: Path) -> No
 
 
 def test_a_short_run_measures_each_kind_of_credential(tmp_path: Path) -> None:
-    done = bench("--calls=2", "--rounds=1", folder=tmp_path, module="bench.authentication")
+    done = bench("--calls=2", "--rounds=1", folder=tmp_path, module="bench.parts.authentication")
     assert done.returncode == 0, done.stderr
     assert len([line for line in done.stdout.splitlines() if "token" in line]) == 6
 
 
 def test_a_short_run_measures_each_step_of_storing_a_slice(tmp_path: Path) -> None:
-    done = bench("--repeat=2", "--rounds=1", folder=tmp_path, module="bench.slice_steps")
+    done = bench("--repeat=2", "--rounds=1", folder=tmp_path, module="bench.parts.slice_steps")
     assert done.returncode == 0, done.stderr
     assert len([line for line in done.stdout.splitlines() if line.endswith(" ms")]) == 6
 

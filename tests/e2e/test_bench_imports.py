@@ -14,7 +14,7 @@ from tests.e2e.archive import ROOT
 )
 def test_every_file_is_stored_once_although_the_worker_is_killed(options: list[str]) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "bench.imports", *options],
+        [sys.executable, "-m", "bench.parts.imports", *options],
         cwd=ROOT,
         env={"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{ROOT}:{ROOT / 'protos/gen'}"},
         capture_output=True,

@@ -1,4 +1,4 @@
-"""`python -m bench.authentication`: CPU time for authenticating one call, by kind of credential.
+"""`python -m bench.parts.authentication`: CPU time for authenticating one call, by kind of credential.
 
 Measures what the interceptor does before the operation, without gRPC. "First call" is a credential that is not in the
 cache; for an archive token this includes reading the index.

@@ -1,4 +1,4 @@
-"""`python -m bench.update`: updates of a study of CT slices, compared with storing in the same run.
+"""`python -m bench.parts.update`: updates of a study of CT slices, compared with storing in the same run.
 
 Prints the time of each update, its rate beside that of the workload `stow_small_batch`, the bytes that blobs and index
 have grown by, and the entries in the change feed. Checks that every frame is the same as before.

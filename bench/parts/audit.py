@@ -1,12 +1,12 @@
-"""`python -m bench.audit`: CPU time for each operation with the audit trail, compared with an archive without it.
+"""`python -m bench.parts.audit`: CPU time for each operation with the audit trail, compared with an archive without it.
 
 Both archives run at the same time; each workload is measured on one and the other in turn, in pairs, so that the load
 of the machine affects both alike. The table has the lowest CPU time of all rounds, because other load on the machine
 only adds to it, and the ratio of the medians for comparison.
 
-`python -m bench.audit --record` measures the CPU time of the records of one read and of one upload, in this process:
-recording, digest, and writing. The record of an upload is a row in the transaction of the index that stores the
-instance, so it is measured as the difference from such a transaction without it.
+`python -m bench.parts.audit --record` measures the CPU time of the records of one read and of one upload, in this
+process: recording, digest, and writing. The record of an upload is a row in the transaction of the index that stores
+the instance, so it is measured as the difference from such a transaction without it.
 """
 
 import asyncio

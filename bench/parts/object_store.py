@@ -1,4 +1,4 @@
-"""`python -m bench.object_store`: an archive with its blobs in a bucket beside one with local files, in the same run.
+"""`python -m bench.parts.object_store`: an archive with its blobs in a bucket beside one with local files.
 
 A proxy adds a delay to each request to the bucket. Both archives are measured in turn, several times; the ratios of
 their medians say more than the rates, because the client, both archives, the proxy and the S3 server share the machine.

@@ -1,4 +1,4 @@
-"""`python -m bench.slice_steps`: CPU time of the steps of storing a CT slice that no server can omit, each by itself.
+"""`python -m bench.parts.slice_steps`: CPU time of the steps of storing a CT slice that no server can omit.
 
 Each step is repeated in one process without other work; the figure is the median of several rounds.
 """

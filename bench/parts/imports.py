@@ -1,4 +1,4 @@
-"""`python -m bench.imports`: an import of many files, in a worker that is killed several times.
+"""`python -m bench.parts.imports`: an import of many files, in a worker that is killed several times.
 
 The benchmark writes small files into folders, starts an import, and runs a worker process as `dicomstore up` does. The
 worker is killed (SIGKILL) after a fifth, a half and four fifths of the work, and restarted. In the end every file must

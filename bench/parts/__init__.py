@@ -1,0 +1,1 @@
+"""Benchmarks of single parts of the archive: audit trail, authentication, updates, imports, object stores."""
