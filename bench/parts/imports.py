@@ -33,6 +33,7 @@ from server.config import Settings
 app = typer.Typer(add_completion=False)
 
 _KILL_AT = (0.2, 0.5, 0.8)
+_KILL_SECONDS = 0.7
 _IN_A_FOLDER = 1000
 _KINDS = {"small": SMALL, "tiny": Kind(8, 8)}
 _COLUMNS = {"figure": "", "value": ""}
@@ -134,6 +135,8 @@ async def _measure(directory: Path, count: int, kind: Kind, *, in_place: bool, k
                 cpu += cpu_seconds(process.pid) - used
                 files += found.done - first.done
                 peaks.append(_peak_mb(process.pid))
+                if part < 1:  # the worker has just stored its progress: let it store files, too
+                    await asyncio.sleep(_KILL_SECONDS)
                 process.send_signal(signal.SIGKILL if part < 1 else signal.SIGTERM)
                 process.wait()
         elapsed = time.perf_counter() - began

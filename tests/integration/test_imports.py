@@ -16,9 +16,11 @@ from dicomstore.v1.errors_pb2 import ErrorReason
 from dicomstore.v1.operation_service_pb2_grpc import OperationServiceStub
 from dicomstore.v1.operation_types_pb2 import ImportRequest, ImportResult
 from dicomstore.v1.resources_pb2 import DUPLICATE_POLICY_NEW_VERSION
+from dicomstore.v1.search_service_pb2 import QUERY_LEVEL_STUDY, SearchRequest
 from dicomstore.v1.store_service_pb2 import VALIDATION_MODE_STRICT
 from google.rpc.error_details_pb2 import BadRequest
 from grpc_status import rpc_status
+from pydicom.data import get_testdata_file
 
 from server.adapters.blobs.objects.client import ObjectClient
 from server.adapters.sources import folder
@@ -65,8 +67,19 @@ class Archive:
         return found, result
 
     async def errors(self, operation: str) -> list[tuple[str, str]]:
-        answer = await self.operations.ListOperationErrors(pb.ListOperationErrorsRequest(id=operation))
+        """Return the items and reasons of at most 200 failures."""
+        request = pb.ListOperationErrorsRequest(id=operation, page_size=200)
+        answer = await self.operations.ListOperationErrors(request)
         return [(error.item, reason_name(error.reason)) for error in answer.errors]
+
+    async def content(self, partition: str) -> list[bytes]:
+        """Return all instances of a partition, sorted."""
+        request = SearchRequest(level=QUERY_LEVEL_STUDY, scope=Ref(partition=partition), page_size=200)
+        matches = (await self.core.search_stub.Search(request)).matches
+        found: list[bytes] = []
+        for match in matches:
+            found += [data for _, data in await self.core.retrieve(match.resource)]
+        return sorted(found)
 
 
 def reason_name(reason: Any) -> str:
@@ -426,3 +439,27 @@ async def test_objects_of_a_bucket_are_imported(tmp_path: Path, bucket_url: str)
             "other/c",
         ]
         assert client.get("errors/bad")[0] == b"no DICOM"
+
+
+@pytest.mark.parametrize("in_place", [False, True], ids=["copied", "adopted"])
+async def test_real_files_have_the_same_outcome_as_with_a_client(tmp_path: Path, in_place: bool) -> None:
+    """The test files of pydicom: of many devices and transfer syntaxes, some of them malformed."""
+    samples = Path(get_testdata_file("CT_small.dcm")).parent
+    fields = {"import_sources": str(samples), "adopted_folders": {"samples": samples}, "partitions": True}
+    async with archive(tmp_path, **fields) as one:
+        operation, result = await one.imported(samples, partition="imported", create_partition=True, in_place=in_place)
+        assert operation.state == pb.OPERATION_STATE_SUCCEEDED, operation.error
+        names = [path for path in files_in(samples) if not any(p.startswith(".") for p in path.parts[-3:])]
+        names.sort(key=lambda path: path.relative_to(samples).parts)
+        contents = [path.read_bytes() for path in names]
+        outcomes = await one.core.store(*contents, address={"partition": "sent"}, create_partition=True)
+        failed = {
+            str(path.relative_to(samples)): reason_name(outcome.failed.reason)
+            for path, outcome in zip(names, outcomes, strict=True)
+            if outcome.WhichOneof("outcome") == "failed"
+        }
+        assert operation.done == len(names)
+        assert dict(await one.errors(operation.id)) == failed
+        sent, imported = [await one.content(partition) for partition in ("sent", "imported")]
+        assert imported == sent
+        assert len(imported) == result.stored > 50
