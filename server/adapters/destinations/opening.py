@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from urllib.parse import urlsplit
 
 from server.adapters.destinations.folder import FolderTarget
 from server.adapters.destinations.gate import Authority, Gate
 from server.adapters.destinations.google_tokens import TOKEN_HOST
 from server.adapters.destinations.objects import ObjectTarget
-from server.adapters.destinations.writing import Target, ThreadedDestination
+from server.adapters.destinations.writing import ThreadedDestination
 from server.adapters.network.addresses import PermittedAddresses
 from server.model.lifecycle.export import Credentials, Folder, GcsBucket, Place, S3Bucket
 
@@ -32,22 +32,13 @@ class ExportDestinations:
     async def open(self, place: Place, credentials: Credentials) -> AsyncIterator[ThreadedDestination]:
         """See the port."""
         if isinstance(place, Folder):
-            async with _closing(FolderTarget(place.path, self._folders)) as destination:
+            with closing(ThreadedDestination(FolderTarget(place.path, self._folders))) as destination:
                 yield destination
             return
         async with Gate(self._addresses, _authorities(place)) as gate:
             target = await asyncio.to_thread(ObjectTarget, place, credentials, gate.port, lambda: gate.refused)
-            async with _closing(target) as destination:
+            with closing(ThreadedDestination(target)) as destination:
                 yield destination
-
-
-@asynccontextmanager
-async def _closing(target: Target) -> AsyncIterator[ThreadedDestination]:
-    destination = ThreadedDestination(target)
-    try:
-        yield destination
-    finally:
-        await asyncio.shield(asyncio.to_thread(destination.close))
 
 
 def _authorities(place: Place) -> frozenset[Authority]:

@@ -60,7 +60,13 @@ class ThreadedDestination:
         """See the port."""
         digest, size_bytes = hashlib.sha256(), 0
         upload: Upload | None = None
+        running: asyncio.Future[Any] | None = None
         part = bytearray()
+
+        async def run(work: Callable[..., T], *arguments: Any) -> T:
+            nonlocal running
+            running = future = self._run(work, *arguments)
+            return await asyncio.shield(future)
 
         def send(data: bytearray) -> None:
             digest.update(data)
@@ -72,16 +78,18 @@ class ThreadedDestination:
                 size_bytes += len(piece)
                 part += piece
                 if len(part) >= PART_BYTES:
-                    upload = upload or await self._run(self._target.begin, path)
+                    upload = upload or await run(self._target.begin, path)
                     full, part = part, bytearray()
-                    await self._run(send, full)
-            await self._run(send, part)
+                    await run(send, full)
+            await run(send, part)
             if upload is None:
-                await self._run(self._target.put, path, memoryview(part))
+                await run(self._target.put, path, memoryview(part))
             else:
-                await self._run(upload.commit)
+                await run(upload.commit)
         except BaseException:
             if upload is not None:
+                if running is not None:  # a call that a cancellation has interrupted may still use the upload
+                    await asyncio.wait({running})
                 await asyncio.shield(self._run(upload.abort))
             raise
         return Written(size_bytes, digest.digest())
@@ -91,8 +99,10 @@ class ThreadedDestination:
         await self._run(self._target.clean_up, path)
 
     def close(self) -> None:
-        """Wait for running calls; blocks."""
-        self._threads.shutdown()
+        """Start no more calls. Those that still run, after a cancellation, end when their connections do."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _run(self, work: Callable[..., T], *arguments: Any) -> "asyncio.Future[T]":
-        return asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+        future = asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())  # perhaps nobody waits for it
+        return future

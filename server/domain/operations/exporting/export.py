@@ -33,6 +33,9 @@ BATCH = 100
 _AT_ONCE = 4
 """Number of files that are written at the same time, each with a part of 8 MiB in memory."""
 
+_CHECK_SECONDS = 15.0
+"""Time for the check of a destination at the start, for which the client waits."""
+
 _ALIVE_SECONDS = 15.0
 _GIVE_UP_SECONDS = 3600.0
 """Time for which an unreachable destination is tried."""
@@ -142,10 +145,12 @@ class Export:
         secret = self._secrets.seal(operation_id, credentials)
         try:
             destinations = await self._destinations()
-            async with destinations.open(place, credentials) as destination:
+            async with asyncio.timeout(_CHECK_SECONDS), destinations.open(place, credentials) as destination:
                 await destination.write(f"{operation_id}/errors.log", _pieces())
         except DestinationError as error:
             raise _invalid("destination", error.message) from None
+        except TimeoutError:
+            raise _invalid("destination", "The destination cannot be reached (no response).") from None
         return Prepared(without_credentials(request, place), secret)
 
     # -- steps -----------------------------------------------------------------------------------------------------
