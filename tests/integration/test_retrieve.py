@@ -7,6 +7,7 @@ from typing import Any
 
 import pydicom
 import pytest
+import pytest_asyncio
 from dicomstore.v1 import errors_pb2, resources_pb2
 from dicomstore.v1 import retrieve_service_pb2 as pb
 
@@ -20,6 +21,14 @@ from tests.data import (
     new_uid,
     part10,
 )
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def core(emptied_core: CoreClient) -> CoreClient:
+    return emptied_core
+
 
 Range = resources_pb2.ByteRange
 MPEG2 = "1.2.840.10008.1.2.4.100"
