@@ -1,5 +1,6 @@
 """Imports from folders: what is stored, recorded, skipped, refused, moved and deleted."""
 
+import asyncio
 import json
 import os
 import time
@@ -12,6 +13,7 @@ from typing import Any
 import grpc
 import pytest
 from dicomstore.v1 import operation_service_pb2 as pb
+from dicomstore.v1.change_feed_service_pb2 import WatchChangesRequest
 from dicomstore.v1.errors_pb2 import ErrorReason
 from dicomstore.v1.operation_service_pb2_grpc import OperationServiceStub
 from dicomstore.v1.operation_types_pb2 import ImportRequest, ImportResult
@@ -24,6 +26,7 @@ from pydicom.data import get_testdata_file
 
 from server.adapters.blobs.objects.client import ObjectClient
 from server.adapters.sources import folder
+from server.bootstrap.working import working
 from server.domain.imports import batch
 from tests.audit import audit_records
 from tests.core import CoreClient, Ref, reason_of, settings_for
@@ -463,3 +466,31 @@ async def test_real_files_have_the_same_outcome_as_with_a_client(tmp_path: Path,
         sent, imported = [await one.content(partition) for partition in ("sent", "imported")]
         assert imported == sent
         assert len(imported) == result.stored > 50
+
+
+async def test_a_worker_imports_files_that_appear_and_other_operations_do_not_wait(
+    tmp_path: Path, source: Path
+) -> None:
+    (source / "first").write_bytes(part10())
+    async with archive(tmp_path) as one, working(one.settings) as engine:
+        assert engine is not None
+        task = asyncio.create_task(engine.run())
+        endless = await one.start(source, continuous=True, interval_seconds=1, settle_seconds=1)
+        async with asyncio.timeout(60):
+            await count_of_changes(one.core, 1)
+            (source / "second").write_bytes(part10())
+            await count_of_changes(one.core, 2)
+            other = await one.start(source)
+            waited = await one.operations.WaitOperation(pb.WaitOperationRequest(id=other))
+            assert waited.operation.state == pb.OPERATION_STATE_SUCCEEDED
+            await one.operations.CancelOperation(pb.CancelOperationRequest(id=endless))
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def count_of_changes(core: CoreClient, count: int) -> None:
+    """Wait until the change feed has so many entries."""
+    async for answer in core.change_feed_stub.WatchChanges(WatchChangesRequest()):
+        count -= len(answer.entries)
+        if count <= 0:
+            return
