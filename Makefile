@@ -99,7 +99,7 @@ viewer: .viewer/index.html
 	touch $@
 
 # JavaScript clients and an Azure server from npm, and an S3 server, which takes Go four minutes to build.
-VERSITYGW := v1.0.18
+VERSITYGW := v1.8.0
 
 clients: .clients/package.json
 

@@ -105,6 +105,7 @@ class FaultyProxy:
             self.faults[fault] += 1
             return False
         is_object = method == b"GET" and b"list-type" not in target and b" 20" in answer[:13] and bool(data)
+        is_object &= b"transfer-encoding" not in _headers(answer)
         if fault is Fault.CHANGED_RESPONSE and is_object:
             self.faults[fault] += 1
             data = _changed(data, self.choice)
@@ -161,10 +162,17 @@ async def _head(reader: asyncio.StreamReader) -> bytes:
 
 
 async def _body(reader: asyncio.StreamReader, head: bytes) -> bytes:
+    """Return a body as it is transferred: with the sizes of its chunks if it is in chunks."""
     headers = _headers(head)
-    if b"chunked" in headers.get(b"transfer-encoding", b""):
-        raise ValueError("chunked messages are not supported")
-    return await reader.readexactly(int(headers.get(b"content-length", b"0")))
+    if b"chunked" not in headers.get(b"transfer-encoding", b""):
+        return await reader.readexactly(int(headers.get(b"content-length", b"0")))
+    body = b""
+    while True:
+        line = await reader.readuntil(b"\r\n")
+        size = int(line, 16)
+        body += line + await reader.readexactly(size + 2)
+        if not size:
+            return body
 
 
 def _headers(head: bytes) -> dict[bytes, bytes]:

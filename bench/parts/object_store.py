@@ -5,7 +5,10 @@ their medians say more than the rates, because the client, both archives, the pr
 """
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from statistics import median
 from typing import Annotated
 
@@ -15,7 +18,6 @@ from bench import web
 from bench.archive import Archive, running_archive
 from bench.sets import SERIES, Sets, store
 from bench.workloads import WORKLOADS, Request, Workload, get_study
-from tests.faulty_proxy import running_proxy
 from tests.object_store import running_moto, running_versitygw
 
 _MEASURED = ("stow_small_batch", "stow_small_1", "stow_ct_batch")
@@ -33,14 +35,13 @@ def main(
     size = Sets(scale)
     with (
         (running_versitygw if server == "versitygw" else running_moto)() as s3,
-        running_proxy(s3.endpoint) as proxy,
+        _delayed(s3.endpoint, delay_ms) as endpoint,
     ):
         bucket = s3.bucket()
-        settings = {**s3.environment, "AWS_ENDPOINT_URL": proxy.endpoint, "DICOMSTORE_BLOBS": bucket}
+        settings = {**s3.environment, "AWS_ENDPOINT_URL": endpoint, "DICOMSTORE_BLOBS": bucket}
         with running_archive() as local, running_archive(None, tls=False, **settings) as remote:
             for archive in (local, remote):
                 store(archive.core, "", size.instances())
-            proxy.delay_seconds = delay_ms / 1000
             typer.echo(f"{'workload':28} {'unit':10} {'local/s':>9} {'bucket/s':>9} {'ratio':>6}")
             for name in _MEASURED:
                 _compare(_named(name), local, remote, size, seconds, rounds)
@@ -50,6 +51,19 @@ def main(
                 workload = _named(name)
                 web.measure(workload, remote, size, seconds)  # fills the cache
                 _compare(workload, local, remote, size, seconds, rounds)
+
+
+@contextmanager
+def _delayed(server: str, delay_ms: float) -> Iterator[str]:
+    """Return the address of a proxy in front of a server."""
+    port = server.rpartition(":")[2]
+    command = [sys.executable, "-m", "bench.parts.delaying_proxy", port, str(delay_ms)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as proxy:
+        assert proxy.stdout is not None
+        try:
+            yield f"http://127.0.0.1:{int(proxy.stdout.readline())}"
+        finally:
+            proxy.terminate()
 
 
 def _named(name: str) -> Workload:

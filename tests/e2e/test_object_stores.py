@@ -32,17 +32,27 @@ class _OnServer(ObjectBlobsContract):
         check_client(client)
 
 
+@pytest.fixture(scope="module")
+def running_s3() -> Iterator[ObjectStore]:
+    with running_versitygw() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def running_azure() -> Iterator[ObjectStore]:
+    with running_azurite() as server:
+        yield server
+
+
 @pytest.mark.clients("versitygw")
 class TestVersitygw(_OnServer):
-    @pytest.fixture(scope="class")
-    def server(self) -> Iterator[ObjectStore]:
-        with running_versitygw() as server:
-            yield server
+    @pytest.fixture
+    def server(self, running_s3: ObjectStore) -> ObjectStore:
+        return running_s3
 
 
 @pytest.mark.clients("azurite")
 class TestAzurite(_OnServer):
-    @pytest.fixture(scope="class")
-    def server(self) -> Iterator[ObjectStore]:
-        with running_azurite() as server:
-            yield server
+    @pytest.fixture
+    def server(self, running_azure: ObjectStore) -> ObjectStore:
+        return running_azure

@@ -316,7 +316,7 @@ class MultipartWriter:
 
     def part(self, data: Buffer) -> None:
         """Send the next part; returns when the one before it has been sent. The data must not change afterwards."""
-        self._client.run(lambda: self._file.write(data))
+        self._run(lambda: self._file.write(data))
         self._size_bytes += len(data)
 
     def complete(self) -> None:
@@ -325,7 +325,7 @@ class MultipartWriter:
         If the response is lost, an object of the right size counts as completed: its name must be the caller's own.
         """
         try:
-            self._client.run(self._file.close)
+            self._run(self._file.close)
         except Unavailable:
             try:
                 if self._client.size(self._name) == self._size_bytes:
@@ -333,6 +333,12 @@ class MultipartWriter:
             except NotFound:
                 pass
             raise
+
+    def _run(self, work: Callable[[], object]) -> None:
+        try:
+            self._client.run(work)
+        except NotFound:  # the upload has ended: an earlier attempt, whose response was lost, has completed it
+            raise _Unavailable(Reason.STORAGE_UNAVAILABLE, "The upload to the object store has ended.") from None
 
     def abort(self) -> None:
         """Discard what was sent. Never fails: a lifecycle rule of the bucket removes what can't be discarded now."""
@@ -380,7 +386,7 @@ def _translated(error: Exception) -> Exception:
         return Changed("The object has changed.")
     status = _STATUS.search(text)
     number = int(status[1]) if status else 0
-    if number == 416 or "Invalid range" in text or "Range started at" in text:
+    if number == 416 or "Invalid range" in text or "Wanted range starting at" in text:
         return _OutOfRange()
     if _FULL.search(text):
         return Exhausted(Reason.STORAGE_FULL, "The object store is full.")
