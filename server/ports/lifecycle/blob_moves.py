@@ -30,7 +30,7 @@ class BlobMoves(Protocol):
 
         Queues the old blobs for erasure at `erase_after`. Returns the old locators of those that were moved. The copies
         of the others are not referred to: their instance was erased or has another blob in the same store meanwhile, a
-        changed version of it is staged, or its deletion is in progress.
+        changed version of it is staged, or its deletion or erasure is in progress.
 
         Args:
             moves: of each instance all blobs in one store; old locator → new one. All or none are moved.

@@ -108,6 +108,15 @@ async def test_an_instance_is_not_moved_while_its_deletion_or_an_update_of_it_is
     assert await database.blob_moves.move(moves, LATER) == {"0001", "1a"}
 
 
+async def test_an_instance_is_not_moved_while_it_is_being_erased(database: Database) -> None:
+    await database.instances.add([at("0a")], NOON)
+    await database.instances.delete(study_ref(), NOON, NOON)
+    assert await database.instances.begin_erasure(NOON, 10) == ["0a"]
+    assert await database.blob_moves.move([{"0a": ONE + "a"}], LATER) == set()
+    await database.instances.erased(["0a"])
+    assert await pages(database, "", 5) == [[]]
+
+
 async def test_an_older_index_is_told_where_each_blob_is(database: Database) -> None:
     await database.instances.add([at("0a")], NOON)
     await database.instances.add_version(at("0b"), NOON)

@@ -83,7 +83,7 @@ async def test_an_instance_deleted_after_it_moved_has_both_blobs_erased(index: I
     await index.add([one], NOON)
     await index.relocate({one.locator: "copy"}, LATER)
     await index.delete(study_ref(1), NOON, MUCH_LATER)
-    assert await index.begin_erasure(MUCH_LATER, 10) == [one.locator, "copy"]
+    assert set(await index.begin_erasure(MUCH_LATER, 10)) == {one.locator, "copy"}
 
 
 async def test_a_blob_may_move_again(index: InstanceIndex) -> None:

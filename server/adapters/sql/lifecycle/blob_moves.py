@@ -26,7 +26,7 @@ from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.core.transactions import Transactions
 from server.adapters.sql.rows import ALIVE, has_key
 from server.adapters.sql.writing.erasing import deleted_versions
-from server.adapters.sql.writing.locators import slices
+from server.adapters.sql.writing.locators import ERASURE_BEGUN, slices
 from server.model.ids import Address, PartitionName, Uid, Version
 from server.model.instance import Locator
 from server.model.lifecycle.blob_move import BlobPage, BlobsOfInstance, StoredBlob, StoreUsage
@@ -40,7 +40,7 @@ _BEFORE_IDS, _AFTER_IDS = "@", "A"
 class _Instance:
     """All versions of an instance.
 
-    is_known: it is visible or deleted; otherwise a deletion of many instances is in progress.
+    is_known: it is visible or deleted; otherwise its deletion or its erasure is in progress.
     """
 
     rows: list[Any] = field(default_factory=list)
@@ -185,7 +185,8 @@ def _instances(connection: Connection, keys: Collection[int]) -> dict[int, _Inst
             found[row.instance_key].rows.append(row)
     for some in slices(rows):
         visible = select(instances.c.key).where(instances.c.version.in_(some), ALIVE)
-        deleted = select(deleted_instances.c.key).where(deleted_instances.c.version.in_(some))
+        is_kept = deleted_instances.c.erase_after > ERASURE_BEGUN
+        deleted = select(deleted_instances.c.key).where(deleted_instances.c.version.in_(some), is_kept)
         for statement in (visible, deleted):
             for key in connection.execute(statement).scalars():
                 if key in found:
