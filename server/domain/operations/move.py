@@ -42,8 +42,8 @@ _CONCURRENT_SMALL, _CONCURRENT_LARGE = 16, 2
 _HEARTBEAT_SECONDS = 15
 """Interval at which a long copy is recorded as progress, so that no other worker takes over the operation."""
 
-_RETRY_PASSES = 100
-_RETRY_SECONDS = 2.0
+_MAX_PASSES = 30
+_BETWEEN_PASSES = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ class Move:
         if not operation.cursor:
             total = operation.done + sum([await self._moves.count(store) for store in sources])
         if cursor.store >= len(sources):
-            return await self._next_pass(cursor, total)
+            return self._next_pass(cursor, total)
         page = await self._moves.page(sources[cursor.store], cursor.after, _PAGE)
         async with _Heartbeat(self._alive(operation)):
             pace = Pace(int(operation.request.get("max_bytes_per_second", 0)))
@@ -165,12 +165,12 @@ class Move:
             following.encoded(), len(moved) + len(errors), len(errors), total=total, errors=errors, result=result
         )
 
-    async def _next_pass(self, cursor: _Cursor, total: int | None) -> Progress:
-        """Begin another pass, if something is left that may be moved later."""
-        if not cursor.has_more or cursor.passes >= _RETRY_PASSES:
+    def _next_pass(self, cursor: _Cursor, total: int | None) -> Progress:
+        """Begin another pass, if something is left that may be moved later; other operations take a turn before."""
+        if not cursor.has_more or cursor.passes >= _MAX_PASSES:
             return Progress(total=total, is_last=True)
-        await asyncio.sleep(_RETRY_SECONDS)
-        return Progress(_Cursor(passes=cursor.passes + 1).encoded(), total=total)
+        following = _Cursor(passes=cursor.passes + 1).encoded()
+        return Progress(following, total=total, resumes=self._now() + _BETWEEN_PASSES)
 
     async def _move(
         self, page: Sequence[BlobsOfInstance], cursor: _Cursor, pace: Pace
