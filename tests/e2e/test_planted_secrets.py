@@ -85,7 +85,8 @@ def secret_settings() -> dict[str, str]:
         for name, about in settings.model_fields.items()
         if "Secret" in str(about.annotation)
     }
-    return {name: f"{SECRET}{name}0123456789abcdef" for name in secret - {"database", "database_listen"}}
+    urls = {"database", "database_listen", "database_replica"}
+    return {name: f"{SECRET}{name}0123456789abcdef" for name in secret - urls}
 
 
 def objects() -> dict[str, bytes]:
