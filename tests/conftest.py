@@ -39,6 +39,12 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 _numbers = itertools.count(1)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that runs the end-to-end tests on other stores."""
+    help_ = "stores of the archives of end-to-end tests: local files, or S3 and PostgreSQL"
+    parser.addoption("--stores", choices=["files", "s3"], default="files", help=help_)
+
+
 @pytest.fixture(scope="module")
 def module_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A directory that the tests of a module share; removed after them, unless one failed, as `tmp_path` is."""

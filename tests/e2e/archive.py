@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,6 +25,11 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def variables_of(_directory: Path) -> Mapping[str, str]:
+    """Return variables for the programs of an archive in a directory; `--stores` replaces this function."""
+    return {}
 
 
 class Archive:
@@ -46,6 +51,7 @@ class Archive:
             "DICOMSTORE_WARN_FREE_BYTES": "0",
             "DICOMSTORE_SHUTDOWN_SECONDS": "3",
             "DICOMSTORE_WORKERS": "1",
+            **variables_of(data),
             **{f"DICOMSTORE_{name.upper()}": value for name, value in settings.items()},
         }
         self._logs = data.parent / f"{data.name}-logs"

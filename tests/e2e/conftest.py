@@ -1,12 +1,14 @@
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import PostgresDatabases
+from tests.e2e import archive as archive_module
 from tests.e2e.archive import ROOT, Archive, running_archive
-from tests.object_store import AZURITE, versitygw
+from tests.object_store import AZURITE, ObjectStore, versitygw
 
 ORTHANC_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
@@ -48,6 +50,27 @@ def _has_client(name: str) -> bool:
     if name == "orthanc":
         return bool(shutil.which("Orthanc")) and ORTHANC_PLUGIN.exists()
     return bool(shutil.which(name))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _stores(request: pytest.FixtureRequest) -> Iterator[None]:
+    """With `--stores s3`, let archives keep their blobs in buckets of an S3 server, and their indexes in PostgreSQL."""
+    if request.config.getoption("--stores") != "s3":
+        yield
+        return
+    buckets: ObjectStore = request.getfixturevalue("object_store")
+    databases: PostgresDatabases = request.getfixturevalue("postgres_databases")
+
+    @cache
+    def variables_of(directory: Path) -> Mapping[str, str]:
+        index, blobs = databases.url(databases.create()), buckets.bucket()
+        return {"DICOMSTORE_DATABASE": index, "DICOMSTORE_BLOBS": blobs}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(archive_module, "variables_of", variables_of)
+        for name, value in buckets.environment.items():
+            patch.setenv(name, value)  # for tests that read a bucket
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.e2e import archive
 from tests.e2e.archive import ROOT, free_port
 
 _START_SECONDS = 90
@@ -22,8 +23,7 @@ class Node:
     def __init__(self, directory: Path, name: str, database: str, **settings: str) -> None:
         self.data = directory / name
         self.data.mkdir(parents=True)
-        grpc, http = free_port(), free_port()
-        self.core = f"127.0.0.1:{grpc}"
+        http = free_port()
         self.http = f"http://127.0.0.1:{http}"
         self.environment: Mapping[str, str] = {
             **{key: value for key, value in os.environ.items() if not key.startswith("DICOMSTORE_")},
@@ -36,10 +36,10 @@ class Node:
             "DICOMSTORE_SESSION_KEY": "a key for cookies that all nodes have",
             "DICOMSTORE_MIGRATE": "true",
             "DICOMSTORE_WARN_FREE_BYTES": "0",
-            "DICOMSTORE_GRPC": self.core,
-            "DICOMSTORE_CORE": self.core,
+            "DICOMSTORE_GRPC": "127.0.0.1:0",
             "DICOMSTORE_HTTP": f"127.0.0.1:{http}",
             "DICOMSTORE_SHUTDOWN_SECONDS": "3",
+            **{name: value for name, value in archive.variables_of(directory).items() if name != "DICOMSTORE_DATABASE"},
             **{f"DICOMSTORE_{key.upper()}": value for key, value in settings.items()},
         }
         self._log = directory / f"{name}.log"
