@@ -1,7 +1,10 @@
 """Database failures and the errors that callers get."""
 
+import asyncio
 import os
 import sqlite3
+import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +12,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import Engine, event, make_url
+from sqlalchemy import Connection, Engine, event, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from server.adapters.sql.core import engines
@@ -17,6 +20,7 @@ from server.adapters.sql.engine import Database, migrate, open_database, schema_
 from server.model.change import ChangeWindow
 from server.model.errors import DicomStoreError, NotFound, Reason, Unavailable
 from server.model.ids import PartitionName
+from server.model.instance import Added
 from server.model.search.query import Level, Query
 from tests.conftest import PostgresDatabases
 from tests.contract.index.samples import EVERYTHING, NOON, identity, sample, study_ref
@@ -351,3 +355,35 @@ BEGIN
 END $$;
 CREATE TRIGGER deadlock BEFORE INSERT ON instances FOR EACH ROW EXECUTE FUNCTION give_up();
 """
+
+
+@pytest.mark.postgres
+async def test_a_suspended_process_does_not_block_others_for_long(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL ends its transaction. When it continues, its call fails, without an effect."""
+    monkeypatch.setattr(engines, "IDLE_SECONDS", 1)
+    migrate(postgres_url)
+    suspended, other = open_database(postgres_url), open_database(postgres_url)
+    has_locks = threading.Event()
+
+    def work(connection: Connection) -> None:
+        connection.execute(text("UPDATE counters SET version = version + 1000000"))
+        has_locks.set()
+        time.sleep(4)  # as a thread of a suspended process
+        connection.execute(text("UPDATE counters SET version = version + 1000000"))
+
+    transactions = suspended.instances._transactions  # type: ignore[attr-defined]
+    writing = asyncio.create_task(transactions.write(work))
+    await asyncio.to_thread(has_locks.wait)
+    async with asyncio.timeout(3):
+        assert len(await other.instances.add([sample()], NOON)) == 1
+    assert not writing.done()
+    with pytest.raises(Unavailable) as caught:
+        await writing
+    assert not caught.value.may_have_happened
+    [added] = await other.instances.add([sample(2)], NOON)
+    assert isinstance(added, Added)
+    assert added.version < 1000000
+    await suspended.close()
+    await other.close()
