@@ -10,25 +10,22 @@ interrupted operation continues by looking for what is left.
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import unquote, urlsplit
-
-from crc32c import crc32c as crc32c_of
 
 from server.domain.limits import MIN_GRACE_PERIOD
 from server.domain.operations import lifecycle
+from server.domain.operations.blob_copier import BlobCopier, Copies
 from server.domain.operations.pace import Pace
 from server.domain.operations.types import OperationType, Progress, Step
-from server.domain.operations.update import NewBlobs
 from server.model.archive import BlobsIdentity
 from server.model.errors import DataLoss, DicomStoreError, InvalidRequest, Reason, WrongState
 from server.model.instance import Locator
 from server.model.lifecycle.blob_move import BlobsOfInstance, StoredBlob
 from server.model.operation import Json, Operation, OperationError
-from server.ports.blobs import MAX_PIECE_BYTES, BlobStore, Tail
+from server.ports.blobs import BlobStore
 from server.ports.lifecycle.blob_moves import BlobMoves
 from server.ports.operations import Operations as Record
 
@@ -37,8 +34,6 @@ _PAGE = 200
 _PAGE_BYTES = 64 << 20
 """Limit of what is copied before a transaction; a single larger instance is copied alone."""
 
-_SMALL_BYTES = 1 << 20
-_CONCURRENT_SMALL, _CONCURRENT_LARGE = 16, 2
 _HEARTBEAT_SECONDS = 15
 """Interval at which a long copy is recorded as progress, so that no other worker takes over the operation."""
 
@@ -65,14 +60,6 @@ class _Cursor:
     @classmethod
     def of(cls, text: str) -> "_Cursor":
         return cls(*json.loads(text)) if text else cls()
-
-
-class Copies(NewBlobs, Protocol):
-    """What happens to copies; see `server.domain.store.commit.Committer`."""
-
-    async def resolve_in_doubt(self) -> None:
-        """Erase abandoned copies, and decide about those in doubt. Raises: as the index and the blob store."""
-        ...
 
 
 class Move:
@@ -107,8 +94,7 @@ class Move:
         self._url = url
         self._now = now
         self._grace = max(retention, MIN_GRACE_PERIOD)
-        self._small = asyncio.Semaphore(_CONCURRENT_SMALL)
-        self._large = asyncio.Semaphore(_CONCURRENT_LARGE)
+        self._copier = BlobCopier(blobs, new_blobs)
         self.type = OperationType(
             name=NAME,
             request_message="MoveRequest",
@@ -188,7 +174,7 @@ class Move:
             chosen.append(one.blobs)
             last = one.first
             left -= sum(blob.size_bytes for blob in one.blobs)
-        done = await self._copied_all(chosen, pace)
+        done = await self._copier.copy(chosen, pace)
         copies = [one for one in done if not isinstance(one, DataLoss)]
         try:
             moved = await self._moves.move(copies, self._now() + self._grace) if copies else set[Locator]()
@@ -213,91 +199,6 @@ class Move:
         addresses = [await self._moves.address(blob.locator) for blob in blobs]
         now = self._now()
         return [OperationError(now, loss.reason, loss.message, address) for address in addresses if address]
-
-    # -- copying ---------------------------------------------------------------------------------------------------
-
-    async def _copied_all(
-        self, instances: Sequence[Sequence[StoredBlob]], pace: Pace
-    ) -> list[dict[Locator, Locator] | DataLoss]:
-        """Copy the blobs of instances; see `_copied`. After a failure nothing is left running."""
-        copying = [asyncio.ensure_future(self._copied(blobs, pace)) for blobs in instances]
-        try:
-            return await asyncio.gather(*copying)
-        except BaseException:
-            for task in copying:
-                task.cancel()
-            for done in await asyncio.gather(*copying, return_exceptions=True):
-                for copy in done.values() if isinstance(done, dict) else ():
-                    self._new_blobs.abandon(copy)
-            raise
-
-    async def _copied(self, blobs: Sequence[StoredBlob], pace: Pace) -> dict[Locator, Locator] | DataLoss:
-        """Copy the blobs of an instance, earlier versions first; return the copies by old locator, or why not."""
-        copies: dict[Locator, Locator] = {}
-        is_large = any(blob.size_bytes > _SMALL_BYTES for blob in blobs)
-        try:
-            async with self._large if is_large else self._small:
-                for blob in blobs:
-                    copies[blob.locator] = await self._copy(blob, copies, pace)
-        except DataLoss as loss:
-            await self._new_blobs.discard(list(copies.values()))
-            return loss
-        except BaseException:
-            for copy in copies.values():
-                self._new_blobs.abandon(copy)
-            raise
-        return copies
-
-    async def _copy(self, blob: StoredBlob, copies: Mapping[Locator, Locator], pace: Pace) -> Locator:
-        """Copy a blob and verify the copy.
-
-        Raises:
-            DataLoss: the blob is missing or damaged.
-        """
-        receipt, _ = await self._blobs.receipt(blob.locator)
-        shared = await self._blobs.shared(blob.locator)
-        base = None if shared is None else copies.get(shared.base)
-        if shared is None or base is None:
-            async with self._blobs.open_write(blob.size_bytes, receipt.partition) as writer:
-                await self._pass_on(self._blobs.read_unverified(blob.locator), writer.write, pace)
-                _require(writer.crc32c == blob.crc32c)
-                copy = await writer.commit(receipt)
-            written = blob.size_bytes
-        else:
-            before = 0
-            async for piece in self._blobs.read(shared.base, 0, shared.offset, crc32c=shared.base_crc32c):
-                before = crc32c_of(piece, before)
-            async with self._blobs.open_write(partition=receipt.partition) as writer:
-                own = self._blobs.read(blob.locator, 0, shared.own_bytes, crc32c=blob.crc32c)
-                await self._pass_on(own, writer.write, pace)
-                tail = Tail(base, shared.base_bytes, shared.base_crc32c, shared.offset, before)
-                derived = await writer.commit_before(tail, receipt)
-            copy, written = derived.locator, shared.own_bytes
-        try:
-            await self._verify(copy, blob, written)
-        except BaseException:
-            self._new_blobs.abandon(copy)
-            raise
-        return copy
-
-    async def _verify(self, copy: Locator, blob: StoredBlob, written: int) -> None:
-        """Read the bytes that were written again."""
-        _, crc32c = await self._blobs.receipt(copy)
-        _require((await self._blobs.size(copy), crc32c) == (blob.size_bytes, blob.crc32c))
-        if written == blob.size_bytes:
-            crc32c = 0
-            async for piece in self._blobs.read_unverified(copy):
-                crc32c = crc32c_of(piece, crc32c)
-            _require(crc32c == blob.crc32c)
-            return
-        for start in range(0, written, MAX_PIECE_BYTES):
-            await self._blobs.read_piece(copy, start, min(MAX_PIECE_BYTES, written - start), blob.crc32c)
-
-    async def _pass_on(self, pieces: Any, write: Callable[[Any], Awaitable[None]], pace: Pace) -> None:
-        async with aclosing(pieces):
-            async for piece in pieces:
-                await write(piece)
-                await pace.spend(len(piece))
 
     def _alive(self, operation: Operation) -> Callable[[], Awaitable[None]]:
         """Return a function that records that the operation is making progress."""
@@ -353,11 +254,6 @@ def _normal(url: str) -> tuple[str, str, str]:
     parts = urlsplit(url)
     host = "" if parts.scheme == "file" else parts.netloc
     return parts.scheme, host, unquote(parts.path).rstrip("/")
-
-
-def _require(condition: bool) -> None:
-    if not condition:
-        raise DataLoss(Reason.BLOB_DAMAGED, "The stored bytes of the instance are truncated or have changed.")
 
 
 def _invalid(field: str, message: str) -> InvalidRequest:
