@@ -199,7 +199,8 @@ class ArchiveComponents(IndexComponents):
         return Import(
             files=self.database.imported_files,
             sources=PermittedSources(
-                [*folders, *settings.adopted_folders.values()],
+                folders,
+                list(settings.adopted_folders.values()),
                 [settings.data.absolute(), *self.storage.directories, *settings.further_directories],
             ),
             store=self.store,

@@ -87,11 +87,11 @@ class Sources(Protocol):
         """Open a source, which needs not be closed.
 
         Args:
-            exact: it must be below a permitted folder without links on the way.
+            exact: it must be below an adopted folder without links on the way.
 
         Raises:
-            InvalidRequest: INVALID_FIELD, it does not exist, or is not permitted after links are followed.
-            Unavailable: STORAGE_UNAVAILABLE.
+            InvalidRequest: INVALID_FIELD, it is not permitted after links are followed.
+            Unavailable: STORAGE_UNAVAILABLE, also if it does not exist.
         """
         ...
 

@@ -28,6 +28,8 @@ from server.adapters.blobs.objects.client import ObjectClient
 from server.adapters.sources import folder
 from server.bootstrap.working import working
 from server.domain.imports import batch
+from server.domain.imports import operation as operation_type
+from server.model.errors import Unavailable
 from tests.audit import audit_records
 from tests.core import CoreClient, Ref, reason_of, settings_for
 from tests.data import UID_ROOT, new_uid, part10
@@ -494,3 +496,28 @@ async def count_of_changes(core: CoreClient, count: int) -> None:
         count -= len(answer.entries)
         if count <= 0:
             return
+
+
+async def test_an_import_waits_for_a_folder_that_is_away(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operation_type, "_STEP_SECONDS", 0)
+    monkeypatch.setattr(batch, "_GROUP_FILES", 1)
+    for name in "abc":
+        (source / name).write_bytes(part10())
+    async with archive(tmp_path) as one:
+        missing, _ = await one.imported(source / "missing")
+        assert missing.state == pb.OPERATION_STATE_FAILED
+        assert "does not exist" in missing.error
+        started = await one.start(source)
+        await perform(one.settings, most_steps=1)
+        os.rename(source, tmp_path / "away")
+        for is_present in (False, True):
+            if is_present:
+                os.mkdir(source)  # as a mount point without the share
+            with pytest.raises(Unavailable):
+                await perform(one.settings)
+        os.rmdir(source)
+        os.rename(tmp_path / "away", source)
+        found, _ = await one.worked(started)
+        assert (found.state, found.done) == (pb.OPERATION_STATE_SUCCEEDED, 3)

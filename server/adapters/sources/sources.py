@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from server.adapters.sources.folder import FolderErrors, FolderSource
-from server.model.errors import InvalidRequest, Reason
+from server.model.errors import InvalidRequest, Reason, Unavailable
 from server.ports.imports import ErrorLocation, Source
 
 
@@ -14,12 +14,14 @@ class PermittedSources:
     """`server.ports.imports.Sources`.
 
     Args:
-        folders: those that may be read, and all below.
+        folders: those that may be imported, and all below.
+        adopted: those that may be adopted, and all below.
         excluded: the directories of the archive itself.
     """
 
-    def __init__(self, folders: Sequence[Path], excluded: Collection[Path]) -> None:
+    def __init__(self, folders: Sequence[Path], adopted: Sequence[Path], excluded: Collection[Path]) -> None:
         self._folders = folders
+        self._adopted = adopted
         self._excluded = excluded
 
     async def open(self, url: str, *, exact: bool = False) -> Source:
@@ -44,7 +46,7 @@ class PermittedSources:
         path = Path(unquote(urlsplit(url).path) or "/")
         found = path.resolve()
         if exact:
-            places = (one.resolve() / path.relative_to(one) for one in self._folders if path.is_relative_to(one))
+            places = (one.resolve() / path.relative_to(one) for one in self._adopted if path.is_relative_to(one))
             is_permitted = found in places
         else:
             is_permitted = any(found.is_relative_to(one.resolve()) for one in self._folders)
@@ -60,7 +62,7 @@ class PermittedSources:
         except OSError:
             is_folder = False
         if not is_folder:
-            raise _refused(field, "The folder does not exist, or is not accessible.")
+            raise Unavailable(Reason.STORAGE_UNAVAILABLE, "The folder does not exist, or is not accessible.")
         return found
 
 

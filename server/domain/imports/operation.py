@@ -31,11 +31,20 @@ from server.domain.store.upload import Destination
 from server.model.access import Action, Grant
 from server.model.audit.call_audit import CallAudit
 from server.model.call import Call, Principal
-from server.model.errors import DicomStoreError
+from server.model.errors import DicomStoreError, Reason, Unavailable
 from server.model.ids import NO_PARTITION, Address, PartitionName
 from server.model.operation import Json, Operation, OperationError, OperationUpdate
 from server.ports.blobs import BlobStore
-from server.ports.imports import Gone, ImportedBatch, ImportedFile, ImportedFiles, SourceFault, SourceFile, Sources
+from server.ports.imports import (
+    Gone,
+    ImportedBatch,
+    ImportedFile,
+    ImportedFiles,
+    Source,
+    SourceFault,
+    SourceFile,
+    Sources,
+)
 
 NAME = "import"
 RPC = "OperationService/Import"
@@ -151,7 +160,12 @@ class Import:
         """Import files for a moment. The progress is stored here, in the transaction of the record of files."""
         job = job_of(self._checked(operation.request))
         cursor = _Cursor.of(operation.cursor)
-        listing = await self._listing(operation.id, job)
+        try:
+            listing = await self._listing(operation.id, job)
+        except Unavailable as error:
+            if cursor.number:  # a share that is not mounted at the moment
+                raise
+            raise invalid("source", error.message) from error
         if not cursor.number:
             cursor = replace(cursor, number=1, began=time.time())
             total = 0 if job.continuous else await listing.source.count(_COUNT_SECONDS)
@@ -168,6 +182,8 @@ class Import:
         try:
             async with self._heartbeat(operation.id), self._recorded(operation.id, job) as call:
                 await batch.run(call, self._destination(job, batch), self._budget(), self._address(job))
+            if batch.is_last and listing.position and not job.delete_source:
+                await _require_files(listing.source)
         except BaseException:
             self._listings.pop(operation.id, None)
             raise
@@ -308,6 +324,13 @@ class Import:
             if is_moved and failure.file is not None:
                 moved.append(failure.file)
         return moved
+
+
+async def _require_files(source: Source) -> None:
+    """Check that a source that has had files is not empty at its end. Raises: Unavailable."""
+    if not await source.page("", 1):
+        message = "The source is empty, which it was not before: it may not be mounted."
+        raise Unavailable(Reason.STORAGE_UNAVAILABLE, message)
 
 
 def _record_of(failure: Failure, operation: Operation, job: ImportJob, now: datetime) -> Mapping[str, object]:
