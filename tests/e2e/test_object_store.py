@@ -17,6 +17,7 @@ from tests.data import new_uid, part10
 from tests.e2e.archive import Archive
 from tests.e2e.test_damaged_index import becomes
 
+SECRET = 32 * "s"
 FILES = ("CT_small.dcm", "MR_small.dcm", "JPEG2000.dcm", "examples_overlay.dcm", "rtplan.dcm", "waveform_ecg.dcm")
 DICOM = {"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'}
 
@@ -28,13 +29,16 @@ def machines(tmp_path: Path, bucket_url: str, postgres_url: str) -> Iterator[Cal
 
     def machine(database: str = postgres_url) -> Archive:
         data = tmp_path / f"machine-{len(started)}"
-        settings = {"blobs": bucket_url, "database": database, "secret_key": "s" * 32}
+        settings = {"blobs": bucket_url, "database": database, "secret_key": SECRET}
         started.append(Archive(data, **settings))
         return started[-1]
 
     yield machine
     for archive in started:
         archive.stop()
+    shown = started[0].run("server", "config").stdout + "".join(archive.logs() for archive in started)
+    for secret in (SECRET, "testtest"):  # the latter is the key of the bucket
+        assert secret not in shown
 
 
 def study_of(body: bytes) -> str:

@@ -22,12 +22,14 @@ from server.adapters.blobs.objects.locks import ObjectLock
 from server.model.storage.object_storage import ObjectStorageSettings
 from server.ports.blobs import BlobStore
 
+_LEASE_REQUEST_SECONDS = 5
+
 
 class ObjectStorage:
     """Storage (see `server.ports.storage`) below the prefix of a client.
 
     Args:
-        place: the URL, for messages.
+        place: the URL of the client.
         folders: those with adopted files, by name.
     """
 
@@ -41,7 +43,8 @@ class ObjectStorage:
         self._folders = folders
         self._client = client
         self._settings = settings
-        self._lease = ProcessLease(client)
+        # A request without an answer must not cost the lease.
+        self._lease = ProcessLease(ObjectClient(place, timeout_seconds=_LEASE_REQUEST_SECONDS, attempts=2))
         self._threads = DiskThreads(1)
         self.marks = ObjectMarks(client, self._lease)
         self.identity = ObjectIdentity(client, self._lease, self.marks, place, self._has_blobs)

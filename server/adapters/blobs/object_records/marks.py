@@ -59,6 +59,7 @@ class ObjectMarks:
         mark = self._latest = self.highest()
         try:
             self._write()
+            self._lease.end_old()
             ended = self._lease.ended([name.removeprefix(_PREFIX) for name in names])
             self._client.delete([_PREFIX + process for process in ended])
         except DicomStoreError as error:

@@ -126,6 +126,10 @@ class ProcessLease:
         late = [found[id_] for id_ in others - missing if found[id_].last_modified < oldest]
         return missing | {one.name.removeprefix(_PREFIX) for one in late if self._end(one)}
 
+    def end_old(self) -> None:
+        """Remove the leases of processes that have ended without doing so. Raises: as `id`."""
+        self.ended([one.name.removeprefix(_PREFIX) for one in self._client.names(_PREFIX)])
+
     def running(self, ids: Iterable[ProcessId]) -> set[ProcessId]:
         """Return some of these processes that certainly run, or none if all have ended.
 

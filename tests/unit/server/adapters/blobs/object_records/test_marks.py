@@ -45,8 +45,11 @@ def test_the_highest_mark_counts_and_those_of_ended_processes_are_removed(client
         killed.marks.enter()
         killed.marks.record(mark)
         killed.marks.leave()
+    unused = Node(client)
+    assert unused.lease.id
     node = Node(client)
     assert node.marks.enter() == Mark(5, 9)
+    assert [one.name for one in client.names("processes/")] == [f"processes/{node.lease.id}"]
     assert [one.name for one in client.names("marks/")] == [f"marks/{node.lease.id}"]
 
 
