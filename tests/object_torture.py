@@ -7,6 +7,7 @@ exist.
 
 import asyncio
 import ctypes
+import gc
 import os
 import random
 import shutil
@@ -138,7 +139,8 @@ def _content(seed: int, size: int) -> bytes:
 
 
 def _memory_kib() -> int:
-    """Return the resident memory, without what the allocator keeps for later."""
+    """Return the resident memory, without cycles and what the allocator keeps for later."""
+    gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmRSS:"):

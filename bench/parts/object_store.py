@@ -25,6 +25,7 @@ _CACHED = ("frame_1", "frames_wsi", "wado_instance")
 
 
 def main(
+    names: Annotated[list[str] | None, typer.Argument(help="Workloads to measure; all by default.")] = None,
     delay_ms: Annotated[float, typer.Option(help="Added to each request to the bucket.")] = 20,
     seconds: Annotated[float, typer.Option(help="Duration of each measurement.")] = 3,
     rounds: Annotated[int, typer.Option(help="Number of measurements of each archive.")] = 3,
@@ -33,6 +34,10 @@ def main(
 ) -> None:
     """Measure storing, retrieval of studies that are not cached, and frames that are."""
     size = Sets(scale)
+
+    def is_chosen(name: str) -> bool:
+        return not names or name in names
+
     with (
         (running_versitygw if server == "versitygw" else running_moto)() as s3,
         _delayed(s3.endpoint, delay_ms) as endpoint,
@@ -42,12 +47,13 @@ def main(
         with running_archive() as local, running_archive(None, tls=False, **settings) as remote:
             for archive in (local, remote):
                 store(archive.core, "", size.instances())
-            typer.echo(f"{'workload':28} {'unit':10} {'local/s':>9} {'bucket/s':>9} {'ratio':>6}")
-            for name in _MEASURED:
+            typer.echo(f"{'workload':28} {'unit':10} {'local/s':>9} {'bucket/s':>9} {'ratio':>6} {'CPU ms/unit':>13}")
+            for name in filter(is_chosen, _MEASURED):
                 _compare(_named(name), local, remote, size, seconds, rounds)
-            study = Workload("wado_study, not cached", "instances", 1, _studies_once)
-            _compare(study, local, remote, size, 600, rounds, before=lambda: _empty_cache(remote))
-            for name in _CACHED:
+            study = Workload("wado_study", "instances", 1, _studies_once)
+            if is_chosen(study.name):
+                _compare(study, local, remote, size, 600, rounds, before=lambda: _empty_cache(remote))
+            for name in filter(is_chosen, _CACHED):
                 workload = _named(name)
                 web.measure(workload, remote, size, seconds)  # fills the cache
                 _compare(workload, local, remote, size, seconds, rounds)
@@ -84,12 +90,17 @@ def _compare(
     before: Callable[[], None] = lambda: None,
 ) -> None:
     rates: dict[int, list[float]] = {0: [], 1: []}
+    cpu_ms: dict[int, list[float]] = {0: [], 1: []}
     for number in range(2 * rounds):
         before()
         row = web.measure(workload, (local, remote)[number % 2], size, seconds)
         rates[number % 2].append(float(str(row["per_s"])))
+        cpu_ms[number % 2].append(float(str(row["cpu_ms_per_unit"])))
     one, other = median(rates[0]), median(rates[1])
-    typer.echo(f"{workload.name:28} {workload.unit:10} {one:9.1f} {other:9.1f} {other / one:6.2f}")
+    typer.echo(
+        f"{workload.name:28} {workload.unit:10} {one:9.1f} {other:9.1f} {other / one:6.2f}"
+        f" {median(cpu_ms[0]):6.2f} {median(cpu_ms[1]):6.2f}"
+    )
 
 
 def _empty_cache(archive: Archive) -> None:
