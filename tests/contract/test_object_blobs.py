@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from crc32c import crc32c
 
+from server.adapters.blobs.object_blobs import generations
 from server.adapters.blobs.object_blobs.cache import PartCache
 from server.adapters.blobs.object_blobs.store import ObjectBlobs
 from server.adapters.blobs.objects.client import MultipartWriter, ObjectClient
@@ -357,3 +358,16 @@ def test_a_cache_that_cannot_be_written_is_empty(tmp_path: Path) -> None:
     assert cache.read("0" * 32) is None
     assert cache.read_now("0" * 32) is None
     assert not cache.touch("0" * 32)
+
+
+async def test_a_generation_ends_and_its_record_disappears_when_its_blobs_are_settled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generations, "_MAX_OBJECTS", 2)
+    client = ObjectClient("memory:")
+    async with opened(client, tmp_path) as store:
+        locators = [await put(store, b"x") for _ in range(5)]
+        assert len(list(client.names("ingest"))) == 3
+        await store.settle(locators[:4])
+        assert len(list(client.names("ingest"))) == 1
+        assert await all_blobs(store) == dict.fromkeys(locators, 1)

@@ -8,12 +8,13 @@ generation from time to time, so that there is little to list after it was kille
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 from server.adapters.blobs.disk.threads import DiskThreads
 from server.adapters.blobs.object_blobs.names import Place, new_id
 from server.adapters.blobs.objects.client import ObjectClient
+from server.model.errors import DicomStoreError
 
 INGEST = "ingest"
 
@@ -86,7 +87,8 @@ class Generations:
             current.process != process or current.objects >= _MAX_OBJECTS or now - current.began >= _MAX_SECONDS
         ):
             self._current = None
-            await self._remove([current])
+            with suppress(DicomStoreError):  # a record that stays is examined after the end of this process
+                await self._remove([current])
         if self._current is None:
             found = Generation(process, now)
             found.in_progress += 1  # it is not removed meanwhile
