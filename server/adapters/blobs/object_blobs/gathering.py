@@ -35,6 +35,11 @@ class Gathered:
             await self._threads.run(lambda: self._write(data))
         self.size_bytes += len(data)
 
+    @property
+    def is_in_file(self) -> bool:
+        """Whether the bytes are in a temporary file."""
+        return self._fd >= 0
+
     def pieces(self) -> list[Buffer]:
         """Return all bytes; blocks if they are in a file."""
         if self._fd < 0:

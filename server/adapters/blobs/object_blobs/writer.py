@@ -134,8 +134,9 @@ class ObjectWriter:
         end = trailer(receipt, self._checksums)
         if self._upload is None and self.length <= SMALL_BYTES:
             storage_class = self._sending.storage_class(receipt.partition)
-            pieces = [*await self._sending.threads.run(self._gathered.pieces), end]
-            place = await self._sending.packer.add(pieces, storage_class, is_derived=is_derived)
+            gathered = self._gathered
+            pieces = await self._sending.threads.run(gathered.pieces) if gathered.is_in_file else gathered.pieces()
+            place = await self._sending.packer.add([*pieces, end], storage_class, is_derived=is_derived)
         elif self._upload is None:
             place = await self._commit_object(receipt, end, is_derived=is_derived)
         else:
