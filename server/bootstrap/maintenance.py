@@ -35,6 +35,7 @@ from server.model.lifecycle.blob_move import StoreUsage
 from server.model.storage.scrub import ScrubPosition
 from server.model.store_id import StoreId
 from server.opening import recovering
+from server.ports.index import Sequenced
 from server.ports.storage import Storage
 
 
@@ -226,6 +227,8 @@ async def recover(settings: Settings, *, with_quarantined: bool = False) -> Reco
             max_header_bytes=settings.max_header_bytes,
             with_quarantined=with_quarantined,
         ).run()
+        while await database.changes.sequence() is Sequenced.MAY_HAVE_MORE:
+            pass  # until the entries of the change feed have their sequences
         index = await asyncio.to_thread(engine.identity_of, settings.database_url, prepared.mark)
         for store in index.stores - (await asyncio.to_thread(storage.identity.read)).stores:
             await database.blob_moves.forget_old_copies(store)

@@ -7,7 +7,7 @@ ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs/operations.md").read_text()
 
 OF_ITS_OWN = {"dicomstore", "dicomstore-server"}
-OF_EVERY_LINUX = {"cp", "df", "du", "env", "ln", "mkdir", "mv", "python3", "sudo", "systemctl"}
+OF_EVERY_LINUX = {"cp", "df", "du", "echo", "env", "ln", "mkdir", "mv", "python3", "sudo", "systemctl", "touch"}
 """Python is named in the first sentence; the others belong to coreutils, sudo and systemd."""
 
 

@@ -32,6 +32,24 @@ def variables_of(_directory: Path) -> Mapping[str, str]:
     return {}
 
 
+def operator_shell(
+    commands: str, environment: Mapping[str, str] | None, directory: Path, user: str | None = None
+) -> str:
+    """Run the commands of an operator, which include `dicomstore`; return their output."""
+    ran = subprocess.run(
+        ["bash", "-ec", f'dicomstore() {{ "{sys.executable}" -m cli "$@"; }}\n{commands}'],
+        env=environment,
+        cwd=directory,
+        user=user,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
 class Archive:
     """A core and a facade on one data directory."""
 
@@ -100,21 +118,7 @@ class Archive:
 
     def shell(self, commands: str) -> str:
         """Run commands of an operator with the settings of this archive, which is at /var/lib/dicomstore there."""
-        ran = subprocess.run(
-            [
-                "bash",
-                "-ec",
-                f'dicomstore() {{ "{sys.executable}" -m cli "$@"; }}\n{commands}'.replace(_THERE, str(self.data)),
-            ],
-            env=self._environment,
-            cwd=self._logs,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-        assert ran.returncode == 0, ran.stderr
-        return ran.stdout
+        return operator_shell(commands.replace(_THERE, str(self.data)), self._environment, self._logs)
 
     def refusal(self) -> str:
         """Start the core, which must refuse to start, and return its output."""
