@@ -71,8 +71,7 @@ def test_the_settings_of_the_cluster_are_valid_and_require_authentication(
 ) -> None:
     secrets = {
         "database-url": "postgresql+psycopg://dicomstore@db/dicomstore",
-        "share-key": "s" * 32,
-        "session-key": "t" * 32,
+        "secret-key": "s" * 32,
     }
     for name, text in secrets.items():
         tmp_path.joinpath(name).write_text(text)
@@ -81,8 +80,9 @@ def test_the_settings_of_the_cluster_are_valid_and_require_authentication(
     monkeypatch.setenv("DICOMSTORE_CONFIG", str(tmp_path / "dicomstore.toml"))
     core, facade = CoreSettings(), FacadeSettings()
     assert core.auth_required
-    assert core.tls_certificate == facade.tls_certificate == "/run/secrets/tls/tls.crt"
-    assert facade.session_key.get_secret_value() == secrets["session-key"]
+    assert core.grpc.startswith("127.0.0.1:")
+    assert facade.tls_certificate == "/run/secrets/tls/tls.crt"
+    assert facade.secret_key.get_secret_value() == core.secret_key.get_secret_value() == secrets["secret-key"]
 
 
 def test_a_pod_has_time_to_complete_its_requests() -> None:

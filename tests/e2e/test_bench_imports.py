@@ -11,7 +11,7 @@ from tests.e2e.archive import ROOT
 @pytest.mark.timeout(180)
 def test_every_file_is_stored_once_although_the_worker_is_killed() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "bench.imports", "--files", "1500", "--kills", "1"],
+        [sys.executable, "-m", "bench.parts.imports", "--files", "1500", "--kills", "1"],
         cwd=ROOT,
         env={"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{ROOT}:{ROOT / 'protos/gen'}"},
         capture_output=True,
