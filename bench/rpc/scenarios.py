@@ -15,6 +15,7 @@ from dicomstore.v1 import partition_service_pb2 as partition_pb
 from dicomstore.v1 import resources_pb2 as resources_pb
 from dicomstore.v1 import retrieve_service_pb2 as retrieve_pb
 from dicomstore.v1 import search_service_pb2 as search_pb
+from dicomstore.v1 import workitem_service_pb2 as workitem_pb
 from google.protobuf import json_format, proto
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
@@ -35,6 +36,36 @@ _STUDY_UID = b"\x20\x00\x0d\x00UI"
 _PAGE = 100
 _STREAM_OF_SMALL, _STREAM_OF_CT = 2500, 150
 _FAR = 0.9
+_WORKITEMS = 500
+_WORKITEM = {
+    "00081080": {"vr": "LO"},
+    "00081084": {"vr": "SQ"},
+    "00081195": {"vr": "UI"},
+    "00100010": {"vr": "PN", "Value": [{"Alphabetic": "Doe^Jane"}]},
+    "00100020": {"vr": "LO", "Value": ["P1"]},
+    "00100021": {"vr": "LO"},
+    "00100024": {"vr": "SQ"},
+    "00100030": {"vr": "DA", "Value": ["19700101"]},
+    "00100040": {"vr": "CS", "Value": ["F"]},
+    "00101002": {"vr": "SQ"},
+    "00380010": {"vr": "LO"},
+    "00380014": {"vr": "SQ"},
+    "00400400": {"vr": "LT"},
+    "00404005": {"vr": "DT", "Value": ["20240501093000"]},
+    "00404018": {"vr": "SQ"},
+    "00404021": {"vr": "SQ"},
+    "00404025": {"vr": "SQ"},
+    "00404026": {"vr": "SQ"},
+    "00404027": {"vr": "SQ"},
+    "00404041": {"vr": "CS", "Value": ["READY"]},
+    "0040A370": {"vr": "SQ"},
+    "00741002": {"vr": "SQ"},
+    "00741200": {"vr": "CS", "Value": ["MEDIUM"]},
+    "00741204": {"vr": "LO", "Value": ["Detect nodules"]},
+    "00741210": {"vr": "SQ"},
+    "00741216": {"vr": "SQ"},
+}
+"""A minimal new workitem (PS3.4 Table CC.2.5-3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +126,7 @@ _COUNT: dict[str, Callable[[Any], int]] = {
     "RetrieveBulkData": lambda response: response.HasField("head"),
     "RetrieveMetadata": lambda response: len(response.items),
     "Search": lambda response: len(response.matches),
+    "SearchWorkitems": lambda response: len(response.matches),
     "DeleteInstances": lambda response: response.deleted_instances,
     "ListChanges": lambda response: len(response.entries),
     "WatchChanges": lambda response: len(response.entries),
@@ -173,6 +205,25 @@ def _deletions(archive: Archive, size: Sets) -> list[Load]:
 def _new_partitions(_: Archive, size: Sets) -> list[Load]:
     names = [f"bench-{number}" for number in range(_scaled(500, size))]
     return [Load(len(names), 4, _array(partition_pb.CreatePartitionRequest(name=name) for name in names))]
+
+
+def _new_workitems(_: Archive, size: Sets) -> list[Load]:
+    created = (
+        workitem_pb.CreateWorkitemRequest(
+            partition=PARTITION, workitem_uid=_workitem_uid(number), dicom_json=json.dumps(_WORKITEM).encode()
+        )
+        for number in range(_scaled(_WORKITEMS, size))
+    )
+    return [Load(_scaled(_WORKITEMS, size), 4, _array(created))]
+
+
+def _workitem_uid(number: int) -> str:
+    return data.uid(99, number)
+
+
+def _scheduled_workitems() -> workitem_pb.SearchWorkitemsRequest:
+    state = workitem_pb.WorkitemTerm(attribute="ProcedureStepState", values=["SCHEDULED"])
+    return workitem_pb.SearchWorkitemsRequest(partition=PARTITION, terms=[state], page_size=_PAGE)
 
 
 def _address(study: int, series: int = 0, number: int = 0) -> resources_pb.Address:
@@ -394,6 +445,28 @@ SCENARIOS = (
         "positions",
         lambda _: 1,
         _calls(lambda _: [changes_pb.SetConsumerPositionRequest(name="bench", sequence=1)], 500, 4),
+    ),
+    Scenario(
+        "create_workitem",
+        f"{_V1}WorkitemService/CreateWorkitem",
+        "workitems",
+        lambda _: 1,
+        _new_workitems,
+        writes=True,
+    ),
+    Scenario(
+        "get_workitem",
+        f"{_V1}WorkitemService/GetWorkitem",
+        "workitems",
+        lambda _: 1,
+        _calls(lambda _: [workitem_pb.GetWorkitemRequest(partition=PARTITION, workitem_uid=_workitem_uid(0))], 2000, 4),
+    ),
+    Scenario(
+        "search_workitems",
+        f"{_V1}WorkitemService/SearchWorkitems",
+        "matches",
+        lambda size: min(_PAGE, _scaled(_WORKITEMS, size)),
+        _calls(lambda _: [_scheduled_workitems()], 500, 4),
     ),
     Scenario(
         "list_partitions",

@@ -61,6 +61,8 @@ from server.domain.store.writability import Writing
 from server.domain.upkeep.audit import Audit
 from server.domain.upkeep.garbage import Housekeeping
 from server.domain.upkeep.scrub import Scrub
+from server.domain.worklist.search import WorkitemSearches
+from server.domain.worklist.workitems import Workitems
 from server.model.ids import PartitionName
 from server.model.receipt import Receipt
 from server.ports.blobs import BlobStore
@@ -347,6 +349,16 @@ class ArchiveComponents(IndexComponents):
             retention=timedelta(days=self.settings.commitment_days),
             read_only=self.read_only,
         )
+
+    @cached_property
+    def workitems(self) -> Workitems:
+        """Workitems."""
+        return Workitems(access=self.access, record=self.database.workitems, now=self.clock.now)
+
+    @cached_property
+    def workitem_searches(self) -> WorkitemSearches:
+        """Searches for workitems."""
+        return WorkitemSearches(access=self.access, record=self.database.workitems)
 
     @cached_property
     def labels(self) -> LabelService:

@@ -56,6 +56,7 @@ from server.rpc.security.share_links import ShareServicer
 from server.rpc.security.tokens import TokenServicer
 from server.rpc.services import SERVICES, Services
 from server.rpc.store import StoreServicer
+from server.rpc.worklist.workitems import WorkitemServicer
 
 _log = logging.getLogger("dicomstore")
 
@@ -289,6 +290,7 @@ def _services(components: ArchiveComponents, watch: Health, authenticator: Authe
         lifecycle=LifecycleServicer(components.trash, components.holds, components.expiry),
         labels=LabelServicer(components.labels),
         commitments=CommitmentServicer(components.commitments),
+        workitems=WorkitemServicer(components.workitems, components.workitem_searches),
         change_feed=ChangeFeedServicer(components.feed, components.consumers),
         study_events=StudyEventServicer(components.study_events),
         webhooks=WebhookServicer(components.webhooks),

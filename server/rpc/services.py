@@ -42,6 +42,8 @@ from dicomstore.v1 import (
     version_service_pb2_grpc,
     webhook_service_pb2,
     webhook_service_pb2_grpc,
+    workitem_service_pb2,
+    workitem_service_pb2_grpc,
 )
 from grpc_health.v1 import health_pb2_grpc
 
@@ -66,6 +68,7 @@ from server.rpc.security.logins import LoginServicer
 from server.rpc.security.share_links import ShareServicer
 from server.rpc.security.tokens import TokenServicer
 from server.rpc.store import StoreServicer
+from server.rpc.worklist.workitems import WorkitemServicer
 
 SERVICES = tuple(
     module.DESCRIPTOR.services_by_name[name].full_name
@@ -78,6 +81,7 @@ SERVICES = tuple(
         (version_service_pb2, "VersionService"),
         (label_service_pb2, "LabelService"),
         (commitment_service_pb2, "CommitmentService"),
+        (workitem_service_pb2, "WorkitemService"),
         (change_feed_service_pb2, "ChangeFeedService"),
         (study_event_service_pb2, "StudyEventService"),
         (webhook_service_pb2, "WebhookService"),
@@ -107,6 +111,7 @@ class Services:
     versions: VersionServicer
     labels: LabelServicer
     commitments: CommitmentServicer
+    workitems: WorkitemServicer
     change_feed: ChangeFeedServicer
     study_events: StudyEventServicer
     webhooks: WebhookServicer
@@ -131,6 +136,7 @@ class Services:
         version_service_pb2_grpc.add_VersionServiceServicer_to_server(self.versions, server)
         label_service_pb2_grpc.add_LabelServiceServicer_to_server(self.labels, server)
         commitment_service_pb2_grpc.add_CommitmentServiceServicer_to_server(self.commitments, server)
+        workitem_service_pb2_grpc.add_WorkitemServiceServicer_to_server(self.workitems, server)
         change_feed_service_pb2_grpc.add_ChangeFeedServiceServicer_to_server(self.change_feed, server)
         study_event_service_pb2_grpc.add_StudyEventServiceServicer_to_server(self.study_events, server)
         webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server(self.webhooks, server)

@@ -19,12 +19,13 @@ from server.adapters.sql.core.tables import REVISION, webhook_events, webhooks
 from server.adapters.sql.engine import migrate, open_database
 from server.model.change import Consumer
 from server.model.events.study_event import StudyChanges, StudyEvent, StudyEventKind, StudyState
-from server.model.ids import DEFAULT_PARTITION
+from server.model.ids import DEFAULT_PARTITION, Uid
 from server.model.lifecycle.hold import Hold
 from server.model.lifecycle.version import Provenance, VersionOrigin
 from server.model.security.archive_token import ArchiveToken, digest
 from server.model.security.login_link import LoginLink
 from server.model.security.share_link import ShareLink, SharePurpose
+from server.model.worklist.workitem import SearchValue, Workitem, WorkitemState
 from server.ports.imports import ImportedBatch, ImportedFile
 from server.ports.outbox import ROWS_PER_PROCESS, OutboxChanges, OutboxRow
 from tests.contract.index.samples import NOON, identity, modality, sample, study_ref, uid
@@ -73,6 +74,12 @@ async def fill(url: str) -> None:
     assert await database.study_events.processed(before, replace(before, sequence=12, number=1), states, events)
     imported = ImportedFile(bytes(16), bytes(16), "0" * 32)
     await database.imported_files.record("0" * 32, ImportedBatch([imported]), lambda operation: None)
+    values = (
+        SearchValue("PatientName", 0, "doe^jane", is_name=True),
+        SearchValue("ProcedureStepState", 0, "scheduled"),
+    )
+    workitem = Workitem(Uid("1.2.3"), WorkitemState.SCHEDULED, "", '{"00741000":{"vr":"CS"}}', values, NOON)
+    assert await database.workitems.add(DEFAULT_PARTITION, workitem)
     await database.close()
     _add_webhook(url)
 

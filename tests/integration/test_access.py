@@ -20,6 +20,7 @@ from dicomstore.v1 import search_service_pb2 as search
 from dicomstore.v1 import share_service_pb2 as share
 from dicomstore.v1 import store_service_pb2 as store
 from dicomstore.v1 import version_service_pb2 as versions
+from dicomstore.v1 import workitem_service_pb2 as workitems
 from dicomstore.v1.access_options_pb2 import (
     ACTION_ADMINISTER,
     ACTION_ANONYMOUS,
@@ -145,6 +146,29 @@ EXPECTED: Mapping[str, tuple[str, Message | None]] = {
     ),
     "LabelService.GetLabels": (OF_STUDY, labels.GetLabelsRequest(resource=STUDY)),
     "LabelService.ChangeLabels": (OF_STUDY, labels.ChangeLabelsRequest(resource=STUDY)),
+    "WorkitemService.CreateWorkitem": (
+        OF_PARTITION,
+        workitems.CreateWorkitemRequest(partition=WARD, workitem_uid="1.8", dicom_json=b"{}"),
+    ),
+    "WorkitemService.GetWorkitem": (OF_PARTITION, workitems.GetWorkitemRequest(partition=WARD, workitem_uid="1.8")),
+    "WorkitemService.UpdateWorkitem": (
+        OF_PARTITION,
+        workitems.UpdateWorkitemRequest(partition=WARD, workitem_uid="1.8", dicom_json=b"{}"),
+    ),
+    "WorkitemService.ChangeWorkitemState": (
+        OF_PARTITION,
+        workitems.ChangeWorkitemStateRequest(
+            partition=WARD,
+            workitem_uid="1.8",
+            transaction_uid="1.9",
+            state=workitems.WORKITEM_STATE_IN_PROGRESS,
+        ),
+    ),
+    "WorkitemService.RequestWorkitemCancellation": (
+        OF_PARTITION,
+        workitems.RequestWorkitemCancellationRequest(partition=WARD, workitem_uid="1.8"),
+    ),
+    "WorkitemService.SearchWorkitems": (OF_PARTITION, workitems.SearchWorkitemsRequest(partition=WARD)),
     "ChangeFeedService.ListChanges": (OF_ARCHIVE, None),
     "ChangeFeedService.GetLatestChange": (OF_ARCHIVE, None),
     "ChangeFeedService.WatchChanges": (OF_ARCHIVE, None),

@@ -55,6 +55,7 @@ from server.adapters.sql.query_tags.tags import SqlTags
 from server.adapters.sql.share_links import SqlShareLinks
 from server.adapters.sql.state.clock import SqlClockRecord
 from server.adapters.sql.state.identity import bind, identity
+from server.adapters.sql.worklist.workitems import SqlWorkitems
 from server.adapters.sql.writing.locators import referenced
 from server.adapters.sql.writing.open_deletions import pending
 from server.adapters.sql.writing.partition_deleting import open_partition_deletions
@@ -82,6 +83,7 @@ from server.ports.security.archive_tokens import ArchiveTokens
 from server.ports.security.login_links import LoginLinks
 from server.ports.security.share_links import ShareLinks
 from server.ports.tags import Extract, Tags
+from server.ports.worklist.workitems import WorkitemRecord
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -169,6 +171,7 @@ class Database:
         self.study_events: StudyEvents = SqlStudyEvents(transactions, keys)
         self.webhooks: Webhooks = SqlWebhooks(transactions)
         self.deliveries: Deliveries = SqlDeliveries(transactions, keys)
+        self.workitems: WorkitemRecord = SqlWorkitems(transactions, keys)
         self._transactions = transactions
 
     async def connect(self) -> None:

@@ -316,7 +316,7 @@ class SqlInstanceIndex:
         Raises:
             InvalidRequest: INVALID_QUERY, the query has more values than a statement supports.
         """
-        check_size(query)
+        check_size(query.conditions)
         return await self._transactions.search(
             self._in_partition(
                 query.scope.partition,
@@ -327,7 +327,7 @@ class SqlInstanceIndex:
 
     async def count(self, query: Query) -> int:
         """See the port."""
-        check_size(query)
+        check_size(query.conditions)
         return await self._transactions.search(
             self._in_partition(
                 query.scope.partition,

@@ -177,10 +177,10 @@ def attributes_of(level: Level, elements: Mapping[str, Any], invalid: frozenset[
     for tag, named in _KEYS_BY_TAG[level].items():
         if tag in kept:
             for key in named:
-                if (normal := _normal_value(key, kept)) is not None:
+                if (normal := _value_of(key, kept)) is not None:
                     keys[key.keyword] = normal
     if TIMEZONE_OFFSET_FROM_UTC in kept and level is not Level.INSTANCE:
-        offset = _normal_first("offset", kept[TIMEZONE_OFFSET_FROM_UTC])
+        offset = normal_value("offset", kept[TIMEZONE_OFFSET_FROM_UTC])
         if offset is not None:
             keys["TimezoneOffsetFromUTC"] = offset
     ambiguous = {} if level is Level.INSTANCE else dict(_invalid(level, keys, kept, invalid))
@@ -221,9 +221,9 @@ _LAX_VRS = frozenset({"DA", "TM"})
 """VRs with invalid values that are still unambiguous."""
 
 
-def _normal_value(key: SearchKey, elements: Mapping[str, Any]) -> str | None:
+def _value_of(key: SearchKey, elements: Mapping[str, Any]) -> str | None:
     if len(key.path) == 1:
-        return _normal_first(key.vr, elements[key.path[0]])
+        return normal_value(key.vr, elements[key.path[0]])
     of_items = (_members(key, item, key.path[1:]) for item in _items(elements[key.path[0]]))
     return (
         ITEMS_SEPARATOR.join(VALUES_SEPARATOR.join(dict.fromkeys(values)) for values in of_items).rstrip("\\") or None
@@ -238,7 +238,7 @@ def _members(key: SearchKey, item: Mapping[str, Any], path: Path) -> Iterator[st
     if rest:
         for inner in _items(item[tag]):
             yield from _members(key, inner, tuple(rest))
-    elif (value := _normal_first(key.vr, item[tag])) is not None:
+    elif (value := normal_value(key.vr, item[tag])) is not None:
         yield _SEPARATORS.sub(" ", value)
 
 
@@ -246,7 +246,7 @@ def _items(sequence: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     return (item for item in sequence.get("Value", ()) if isinstance(item, Mapping))
 
 
-def _normal_first(vr: str, element: Mapping[str, Any]) -> str | None:
+def normal_value(vr: str, element: Mapping[str, Any]) -> str | None:
     """Return the normalised first value of an element; further values are not indexed."""
     values = element.get("Value", ())
     if not values or values[0] is None:
@@ -265,6 +265,7 @@ _NORMAL_FORMS = {
     "UI": normalise.uid,
     "DA": normalise.stored_day,
     "TM": normalise.stored_time,
+    "DT": normalise.first_instant,
     "IS": normalise.integer,
     "offset": normalise.offset,
 }

@@ -19,7 +19,7 @@ instant before 13:00, and "101530" matches 10:15:30.25. Combined date and time r
 import itertools
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from server.dicom.matching import normalise
 from server.dicom.matching.attributes import SearchKey
@@ -83,6 +83,13 @@ def conditions(key: SearchKey, values: Sequence[str], *, fuzzy: bool, empty: boo
             return (Condition(key.index_key, (Empty(),)),)
     found = _conditions(key, singles, fuzzy=fuzzy)
     return tuple(Condition(key.index_key, (*one.matchers, Empty())) for one in found) if matches_empty else found
+
+
+def take_stars(values: Mapping[SearchKey, list[str]]) -> None:
+    """Let "*" match everything for all VRs, even those without wildcard matching (PS3.4 C.2.2.2.4)."""
+    for key, given in values.items():
+        if key.vr not in WILDCARD_VRS and "*" in map(str.strip, given):
+            given.clear()
 
 
 def _conditions(key: SearchKey, singles: Sequence[str], *, fuzzy: bool) -> tuple[Condition, ...]:

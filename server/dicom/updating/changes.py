@@ -1,7 +1,6 @@
 """New values of attributes, from a DICOM JSON data set (PS3.18 Annex F)."""
 
 from base64 import b64decode
-from binascii import Error as NotBase64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -246,7 +245,7 @@ def _is_single(tag: int) -> bool:
 def _bytes(vr: str, inline: Any) -> bytes:
     try:
         data = b64decode(inline, validate=True) if isinstance(inline, str) else b""
-    except NotBase64:
+    except ValueError:
         raise _Invalid("InlineBinary is not base64") from None
     if not data or len(data) % _BINARY[vr]:
         raise _Invalid("The value is empty, or its length is not a multiple of that of the value representation")

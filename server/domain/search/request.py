@@ -16,7 +16,7 @@ from server.dicom.elements.keywords import Path, path_of
 from server.dicom.matching import normalise
 from server.dicom.matching.attributes import TIMEZONE_OFFSET_FROM_UTC, SearchKey, search_key
 from server.dicom.matching.date_time_ranges import extract_date_time_ranges
-from server.dicom.matching.matching import WILDCARD_VRS, conditions
+from server.dicom.matching.matching import conditions, take_stars
 from server.dicom.matching.query_tags import PrivateTag, is_private
 from server.domain.search import page_token, record_key
 from server.domain.search.answer import Selection, select
@@ -214,18 +214,11 @@ def _usable_terms(
             raise InvalidRequest(Reason.INVALID_QUERY, message, attribute=term.attribute)
         values.setdefault(key, []).extend(term.values)
     if not request.strict:
-        _take_stars(values)
+        take_stars(values)
     if zones and not any(key.vr in _DATES_AND_TIMES for key in values):
         _ignore(zones[0].attribute, ignored, strict=request.strict)
         zones = []
     return values, _offset(zones)
-
-
-def _take_stars(values: dict[SearchKey, list[str]]) -> None:
-    """Let "*" match everything for all VRs, even those without wildcard matching (PS3.4 C.2.2.2.4)."""
-    for key, given in values.items():
-        if key.vr not in WILDCARD_VRS and "*" in map(str.strip, given):
-            given.clear()
 
 
 def _offset(zones: Sequence[Term]) -> str | None:

@@ -69,8 +69,14 @@ NOT_BY_LINK = {
     "VersionService.ListVersions",
     "VersionService.CompareVersions",
     "VersionService.RevertInstance",
+    "WorkitemService.CreateWorkitem",
+    "WorkitemService.GetWorkitem",
+    "WorkitemService.UpdateWorkitem",
+    "WorkitemService.ChangeWorkitemState",
+    "WorkitemService.RequestWorkitemCancellation",
+    "WorkitemService.SearchWorkitems",
 }
-"""What no share link permits, although it may grant the action: changes of what is stored."""
+"""What no share link permits, although it may grant the action: changes of what is stored, and workitems."""
 
 
 class Outcome(Enum):

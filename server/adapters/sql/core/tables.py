@@ -47,7 +47,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import ExecutableDDLElement
 
-REVISION = "0016"
+REVISION = "0017"
 """The migration that creates this schema."""
 
 OLDEST_CODE = "0015"
@@ -118,7 +118,7 @@ counters = Table(
     comment="one row per shard: the last assigned numbers",
 )
 
-SEQUENCES = ("study_keys", "series_keys", "version_numbers")
+SEQUENCES = ("study_keys", "series_keys", "version_numbers", "workitem_keys")
 """Sequences of PostgreSQL for keys and versions: transactions do not wait for each other. Unused numbers leave gaps."""
 
 for _name_of_sequence in SEQUENCES:
@@ -789,6 +789,35 @@ commitments = Table(
         postgresql_where=text("failures IS NULL"),
     ),
     comment="storage commitment requests and their results",
+)
+
+workitems = Table(
+    "workitems",
+    tables,
+    _key("key"),
+    Column("partition_key", BigInteger, nullable=False),
+    Column("uid", Label, nullable=False),
+    Column("state", Label, nullable=False, comment="Procedure Step State, see model/worklist/workitem.py"),
+    Column("lock", Label, nullable=False, comment="digest of the Transaction UID; empty: none"),
+    Column("modified", BigInteger, nullable=False),
+    Column("elements", Text, nullable=False, comment="DICOM JSON"),
+    UniqueConstraint("partition_key", "uid"),
+    Index(None, "partition_key", "key"),
+    comment="keys ascend in the order of creation",
+)
+
+workitem_values = Table(
+    "workitem_values",
+    tables,
+    Column("workitem_key", Key, primary_key=True, autoincrement=False),
+    Column("keyword", Label, primary_key=True, comment="search key: keywords separated by dots"),
+    Column("item", Integer, primary_key=True, autoincrement=False, comment="item of the outermost sequence, from 0"),
+    Column("part", SmallInteger, primary_key=True, autoincrement=False, comment="see worklist/values.py"),
+    Column("text", Label, primary_key=True),
+    Column("partition_key", BigInteger, nullable=False),
+    Index(None, "partition_key", "keyword", "text", "part", "workitem_key"),
+    comment="search keys of workitems",
+    sqlite_with_rowid=False,
 )
 
 leases = Table(

@@ -42,14 +42,14 @@ FEW_ROWS = 20_000
 _PARENTS: BindParameter[int] = bindparam("parents", expanding=True)
 
 
-def check_size(query: Query) -> None:
-    """Reject a query that exceeds the limits of a statement.
+def check_size(conditions: Sequence[Condition]) -> None:
+    """Reject conditions that exceed the limits of a statement.
 
     Raises:
         InvalidRequest: INVALID_QUERY.
     """
     values = patterns = 0
-    for condition in query.conditions:
+    for condition in conditions:
         for matcher in condition.matchers:
             match matcher:
                 case Equals(given) | Numbers(given):

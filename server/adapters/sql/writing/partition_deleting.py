@@ -2,11 +2,18 @@
 
 from datetime import datetime
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from server.adapters.sql.core import counters
 from server.adapters.sql.core.progress import progress_of
-from server.adapters.sql.core.tables import deletions, holds, partitions, studies
+from server.adapters.sql.core.tables import (
+    deletions,
+    holds,
+    partitions,
+    studies,
+    workitem_values,
+    workitems,
+)
 from server.adapters.sql.core.times import to_microseconds
 from server.adapters.sql.writing.deleting import delete_resource
 from server.adapters.sql.writing.holding import on_hold
@@ -80,7 +87,10 @@ def open_partition_deletions(connection: Connection) -> set[int]:
 
 
 def end_deletions(connection: Connection) -> bool:
-    """Complete the deletions of empty partitions; return whether there were any. To be run alone."""
+    """Complete the deletions of empty partitions, and delete their workitems; return whether there were any.
+
+    To be run alone.
+    """
     counters.lock(connection, [_SHARD])
     has_studies = select(studies.c.key).where(studies.c.partition_key == partitions.c.key).exists()
     is_pending = (
@@ -96,6 +106,8 @@ def end_deletions(connection: Connection) -> bool:
     ).all()
     progress = progress_of(connection.info)
     for row in completed:
+        for table in (workitem_values, workitems):
+            connection.execute(delete(table).where(table.c.partition_key == row.key))
         connection.execute(update(partitions).where(partitions.c.key == row.key).values(deletion_key=None))
         if progress is not None:
             progress.journal.completed(row.deletion_key)

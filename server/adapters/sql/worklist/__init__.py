@@ -1,0 +1,1 @@
+"""Workitems in SQL."""
