@@ -83,11 +83,12 @@ class ErrorLocation(Protocol):
 class Sources(Protocol):
     """Opens sources by their URLs, which the settings permit."""
 
-    async def open(self, url: str, *, exact: bool = False) -> Source:
+    async def open(self, url: str, *, exact: bool = False, is_emptied: bool = False) -> Source:
         """Open a source, which needs not be closed.
 
         Args:
             exact: it must be below an adopted folder without links on the way.
+            is_emptied: its files will be deleted, so it must have no adopted ones.
 
         Raises:
             InvalidRequest: INVALID_FIELD, it is not permitted after links are followed.
@@ -96,7 +97,7 @@ class Sources(Protocol):
         ...
 
     async def open_errors(self, url: str) -> ErrorLocation:
-        """Open a location for errors, which is created if necessary. Raises: as `open`."""
+        """Open a location for errors, which is created if necessary and has no adopted files. Raises: as `open`."""
         ...
 
 

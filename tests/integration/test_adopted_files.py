@@ -204,3 +204,24 @@ async def test_files_are_adopted_by_an_archive_whose_blobs_are_in_a_bucket(
         for own in (bucket, bucket_url, f"{bucket_url}/blobs"):
             with pytest.raises(grpc.aio.AioRpcError, match="of the archive itself"):
                 await one.start(own, delete_source=True)
+
+
+@pytest.mark.parametrize("source", ["pacs", "pacs/old", "pacs/old/in", "incoming/link"])
+async def test_an_import_neither_deletes_nor_overwrites_adopted_files(tmp_path: Path, pacs: Path, source: str) -> None:
+    """An adopted file is identical to the stored instance, as it has its only bytes."""
+    adopted, incoming = pacs / "old", tmp_path / "incoming"
+    (adopted / "in").mkdir(parents=True)
+    (adopted / "in" / "one").write_bytes(image("1"))
+    incoming.mkdir()
+    (incoming / "one").write_text("no DICOM")
+    os.symlink(adopted, incoming / "link")
+    permitted = f"{pacs},{incoming}"
+    async with archive(tmp_path, adopted_folders={"old": adopted}, import_sources=permitted) as one:
+        await one.imported(adopted, in_place=True)
+        operation, _ = await one.imported(tmp_path / source, delete_source=True)
+        assert operation.state == pb.OPERATION_STATE_FAILED
+        assert "adopted" in operation.error
+        await one.imported(incoming, errors=str(adopted / "in"), delete_source=True)
+        assert await stored(one.core) == [image("1")]
+        operation, result = await one.imported(tmp_path / source)
+        assert (operation.state, result.identical) == (pb.OPERATION_STATE_SUCCEEDED, 1), "a copy deletes nothing"

@@ -24,10 +24,12 @@ class PermittedSources:
         self._adopted = adopted
         self._excluded = excluded
 
-    async def open(self, url: str, *, exact: bool = False) -> Source:
+    async def open(self, url: str, *, exact: bool = False, is_emptied: bool = False) -> Source:
         """See the port."""
         if _is_folder(url):
-            return FolderSource(await asyncio.to_thread(self._resolved, url, "source", exact))
+            return FolderSource(
+                await asyncio.to_thread(self._resolved, url, "source", exact=exact, is_changed=is_emptied)
+            )
         # Local import: only imports from buckets need the library.
         from server.adapters.sources.bucket import BucketSource
 
@@ -36,13 +38,16 @@ class PermittedSources:
     async def open_errors(self, url: str) -> ErrorLocation:
         """See the port."""
         if _is_folder(url):
-            return FolderErrors(await asyncio.to_thread(self._resolved, url, "errors"))
+            return FolderErrors(await asyncio.to_thread(self._resolved, url, "errors", is_changed=True))
         from server.adapters.sources.bucket import BucketErrors
 
         return BucketErrors(url)
 
-    def _resolved(self, url: str, field: str, exact: bool = False) -> Path:
-        """Return the path of a folder without links. A location for errors is created."""
+    def _resolved(self, url: str, field: str, *, exact: bool = False, is_changed: bool = False) -> Path:
+        """Return the path of a folder without links. A location for errors is created.
+
+        is_changed: files in it are deleted or written, which adopted files must not be.
+        """
         path = Path(unquote(urlsplit(url).path) or "/")
         found = path.resolve()
         if exact:
@@ -52,9 +57,11 @@ class PermittedSources:
             is_permitted = any(found.is_relative_to(one.resolve()) for one in self._folders)
         if not is_permitted:
             raise _refused(field, "A link leads out of the folders that the settings permit.")
-        for own in (one.resolve() for one in self._excluded):
-            if found.is_relative_to(own) or own.is_relative_to(found):
-                raise _refused(field, "The folder contains data of the archive itself, or is within it.")
+        if _overlaps(found, self._excluded):
+            raise _refused(field, "The folder contains data of the archive itself, or is within it.")
+        if is_changed and _overlaps(found, self._adopted):
+            message = "The folder contains files that are adopted in place, or is within such a folder."
+            raise _refused(field, f"{message} Nothing is deleted or written there.")
         try:
             if field == "errors":
                 found.mkdir(parents=True, exist_ok=True, mode=0o750)
@@ -64,6 +71,12 @@ class PermittedSources:
         if not is_folder:
             raise Unavailable(Reason.STORAGE_UNAVAILABLE, "The folder does not exist, or is not accessible.")
         return found
+
+
+def _overlaps(folder: Path, others: Collection[Path]) -> bool:
+    """Return whether a folder, without links, is one of the others, below one, or around one."""
+    found = (one.resolve() for one in others)
+    return any(folder.is_relative_to(one) or one.is_relative_to(folder) for one in found)
 
 
 def _is_folder(url: str) -> bool:

@@ -248,7 +248,9 @@ class Import:
         if found is None:
             while len(self._listings) >= _MAX_LISTINGS:
                 self._listings.pop(next(iter(self._listings)))
-            found = self._listings[operation_id] = Listing(await self._sources.open(job.source, exact=job.in_place))
+            found = self._listings[operation_id] = Listing(
+                await self._sources.open(job.source, exact=job.in_place, is_emptied=job.delete_source)
+            )
         return found
 
     def _destination(self, job: ImportJob, batch: Batch) -> Destination:
