@@ -13,7 +13,7 @@ all blobs.
 import os
 import struct
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, ExitStack
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -101,14 +101,12 @@ class AdoptedFiles:
     async def read_unverified(self, record: bytes) -> AsyncGenerator[bytes]:
         """Yield all bytes that the file has now. Raises: as `read_piece`; BLOB_DAMAGED when it is truncated."""
         file, offset = adopted_file(record), 0
-        opened = await self._background.run(lambda: self._opened(file))
-        try:
+        with ExitStack() as stack:  # closes the file also if the caller is cancelled while it is opened
+            opened = await self._background.run(lambda: stack.enter_context(self._opened(file)))
             while piece := await self._background.run(lambda: os.pread(opened.fileno(), PIECE_BYTES, offset)):  # noqa: B023
                 offset += len(piece)
                 yield piece
                 _drop_cached(opened, offset)
-        finally:
-            opened.close()
         if offset < file.size_bytes:
             raise damaged()
 
