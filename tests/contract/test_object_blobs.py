@@ -6,19 +6,24 @@ import resource
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from cachetools import LRUCache
 from crc32c import crc32c
 
-from server.adapters.blobs.object_blobs import generations
+from server.adapters.blobs.object_blobs import erasure, generations
 from server.adapters.blobs.object_blobs.cache import PartCache
+from server.adapters.blobs.object_blobs.names import Place, new_packed
 from server.adapters.blobs.object_blobs.store import ObjectBlobs
 from server.adapters.blobs.objects.client import MultipartWriter, ObjectClient
 from server.adapters.blobs.objects.lease import ProcessLease
 from server.adapters.blobs.objects.locks import ObjectLock
+from server.adapters.blobs.records import Blocks
 from server.model.buffer import Buffer
 from server.model.errors import DataLoss, Reason, Unavailable
 from server.model.ids import PartitionName
@@ -371,3 +376,62 @@ async def test_a_generation_ends_and_its_record_disappears_when_its_blobs_are_se
         await store.settle(locators[:4])
         assert len(list(client.names("ingest"))) == 1
         assert await all_blobs(store) == dict.fromkeys(locators, 1)
+
+
+class OnOneThread(LRUCache[str, Blocks]):
+    """Fails on every thread but that of its creation: lookups and changes of several threads would damage it."""
+
+    def __init__(self) -> None:
+        super().__init__(1000)
+        self.thread = threading.get_ident()
+
+    def __contains__(self, key: object) -> bool:
+        assert threading.get_ident() == self.thread
+        return super().__contains__(key)
+
+
+async def test_checksums_in_memory_are_used_by_the_event_loop_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.adapters.blobs.object_blobs.reader.LRUCache", lambda *_, **__: OnOneThread())
+    async with opened(ObjectClient("memory:"), tmp_path) as store:
+        locator = await put(store, b"x" * 1_500_000)
+        assert len(await get(store, locator)) == 1_500_000
+        await store.delete([locator])
+        with pytest.raises(DataLoss):
+            await get(store, locator)
+
+
+def test_threads_and_the_event_loop_may_ask_for_erased_blobs_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(erasure, "_MAX_KNOWN", 5)
+    interval = sys.getswitchinterval()
+    found = erasure.Erasure(ObjectClient("memory:"))
+    names = [new_packed(f"{number:016x}") for number in range(10)]
+    for name in names:
+        found._client.create(name.erased_path, erasure._record([0]))
+    has_ended = threading.Event()
+    failures: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            while not has_ended.is_set():
+                for name in names:
+                    found.erased(name)
+        except Exception as error:  # noqa: BLE001 - reported by the test
+            failures.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        end = time.monotonic() + 0.7
+        while time.monotonic() < end:
+            for name in names:
+                found.knows_erased(Place(name, 0, 1))
+    finally:
+        has_ended.set()
+        for thread in threads:
+            thread.join()
+        sys.setswitchinterval(interval)
+    assert failures == []

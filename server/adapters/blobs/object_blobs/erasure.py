@@ -51,7 +51,8 @@ class Erasure:
 
     def knows_erased(self, place: Place) -> bool:
         """Return whether this process has erased a blob, as far as it remembers."""
-        return place.offset in self._known.get(place.name, ()) and place.name.is_packed
+        with self._lock:  # a lookup changes the order of use
+            return place.name.is_packed and place.offset in self._known.get(place.name, ())
 
     def require_live(self, place: Place) -> None:
         """Check that a blob was not erased. Raises: DataLoss, BLOB_MISSING; as `ObjectClient`."""

@@ -155,15 +155,15 @@ class ObjectReader:
             if not place.name.is_packed and place.length:
                 self._fetch_ahead([_key(place, 0)], partial(self._load_first, place))
 
-    def forget(self, places: Iterable[Place]) -> None:
-        """Remove blobs from the cache; blocks."""
+    async def forget(self, places: Sequence[Place]) -> None:
+        """Remove blobs from memory and from the cache."""
+        keys: list[str] = []
         for place in places:
-            if place.name.is_packed:
-                self._cache.remove([_key(place)])
-            else:
-                self._kept.pop(_key(place), None)
-                parts = range(-(-place.length // PART_BYTES))
-                self._cache.remove([_key(place), *(_key(place, part) for part in parts)])
+            keys.append(_key(place))
+            if not place.name.is_packed:
+                self._kept.pop(keys[-1], None)
+                keys += (_key(place, part) for part in range(-(-place.length // PART_BYTES)))
+        await self._threads.run(lambda: self._cache.remove(keys))
 
     # Small blobs
 

@@ -133,7 +133,7 @@ class ObjectBlobs:
     async def _erase(self, places: Sequence[Place]) -> None:
         if places:
             await self._threads.run(lambda: self._erasure.erase(places))
-            await self._threads.run(lambda: self._reader.forget(places))
+            await self._reader.forget(places)
             await self._generations.settle(places)
 
     # Reading
