@@ -51,6 +51,7 @@ async def opened(
     store_id: str = "",
     storage_class: Callable[[PartitionName], str | None] = lambda _: None,
     held_bytes: int = 16 << 20,
+    received_bytes: int = 32 << 20,
 ) -> AsyncIterator[ObjectBlobs]:
     """Open the blobs of a bucket, as a process of its own."""
     lease = lease or ProcessLease(client)
@@ -64,6 +65,7 @@ async def opened(
             store_id=store_id,
             storage_class=storage_class,
             held_bytes=held_bytes,
+            received_bytes=received_bytes,
         ) as store:
             yield store
     finally:
@@ -118,7 +120,7 @@ class TestObjectBlobsOnS3(ObjectBlobsContract):
 
     @pytest.fixture
     async def store(self, client: ObjectClient, tmp_path: Path) -> AsyncIterator[BlobStore]:
-        async with opened(client, tmp_path / "cache", store_id="0123abcd") as store:
+        async with opened(client, tmp_path / "cache", store_id="0123abcd", received_bytes=0) as store:
             yield store
 
 
@@ -294,14 +296,18 @@ async def test_memory_is_bounded_while_a_large_blob_is_written_and_read(tmp_path
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
 
 
+def cached(cache: Path) -> list[Path]:
+    return list(cache.glob("?/*"))
+
+
 def damage_cache(cache: Path) -> None:
-    for path in cache.glob("??/*"):
+    for path in cached(cache):
         path.write_bytes(bytes(path.stat().st_size))
 
 
 async def test_a_blob_is_read_from_the_cache_and_a_damaged_part_of_it_is_fetched_again(tmp_path: Path) -> None:
     client = CountingClient("memory:")
-    async with opened(client, tmp_path) as store:
+    async with opened(client, tmp_path, received_bytes=0) as store:
         for size in (200_000, 2_500_000):
             body = random.Random(size).randbytes(size)
             locator = await put(store, body)
@@ -344,11 +350,45 @@ async def test_blobs_are_read_ahead_with_few_requests(tmp_path: Path) -> None:
         assert client.reads <= 2
 
 
+async def test_received_blobs_are_read_from_memory_and_cached_when_the_store_is_left(tmp_path: Path) -> None:
+    client = CountingClient("memory:")
+    bodies = [random.Random(size).randbytes(size) for size in (1, 300_000, 2_500_001)]
+    async with opened(client, tmp_path) as store:
+        locators = [await put(store, body) for body in bodies]
+        for locator, body in zip(locators, bodies, strict=True):
+            assert await get(store, locator, 0, 1) == body[:1]
+            with pytest.raises(DataLoss) as caught:
+                await store.read_piece(locator, 0, 1, crc32c(body) ^ 1)
+            assert caught.value.reason is Reason.BLOB_DAMAGED
+            assert await get(store, locator) == body
+    client.reads = 0
+    async with opened(client, tmp_path) as store:
+        assert [await get(store, locator) for locator in locators] == bodies
+        assert client.reads == 0
+        await store.delete(locators)
+        assert await asyncio.to_thread(cached, tmp_path) == []
+
+
+async def test_damaged_bytes_are_neither_kept_in_memory_nor_cached(tmp_path: Path) -> None:
+    client = CountingClient("memory:")
+    body = random.Random(1).randbytes(300_000)
+    async with opened(client, tmp_path) as store:
+        locator = await put(store, body)
+        client.damaged = 100
+        for _ in range(2):
+            with pytest.raises(DataLoss) as caught:
+                await get(store, locator)
+            assert caught.value.reason is Reason.BLOB_DAMAGED
+        assert await asyncio.to_thread(cached, tmp_path) == []
+        client.damaged = 0
+        assert await get(store, locator) == body
+
+
 def test_the_cache_keeps_what_was_used_last_within_its_size(tmp_path: Path) -> None:
     first, second = PartCache(tmp_path, 1_000_000), PartCache(tmp_path, 1_000_000)
     for number in range(100):
         (first if number % 2 else second).write(f"{number:032x}", bytes(50_000))
-    sizes = [path.stat().st_size for path in tmp_path.glob("??/*")]
+    sizes = [path.stat().st_size for path in tmp_path.glob("?/*")]
     assert 500_000 <= sum(sizes) <= 1_100_000
     assert second.read(f"{99:032x}") == bytes(50_000)
     assert first.read(f"{0:032x}") is None

@@ -120,7 +120,7 @@ class DiskThreads:
         thread.start()
 
     def _work(self) -> None:
-        _be_nice(self._niceness)
+        be_nice(self._niceness)
         while (job := self._inbox.get()) is not None:
             job.run()
             with suppress(RuntimeError):  # the loop is closed: no caller is waiting
@@ -128,7 +128,8 @@ class DiskThreads:
             del job  # results may be large: not referenced while waiting
 
 
-def _be_nice(niceness: int) -> None:
+def be_nice(niceness: int) -> None:
+    """Lower the priority of the calling thread."""
     if niceness:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)  # on Linux, of this thread alone
 

@@ -1,6 +1,6 @@
 """A bounded cache of parts of objects on the local disk, which several processes may share.
 
-    <directory>/<2 digits>/<key>    a part, as it is stored
+    <directory>/<digit>/<key>       a part, as it is stored
     <directory>/.evicting           locked by the process that removes old parts
     <directory>/new/<random>        a part that is being written
 
@@ -24,7 +24,7 @@ from server.adapters.blobs.disk.page_cache import PageCache
 from server.adapters.blobs.disk.threads import write_all
 from server.model.buffer import Buffer
 
-_FOLDERS = 256
+_FOLDERS = 16
 _NEW = "new"
 _FULL_PARTS = 50
 """A process looks for old parts after it has written a fiftieth of the size of the cache."""
@@ -49,7 +49,6 @@ class PartCache:
         self._pages = PageCache()
         self._lock = threading.Lock()
         self._written_bytes = size_bytes  # the first part that is written looks for old ones
-        self._is_prepared = False
         self._has_warned = False
 
     @property
@@ -112,18 +111,23 @@ class PartCache:
         """Add a part."""
         if len(data) > self._size_bytes // 4:
             return
-        new = self._directory / _NEW / uuid.uuid4().hex
+        new, path = self._directory / _NEW / uuid.uuid4().hex, self._path(key)
         try:
-            if not self._is_prepared:
-                self._prepare()
-            fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+            try:
+                fd = _create(new)
+            except FileNotFoundError:
+                new.parent.mkdir(parents=True, exist_ok=True)
+                fd = _create(new)
             try:
                 write_all(fd, [data], 0)
             finally:
                 os.close(fd)
-            os.rename(new, self._path(key))
+            try:
+                os.rename(new, path)
+            except FileNotFoundError:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                os.rename(new, path)
         except OSError as error:
-            self._is_prepared = False  # the directory may have been removed
             with suppress(OSError):
                 os.unlink(new)
             if not self._has_warned:
@@ -145,13 +149,7 @@ class PartCache:
                 os.unlink(self._path(key))
 
     def _path(self, key: str) -> Path:
-        return self._directory / key[:2] / key
-
-    def _prepare(self) -> None:
-        for number in range(_FOLDERS):
-            (self._directory / f"{number:02x}").mkdir(parents=True, exist_ok=True)
-        (self._directory / _NEW).mkdir(exist_ok=True)
-        self._is_prepared = True
+        return self._directory / key[0] / key
 
     def _evict(self) -> None:
         """Remove the parts that were not used for the longest time, until nine tenths of the size are left."""
@@ -178,7 +176,7 @@ class PartCache:
         found: list[tuple[int, int, str]] = []
         total = 0
         oldest = time.time() - _LEFT_BEHIND_SECONDS
-        for folder in (*(f"{number:02x}" for number in range(_FOLDERS)), _NEW):
+        for folder in (*(f"{number:x}" for number in range(_FOLDERS)), _NEW):
             with suppress(OSError), os.scandir(self._directory / folder) as entries:
                 for entry in entries:
                     with suppress(OSError):
@@ -189,6 +187,10 @@ class PartCache:
                         elif stat.st_mtime < oldest:
                             os.unlink(entry.path)
         return found, total
+
+
+def _create(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
 
 
 def _touch(fd: int, found: os.stat_result) -> None:

@@ -1,8 +1,9 @@
 """Reading blobs of objects: verified ranges, through a cache on the local disk.
 
 A small blob is fetched as a whole, with its trailer. A large one is fetched in parts of 1 MiB, and its trailer
-separately. What a request returns is verified before it is cached, and again whenever it is read from the cache. Bytes
-that are wrong may have changed on the way, so they are fetched again before the blob counts as damaged.
+separately. What a request returns is verified, and kept in memory until it was read and is cached; it is verified again
+whenever it is read from the cache. Bytes that are wrong may have changed on the way, so they are fetched again before
+the blob counts as damaged.
 
 Without a cache nothing is read ahead.
 """
@@ -10,7 +11,7 @@ Without a cache nothing is read ahead.
 import asyncio
 from array import array
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 from itertools import groupby
 
@@ -21,6 +22,7 @@ from server.adapters.blobs.disk.threads import PIECE_BYTES, DiskThreads
 from server.adapters.blobs.object_blobs.cache import PartCache
 from server.adapters.blobs.object_blobs.erasure import Erasure
 from server.adapters.blobs.object_blobs.names import Place
+from server.adapters.blobs.object_blobs.received import Part, ReceivedParts
 from server.adapters.blobs.objects.client import NotFound, ObjectClient
 from server.adapters.blobs.records import (
     Blocks,
@@ -55,10 +57,11 @@ _MAX_BLOBS = 1000
 class ObjectReader:
     """Reads blobs, for one event loop. Keeps the checksums of recently read large ones: 4 MiB, of 1000 blobs."""
 
-    def __init__(self, client: ObjectClient, erasure: Erasure, cache: PartCache) -> None:
+    def __init__(self, client: ObjectClient, erasure: Erasure, cache: PartCache, received_bytes: int) -> None:
         self._client = client
         self._erasure = erasure
         self._cache = cache
+        self._received = ReceivedParts(cache, received_bytes)
         self._threads = DiskThreads(_THREADS)
         self._ahead_threads = DiskThreads(_AHEAD_THREADS)
         self._background = DiskThreads(2, niceness=10)
@@ -71,6 +74,7 @@ class ObjectReader:
             await asyncio.wait(list(self._fetching.values()))
         for threads in (self._threads, self._ahead_threads, self._background):
             threads.close()
+        await asyncio.to_thread(self._received.close)
 
     async def read(
         self,
@@ -163,6 +167,7 @@ class ObjectReader:
             if not place.name.is_packed:
                 self._kept.pop(keys[-1], None)
                 keys += (_key(place, part) for part in range(-(-place.length // PART_BYTES)))
+        self._received.remove(keys)
         await self._threads.run(lambda: self._cache.remove(keys))
 
     # Small blobs
@@ -172,41 +177,64 @@ class ObjectReader:
         if self._erasure.knows_erased(place):
             raise missing()
         key = _key(place)
+        if (running := self._fetching.get(key)) is not None:
+            await _ended(running)
+        if (received := self._received_small(place, offset, length, crc32c)) is not None:
+            return received
         if key not in self._fetching and (data := self._cache.read_now(key)) is not None:
             try:
                 return _range_of(data, place, offset, length, crc32c)
             except DataLoss:
                 self._cache.remove([key])
         data = await self._fetched(key, lambda: self._load_small(place))
-        return _range_of(data, place, offset, length, crc32c)
+        received = self._received_small(place, offset, length, crc32c)
+        return _range_of(data, place, offset, length, crc32c) if received is None else received
+
+    def _received_small(self, place: Place, offset: int, length: int, crc32c: int | None) -> memoryview | None:
+        """Return a range of a blob that was received and verified a moment ago, None if it was not."""
+        key = _key(place)
+        part = self._received.get(key)
+        if part is None or crc32c not in (None, part.crc32c):
+            return None
+        if offset + length > place.length:
+            raise damaged()
+        if offset + length == place.length:
+            self._received.was_read(key)
+        return part.data[offset : offset + length]
 
     def _load_small(self, place: Place) -> memoryview:
         """Return a blob with its trailer, which may be damaged; blocks."""
         key = _key(place)
         data = self._cache.read(key)
         if data is not None:
-            if _is_intact(data, place):
+            if _intact(data, place) is not None:
                 return data
             self._cache.remove([key])
         for _ in range(_READS):
             data = self._get(place, place.offset, place.stored_bytes)
-            if _is_intact(data, place):
-                self._cache.write(key, data)
+            if (found := _intact(data, place)) is not None:
+                self._received.add([Part(key, data, found.crc32c)], len(data))
                 break
         assert data is not None
         return data
 
     def _load_joined(self, places: Sequence[Place]) -> None:
         """Fetch neighbouring blobs into the cache by one request; blocks. What is damaged is not cached."""
-        wanted = [place for place in places if not self._cache.touch(_key(place))]
+        wanted = [place for place in places if not self._has(_key(place))]
         if not wanted:
             return
         start, last = wanted[0].offset, wanted[-1]
         data = self._get(last, start, last.offset + last.stored_bytes - start)
+        parts = []
         for place in wanted:
             some = data[place.offset - start : place.offset - start + place.stored_bytes]
-            if _is_intact(some, place):
-                self._cache.write(_key(place), some)
+            if (found := _intact(some, place)) is not None:
+                parts.append(Part(_key(place), some, found.crc32c))
+        self._received.add(parts, len(data))
+
+    def _has(self, key: str) -> bool:
+        """Return whether a part was received a moment ago, or is cached; blocks."""
+        return self._received.get(key) is not None or self._cache.touch(key)
 
     # Large blobs
 
@@ -243,6 +271,12 @@ class ObjectReader:
         """Return a verified range of one part."""
         key = _key(place, part)
         start = part * PART_BYTES
+        if (running := self._fetching.get(key)) is not None:
+            await _ended(running)
+        if (received := self._received.get(key)) is not None:
+            if offset + length == start + len(received.data):
+                self._received.was_read(key)
+            return received.data[offset - start : offset - start + length]
         if key not in self._fetching:
             try:
                 cached = read_verified(
@@ -271,17 +305,17 @@ class ObjectReader:
         for _ in range(_READS):
             data = self._get(place, start, size)
             if _are_intact(data, found, start, size):
-                self._cache.write(key, data)
+                self._received.add([Part(key, data)], len(data))
                 break
         assert data is not None
         return data
 
     def _load_part_ahead(self, place: Place, found: Blocks, part: int) -> None:
-        if not self._cache.touch(_key(place, part)):
+        if not self._has(_key(place, part)):
             self._load_part(place, found, part)
 
     def _load_first(self, place: Place) -> None:
-        if not self._cache.touch(_key(place, 0)) and (found := self._cached_trailer(place)) is not None:
+        if not self._has(_key(place, 0)) and (found := self._cached_trailer(place)) is not None:
             self._load_part(place, found, 0)
 
     async def _blocks(self, place: Place, crc32c: int | None) -> Blocks:
@@ -381,6 +415,12 @@ class ObjectReader:
         return task
 
 
+async def _ended(task: "asyncio.Task[memoryview | None]") -> None:
+    """Wait for the end of another reader's work."""
+    with suppress(DicomStoreError):
+        await asyncio.shield(task)
+
+
 async def _result(task: "asyncio.Task[memoryview | None]") -> memoryview | None:
     """Return the result of another reader's work, None if it has none."""
     try:
@@ -434,10 +474,10 @@ def _range_of(data: memoryview, place: Place, offset: int, length: int, crc32c: 
     return view
 
 
-def _is_intact(data: memoryview, place: Place) -> bool:
-    """Return whether all stored bytes of a blob are as they were written."""
+def _intact(data: memoryview, place: Place) -> Trailer | None:
+    """Return the trailer of a blob if all stored bytes are as they were written."""
     found = parse_trailer(data[place.length :].tobytes(), place.length)
-    return found is not None and _are_intact(data[: place.length], found, 0, place.length)
+    return found if found is not None and crc32c_of(data[: place.length]) == found.crc32c else None
 
 
 def _are_intact(data: memoryview, found: Blocks, start: int, size: int) -> bool:

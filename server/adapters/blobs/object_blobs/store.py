@@ -19,6 +19,7 @@ from server.adapters.blobs.object_blobs.generations import INGEST, Generations, 
 from server.adapters.blobs.object_blobs.names import BLOBS, Locators, Place, parse_name, place_of_large
 from server.adapters.blobs.object_blobs.quarantine import ObjectQuarantine
 from server.adapters.blobs.object_blobs.reader import ObjectReader
+from server.adapters.blobs.object_blobs.received import RECEIVED_BYTES
 from server.adapters.blobs.object_blobs.sparse_objects import SparseObjects
 from server.adapters.blobs.object_blobs.writer import ObjectWriter, Sending
 from server.adapters.blobs.objects.client import Listed, ObjectClient
@@ -59,6 +60,7 @@ class ObjectBlobs:
         store_id: 8 hexadecimal digits that tell its locators from those of other stores.
         storage_class: returns the storage class of the blobs of a partition; None is that of the bucket.
         held_bytes: memory for the bytes of all blobs that are being written; without any left they go to the disk.
+        received_bytes: memory for bytes that were read and are not in the cache yet; with 0 they are cached first.
         folders: those with adopted files, by name.
     """
 
@@ -73,6 +75,7 @@ class ObjectBlobs:
         store_id: str = "",
         storage_class: Callable[[PartitionName], str | None] = lambda partition: None,
         held_bytes: int = _HELD_BYTES,
+        received_bytes: int = RECEIVED_BYTES,
         folders: Mapping[str, Path] = MappingProxyType({}),
     ) -> None:
         self._client = client
@@ -85,7 +88,7 @@ class ObjectBlobs:
         self._erasure = Erasure(client)
         self._quarantine = ObjectQuarantine(client)
         self._generations = Generations(client, processes, self._threads)
-        self._reader = ObjectReader(client, self._erasure, cache)
+        self._reader = ObjectReader(client, self._erasure, cache, received_bytes)
         self._sending = Sending(
             client,
             self._generations,

@@ -1,0 +1,149 @@
+"""Verified bytes that were received a moment ago: read from memory, while a thread writes them to the cache.
+
+A retrieval reads them once, soon after they were read ahead; without this it would wait until they are written, and
+read and verify them again.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Sequence
+from queue import SimpleQueue
+from typing import NamedTuple
+
+from server.adapters.blobs.disk.threads import be_nice
+from server.adapters.blobs.object_blobs.cache import PartCache
+
+RECEIVED_BYTES = 32 << 20
+"""Memory for them. When it is full of bytes that are not written yet, the thread that received more writes these."""
+
+_NICENESS = 10
+
+
+class Part(NamedTuple):
+    """A part in the cache.
+
+    key: in the cache.
+    data: as it is cached, verified.
+    crc32c: of a small blob, which is cached as a whole; None for a part of a large one.
+    """
+
+    key: str
+    data: memoryview
+    crc32c: int | None = None
+
+
+class _Response:
+    """The parts that one request returned: views of one buffer, which stays as long as one of them does."""
+
+    __slots__ = ("is_written", "parts", "size_bytes", "unread")
+
+    def __init__(self, parts: Sequence[Part], size_bytes: int) -> None:
+        self.parts = {part.key: part for part in parts}
+        self.unread = set(self.parts)
+        self.size_bytes = size_bytes
+        self.is_written = False
+
+
+class ReceivedParts:
+    """The parts received last, for all threads of a process.
+
+    Those that are written to the cache are dropped when they were read to their end, or when the memory is needed.
+    Nothing is kept if the cache is disabled.
+
+    Args:
+        max_bytes: of the buffers that are kept.
+    """
+
+    def __init__(self, cache: PartCache, max_bytes: int) -> None:
+        self._cache = cache
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._parts: dict[str, _Response] = {}
+        self._responses: deque[_Response] = deque()
+        self._size_bytes = 0
+        self._unwritten: SimpleQueue[_Response | None] = SimpleQueue()
+        self._writer: threading.Thread | None = None
+
+    def add(self, parts: Sequence[Part], size_bytes: int) -> None:
+        """Keep parts and have them written; blocks for the disk if there is no memory left.
+
+        size_bytes: of the buffer they are views of.
+        """
+        if not self._cache.is_enabled or not parts:
+            return
+        response = _Response(parts, size_bytes)
+        with self._lock:
+            self._make_room(size_bytes)
+            is_kept = self._size_bytes + size_bytes <= self._max_bytes
+            if is_kept:
+                self._size_bytes += size_bytes
+                self._responses.append(response)
+                self._parts.update(dict.fromkeys(response.parts, response))
+                if self._writer is None:
+                    self._writer = threading.Thread(target=self._write, name="cache-writer", daemon=True)
+                    self._writer.start()
+        if is_kept:
+            self._unwritten.put(response)
+            return
+        for part in parts:
+            self._cache.write(part.key, part.data)
+
+    def get(self, key: str) -> Part | None:
+        """Return a part, or None."""
+        response = self._parts.get(key)
+        return None if response is None else response.parts.get(key)
+
+    def was_read(self, key: str) -> None:
+        """Note that a part was read to its end: a retrieval needs it no more."""
+        with self._lock:
+            response = self._parts.get(key)
+            if response is not None:
+                response.unread.discard(key)
+                self._drop_if_done(response)
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Drop parts; those that are not written yet are not written."""
+        with self._lock:
+            for key in keys:
+                response = self._parts.pop(key, None)
+                if response is not None:
+                    response.parts.pop(key, None)
+                    response.unread.discard(key)
+                    self._drop_if_done(response)
+
+    def close(self) -> None:
+        """Write what is left and end the thread; blocks."""
+        if self._writer is not None:
+            self._unwritten.put(None)
+            self._writer.join()
+
+    def _make_room(self, size_bytes: int) -> None:
+        while self._responses and self._size_bytes + size_bytes > self._max_bytes and self._responses[0].is_written:
+            self._drop(self._responses[0])
+
+    def _drop_if_done(self, response: _Response) -> None:
+        if response.is_written and not response.unread and response in self._responses:
+            self._drop(response)
+
+    def _drop(self, response: _Response) -> None:
+        self._responses.remove(response)
+        self._size_bytes -= response.size_bytes
+        for key in response.parts:
+            if self._parts.get(key) is response:
+                del self._parts[key]
+
+    def _write(self) -> None:
+        be_nice(_NICENESS)
+        while (response := self._unwritten.get()) is not None:
+            self._write_parts(response)
+            del response  # not referenced while waiting
+
+    def _write_parts(self, response: _Response) -> None:
+        for part in list(response.parts.values()):
+            if part.key in response.parts:
+                self._cache.write(part.key, part.data)
+                if part.key not in response.parts:  # removed meanwhile
+                    self._cache.remove([part.key])
+        with self._lock:
+            response.is_written = True
+            self._drop_if_done(response)

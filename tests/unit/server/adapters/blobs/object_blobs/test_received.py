@@ -1,0 +1,71 @@
+"""Parts that were received are read from memory until they are cached and read."""
+
+from pathlib import Path
+
+import pytest
+
+from server.adapters.blobs.object_blobs.cache import PartCache
+from server.adapters.blobs.object_blobs.received import Part, ReceivedParts
+
+KEYS = [f"{number:x}" * 32 for number in range(4)]
+SIZE = 1000
+
+
+def parts_of(*keys: str) -> list[Part]:
+    return [Part(key, memoryview(key.encode().ljust(SIZE))) for key in keys]
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> PartCache:
+    return PartCache(tmp_path / "cache", 1 << 20)
+
+
+def test_parts_are_written_and_dropped_when_they_were_read(cache: PartCache) -> None:
+    received = ReceivedParts(cache, 10 * SIZE)
+    one, two = parts_of(*KEYS[:2])
+    received.add([one, two], 2 * SIZE)
+    assert received.get(one.key) == one
+    received.was_read(one.key)
+    received.close()
+    assert received.get(one.key) == one, "memory is freed when all parts of the buffer were read"
+    received.was_read(two.key)
+    assert received.get(one.key) is None
+    assert received.get(two.key) is None
+    assert [cache.read(part.key) for part in (one, two)] == [one.data, two.data]
+
+
+def test_written_parts_make_room_for_others(cache: PartCache) -> None:
+    received = ReceivedParts(cache, 2 * SIZE)
+    parts = parts_of(*KEYS)
+    received.add(parts[:1], SIZE)
+    received.add(parts[1:2], SIZE)
+    received.close()
+    received.add(parts[2:3], SIZE)
+    assert [received.get(part.key) for part in parts[:3]] == [None, parts[1], parts[2]]
+
+
+def test_without_memory_parts_are_written_at_once(cache: PartCache) -> None:
+    received = ReceivedParts(cache, SIZE)
+    (part,) = parts_of(KEYS[0])
+    received.add([part], SIZE + 1)
+    assert received.get(part.key) is None
+    assert cache.read(part.key) == part.data
+    received.close()
+
+
+def test_removed_parts_are_neither_read_nor_cached(cache: PartCache) -> None:
+    received = ReceivedParts(cache, 10 * SIZE)
+    parts = parts_of(*KEYS)
+    received.add(parts, 4 * SIZE)
+    received.remove(KEYS[1:3])
+    cache.remove(KEYS[1:3])
+    assert [received.get(key) for key in KEYS] == [parts[0], None, None, parts[3]]
+    received.close()
+    assert [cache.touch(key) for key in KEYS] == [True, False, False, True]
+
+
+def test_nothing_is_kept_for_a_disabled_cache(tmp_path: Path) -> None:
+    received = ReceivedParts(PartCache(tmp_path, 0), 10 * SIZE)
+    received.add(parts_of(KEYS[0]), SIZE)
+    assert received.get(KEYS[0]) is None
+    received.close()
