@@ -30,6 +30,7 @@ from server.bootstrap.working import working
 from server.domain.imports import batch
 from server.domain.imports import operation as operation_type
 from server.model.errors import Unavailable
+from server.ports.imports import SourceFile
 from tests.audit import audit_records
 from tests.core import CoreClient, Ref, reason_of, settings_for
 from tests.data import UID_ROOT, new_uid, part10
@@ -219,6 +220,38 @@ async def test_links_are_not_followed(tmp_path: Path, source: Path) -> None:
         operation, _ = await one.imported(source / "folder")
         assert operation.state == pb.OPERATION_STATE_FAILED
         assert "A link leads out" in operation.error
+
+
+async def test_a_folder_that_becomes_a_link_does_not_lead_a_deletion_elsewhere(tmp_path: Path) -> None:
+    source, outside = tmp_path / "incoming", tmp_path / "outside"
+    for folder_ in (source / "in", outside):
+        folder_.mkdir(parents=True)
+        (folder_ / "file").write_bytes(b"content")
+
+    class Exchanged(folder.FolderSource):
+        def _require_unchanged(self, *arguments: Any) -> None:
+            super()._require_unchanged(*arguments)
+            os.rename(source / "in", source / "before")
+            os.symlink(outside, source / "in")
+
+    exchanged = Exchanged(source)
+    [file] = await exchanged.page("", 10)
+    assert isinstance(file, SourceFile)
+    assert await exchanged.delete([file]) == []
+    assert [path.name for path in files_in(source)] == []
+    assert (outside / "file").exists()
+
+
+async def test_nothing_is_written_behind_a_link_in_the_folder_for_errors(tmp_path: Path) -> None:
+    (tmp_path / "errors").mkdir()
+    (tmp_path / "outside").mkdir()
+    os.symlink(tmp_path / "outside", tmp_path / "errors" / "in")
+    errors = folder.FolderErrors(tmp_path / "errors")
+    with pytest.raises(Unavailable, match="is a link"):
+        await errors.add("in/new/file", b"{}", None)
+    assert list((tmp_path / "outside").iterdir()) == []
+    await errors.add("new/file", b"{}", None)
+    assert (tmp_path / "errors" / "new" / "file.error.json").read_bytes() == b"{}"
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,14 @@ import os
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from server.adapters.blobs.disk.threads import as_errors_of_the_store, sync_directory
+from server.adapters.blobs.disk.threads import as_errors_of_the_store
+from server.adapters.sources.directories import opened_directory
 from server.model.buffer import Buffer
 from server.model.errors import Reason, Unavailable
 from server.ports.imports import Gone, SourceFault, SourceFile
@@ -26,6 +27,8 @@ _PIECE_BYTES = 1 << 20
 _MAX_NAMES = 20_000
 """Names of one directory in memory; a directory with more is read once for each so many."""
 
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _LINK = "It is a symbolic link, which is not followed."
 _CHANGED = "The file was changed while it was read."
 
@@ -124,13 +127,15 @@ class FolderSource:
         return await asyncio.to_thread(lambda: [file for file in files if not self._is_deleted(file)])
 
     def _is_deleted(self, file: SourceFile) -> bool:
-        path = os.path.join(self._root, file.name)
+        *directories, name = file.name.split("/")
         try:
-            with self._opened(file.name) as opened:
-                self._require_unchanged(opened, file)
-            os.unlink(path)
-        except Gone:
-            return True
+            with opened_directory(self._root, directories) as directory:
+                fd = os.open(name, _READ, dir_fd=directory)
+                with FileIO(fd) as opened:
+                    self._require_unchanged(opened, file)
+                os.unlink(name, dir_fd=directory)
+        except FileNotFoundError:
+            return os.path.isdir(self._root)
         except (OSError, SourceFault):
             return False
         return True
@@ -139,7 +144,7 @@ class FolderSource:
         """Open a file below the folder. Raises: SourceFault, Gone, Unavailable."""
         path = os.path.join(self._root, name)
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            fd = os.open(path, _READ)
         except (FileNotFoundError, NotADirectoryError):
             self._require_root()
             raise Gone from None
@@ -193,36 +198,41 @@ class FolderErrors:
 
     async def add(self, name: str, record: bytes, content: AsyncIterator[Buffer] | None) -> None:
         """See the port."""
-        path = self._root / name
         if content is not None:
-            await self._write(path, content)
-        await self._write(path.with_name(f"{path.name}.error.json"), _pieces(record))
+            await self._write(name, content)
+        await self._write(f"{name}.error.json", _pieces(record))
 
-    async def _write(self, path: Path, content: AsyncIterator[Buffer]) -> None:
-        temporary = path.with_name(f".{uuid.uuid4().hex}")
+    async def _write(self, path: str, content: AsyncIterator[Buffer]) -> None:
+        *directories, name = path.split("/")
+        temporary = f".{uuid.uuid4().hex}"
 
-        def create() -> FileIO:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
-            if path.parent.resolve() != path.parent:
-                raise Unavailable(Reason.STORAGE_UNAVAILABLE, "A folder for errors of the import is a link.")
-            return FileIO(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640), "w")
+        def open_directory() -> int:
+            try:
+                return stack.enter_context(opened_directory(str(self._root), directories, creates=True))
+            except OSError as error:
+                if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+                    raise
+                message = "A folder for errors of the import is a link."
+                raise Unavailable(Reason.STORAGE_UNAVAILABLE, message) from error
 
-        def finish(file: FileIO) -> None:
+        def finish() -> None:
             os.fsync(file.fileno())
-            os.replace(temporary, path)
-            sync_directory(path.parent)
+            os.replace(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+            os.fsync(directory)
 
-        file = await _run(create)
-        try:
-            async for piece in content:
-                await _run(lambda: _write_all(file, piece))  # noqa: B023 - awaited here
-            await _run(lambda: finish(file))
-        except BaseException:
-            with suppress(OSError):
-                temporary.unlink()
-            raise
-        finally:
-            file.close()
+        with ExitStack() as stack:
+            directory = await _run(open_directory)
+            file = await _run(
+                lambda: stack.enter_context(FileIO(os.open(temporary, _NEW, 0o640, dir_fd=directory), "w"))
+            )
+            try:
+                async for piece in content:
+                    await _run(lambda: _write_all(file, piece))  # noqa: B023 - awaited here
+                await _run(finish)
+            except BaseException:
+                with suppress(OSError):
+                    os.unlink(temporary, dir_fd=directory)
+                raise
 
 
 async def _pieces(data: bytes) -> AsyncIterator[Buffer]:
