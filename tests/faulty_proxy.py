@@ -5,7 +5,7 @@ import hashlib
 import random
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -38,11 +38,13 @@ class FaultyProxy:
     Args:
         server: the address of the server.
         rate: share of requests with a fault.
+        kinds: the faults to choose from.
         delay_seconds: added to each request.
     """
 
     server: str
     rate: float = 0.0
+    kinds: Sequence[Fault] = tuple(Fault)
     delay_seconds: float = 0.0
     seed: int = 0
     endpoint: str = ""
@@ -81,7 +83,7 @@ class FaultyProxy:
         self.requests += 1
         if self.delay_seconds:
             await asyncio.sleep(self.delay_seconds)
-        fault = self.choice.choice(list(Fault)) if self.choice.random() < self.rate else None
+        fault = self.choice.choice(self.kinds) if self.choice.random() < self.rate else None
         method, target = head.split(b" ", 2)[:2]
         if fault is Fault.DELAY:
             await asyncio.sleep(self.choice.uniform(0, 0.2))

@@ -52,7 +52,7 @@ _log = logging.getLogger("dicomstore.rpc")
 
 def to_status(error: DicomStoreError) -> grpc.Status:
     """Return the status of a failed call."""
-    code = CODES[type(error)]
+    code = _code(error)
     status = Status(code=code.value[0], message=error.message)
     _pack(status, ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata))
     if isinstance(error, InvalidRequest) and "field" in error.metadata:
@@ -71,8 +71,13 @@ def outcome(error: BaseException | None) -> tuple[str, str]:
     if error is None:
         return "OK", ""
     if isinstance(error, DicomStoreError):
-        return CODES[type(error)].name, error.reason
+        return _code(error).name, error.reason
     return ("INTERNAL", Reason.INTERNAL) if isinstance(error, Exception) else ("CANCELLED", "")
+
+
+def _code(error: DicomStoreError) -> grpc.StatusCode:
+    """Return the code of the error's class; adapters have more specific ones."""
+    return next(CODES[each] for each in type(error).__mro__ if each in CODES)
 
 
 def unexpected(error: Exception, request_id: str) -> DicomStoreError:
