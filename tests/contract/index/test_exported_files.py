@@ -1,6 +1,7 @@
 """The record of exported files (server/ports/lifecycle/exports.py), and secrets of operations."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -72,6 +73,22 @@ async def test_files_are_removed_in_parts_and_those_of_ended_operations_on_deman
     assert await database.exported_files.remove_abandoned(2)
     assert not await database.exported_files.remove_abandoned(2)
     assert await database.exported_files.list(EXPORT.id, None, 10) == []
+
+
+async def test_abandoned_files_are_found_among_those_of_unfinished_operations(database: Database) -> None:
+    ids = [letter * 32 for letter in "abcd"]
+    for id_ in ids:
+        await database.operations.start("", lambda _: replace(EXPORT, id=id_))  # noqa: B023 - called before the next one
+        await database.exported_files.add(id_, [file(number) for number in range(1, 4)], OperationUpdate)
+    for id_ in (ids[0], ids[2]):
+        await database.operations.update(
+            id_, lambda operation: OperationUpdate(replace(operation, state=OperationState.FAILED))
+        )
+    await database.operations.delete_final(NOON + timedelta(days=1), keep_newest_of=[])
+    while await database.exported_files.remove_abandoned(2):
+        pass
+    left = {id_: len(await database.exported_files.list(id_, None, 10)) for id_ in ids}
+    assert left == {ids[0]: 0, ids[1]: 3, ids[2]: 0, ids[3]: 3}
 
 
 @pytest.mark.parametrize("state", [state for state in OperationState if state is not OperationState.NOT_STARTED])

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, insert, select, tuple_
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, tuple_
 
 from server.adapters.sql import operations as record
-from server.adapters.sql.core.tables import exported_files, operations
+from server.adapters.sql.core.tables import exported_files
 from server.adapters.sql.core.transactions import Transactions
 from server.model.ids import Uid, Version
 from server.model.lifecycle.export import ExportedFile, Written
@@ -55,9 +55,11 @@ class SqlExportedFiles:
         return await self._remove(_c.operation_id == operation_id, limit)
 
     async def remove_abandoned(self, limit: int) -> bool:
-        """See the port."""
-        unfinished = select(operations.c.id).where(operations.c.state < record.FIRST_FINAL)
-        return await self._remove(_c.operation_id.not_in(unfinished), limit)
+        """See the port. Files of unfinished operations are not read: there may be millions."""
+        abandoned = await self._transactions.read(_abandoned)
+        if not abandoned:
+            return False
+        return await self._remove(_c.operation_id == abandoned[0], limit) or len(abandoned) > 1
 
     async def _remove(self, condition: ColumnElement[bool], limit: int) -> bool:
         chosen = select(_c.operation_id, _c.patient, _c.study_uid, _c.series_uid, _c.number)
@@ -65,6 +67,20 @@ class SqlExportedFiles:
         key = tuple_(_c.operation_id, _c.patient, _c.study_uid, _c.series_uid, _c.number)
         removal = delete(exported_files).where(key.in_(some))
         return await self._transactions.write(lambda connection: connection.execute(removal).rowcount == limit)
+
+
+def _abandoned(connection: Connection) -> list[str]:
+    """Return the operations with files that are final or have no record any more; each costs a look-up by key."""
+    after, found = "", list[str]()
+    while True:
+        following = select(func.min(_c.operation_id)).where(_c.operation_id > after)
+        id_ = connection.execute(following).scalar()
+        if id_ is None:
+            return found
+        operation = record.find(connection, id_)
+        if operation is None or operation.state.is_final:
+            found.append(id_)
+        after = id_
 
 
 def _row(operation_id: str, file: ExportedFile) -> dict[str, Any]:
