@@ -28,6 +28,9 @@ Duplicates = Literal["reject", "new-version"]
 ALL_ACTIONS = "*"
 
 
+_MIN_QUARANTINE = timedelta(hours=1)
+
+
 class RoleSettings(BaseModel):
     """A table `[server.roles.NAME]`: `actions` without `not_actions`, limited to `partitions` if given."""
 
@@ -385,7 +388,7 @@ class Settings(TlsSettings):
         168,
         ge=0,
         description="Time for which stored bytes without an index entry, as after a crash or with an index restored "
-        "from a backup, are kept before they are erased; at least `retention_hours`.",
+        "from a backup, are kept before they are erased; at least `retention_hours`, and an hour.",
     )
     scrub_days: float = Field(
         30,
@@ -564,6 +567,14 @@ class Settings(TlsSettings):
         if url.startswith("sqlite") or not self.database_listen.get_secret_value():
             return url
         return f"{url}{'&' if '?' in url else '?'}pooler=transaction"
+
+    @property
+    def quarantine_period(self) -> timedelta:
+        """The time for which stored bytes without an index entry are kept.
+
+        Never none: a process that was suspended, and lost its lease on an object store, may still add the entry.
+        """
+        return max(timedelta(hours=self.quarantine_hours), _MIN_QUARANTINE)
 
     @property
     def blobs_url(self) -> str:

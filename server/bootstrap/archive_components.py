@@ -148,7 +148,7 @@ class ArchiveComponents(IndexComponents):
             committer=self.committer,
             clock=self.clock,
             retention=self.retention,
-            quarantine=timedelta(hours=self.settings.quarantine_hours),
+            quarantine=self.settings.quarantine_period,
             read_only=self.read_only,
             work=self.record_work,
         )

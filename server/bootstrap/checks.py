@@ -186,7 +186,12 @@ async def _agreement(settings: Settings, *, deep: bool) -> list[dict[str, Any]]:
             "quarantine",
             "warning" if report.quarantined else "ok",
             f"{counted(report.quarantined, 'blob')}, {counted(report.quarantined_bytes, 'byte')} not referenced by the "
-            "index" + (f"; erased {settings.quarantine_hours:g} h after they were found" if report.quarantined else ""),
+            "index"
+            + (
+                f"; erased {settings.quarantine_period / timedelta(hours=1):g} h after they were found"
+                if report.quarantined
+                else ""
+            ),
         ),
     ]
 

@@ -10,6 +10,7 @@ from server.adapters.sql.engine import open_database
 from server.model.errors import DataLoss, Reason, Unavailable
 from server.model.ids import DEFAULT_PARTITION
 from server.model.receipt import Receipt
+from tests.core import settings_for
 from tests.integration.test_compaction import QUARANTINE, RETENTION, Archive, Clock, opened
 
 
@@ -89,3 +90,11 @@ async def test_a_blob_whose_transaction_failed_before_commit_is_erased_at_once(t
         await database.close()
         assert [locator async for locator, _ in archive.blobs.walk()] == []
         assert [batch async for batch in archive.blobs.quarantined()] == []
+
+
+def test_no_setting_lets_an_upload_of_a_suspended_process_be_erased_at_once(tmp_path: Path) -> None:
+    """On an object store its lease ends after half a minute; then another process quarantines its blobs. When it runs
+    again, it adds the instances to the index, and acknowledges them."""
+    settings = settings_for(tmp_path, quarantine_hours=0, retention_hours=0)
+    assert settings.quarantine_period >= timedelta(hours=1)
+    assert settings_for(tmp_path, quarantine_hours=200).quarantine_period == timedelta(hours=200)
