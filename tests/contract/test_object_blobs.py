@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cachetools import LRUCache
@@ -475,3 +476,29 @@ def test_threads_and_the_event_loop_may_ask_for_erased_blobs_at_once(monkeypatch
             thread.join()
         sys.setswitchinterval(interval)
     assert failures == []
+
+
+async def test_an_object_whose_writing_seemed_to_fail_is_deleted_when_the_next_generation_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Most processes never call `recover`, which one does for all."""
+
+    class Lossy(ObjectClient):
+        is_lossy = True
+
+        def create(self, name: str, data: Buffer, **options: Any) -> str:
+            etag = super().create(name, data, **options)
+            if name.startswith("blobs/") and self.is_lossy:
+                raise Unavailable(Reason.STORAGE_UNAVAILABLE, "no response")
+            return etag
+
+    monkeypatch.setattr(generations, "_MAX_OBJECTS", 1)
+    client = Lossy("memory:")
+    async with opened(client, tmp_path) as store:
+        for size in (10, 1_500_000):
+            with pytest.raises(Unavailable):
+                await put(store, b"x" * size)
+        client.is_lossy = False
+        locator = await put(store, b"stored")
+        assert (await all_blobs(store)).keys() == {locator}
+        assert len(list(client.names("ingest"))) == 1

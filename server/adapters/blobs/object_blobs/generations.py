@@ -88,7 +88,7 @@ class Generations:
         ):
             self._current = None
             with suppress(DicomStoreError):  # a record that stays is examined after the end of this process
-                await self._remove([current])
+                await self.resolve_doubts()  # in each process: `recover` is called by one of them only
         if self._current is None:
             found = Generation(process, now)
             found.in_progress += 1  # it is not removed meanwhile
