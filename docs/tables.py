@@ -43,6 +43,7 @@ from facade.routes import BARE, DICOM, SERVICE, Row
 from facade.sessions import login
 from facade.sharing import links, redeem
 from facade.versions import ALL_ATTRIBUTES, INSTANCE, SERIES, STUDY, VERSIONS, ApiVersion
+from facade.worklist import search, workitems
 from server.dicom.elements.charset import EXTENSION_TERMS, PLAIN_TERMS
 from server.dicom.elements.dictionary import keyword
 from server.dicom.elements.keywords import path_of
@@ -50,6 +51,8 @@ from server.dicom.matching.attributes import SEARCH_KEYS, SearchKey
 from server.dicom.matching.matching import WILDCARD_VRS
 from server.dicom.pixel_data.codecs import syntaxes
 from server.dicom.presentation.object_kinds import KIND_OF_CLASS, Kind
+from server.dicom.worklist.requirements import REQUIREMENTS, RETURN_KEYS
+from server.dicom.worklist.search_keys import SEARCH_KEYS as WORKITEM_SEARCH_KEYS
 from server.domain.operations.update import PATIENT_AND_STUDY
 from server.domain.render.rendered import ANIMATED, MEDIA_TYPES
 from server.rpc.interceptors.declared_actions import ACTIONS, declared_action
@@ -137,6 +140,12 @@ _DESCRIPTIONS: Mapping[Any, str] = {
     holds.holds: "[list holds](#holds)",
     commitments.request_commitment: "[request storage commitment](#storage-commitment)",
     commitments.result: "[get the result](#storage-commitment)",
+    search.search: "[search](#worklist)",
+    workitems.create: "[create](#worklist)",
+    workitems.retrieve: "[retrieve](#worklist)",
+    workitems.update: "[update](#worklist)",
+    workitems.change_state: "[claim, complete, cancel](#worklist)",
+    workitems.request_cancellation: "[request cancellation](#worklist)",
     labels.labels: "[get labels](#labels)",
     labels.replace: "[replace labels](#labels)",
     labels.change: "[change labels](#labels)",
@@ -485,7 +494,34 @@ def _updatable() -> str:
     return _table(["attribute", "attribute"], zip_longest(rows[:half], rows[half:], fillvalue=""))
 
 
+def _workitem_attributes() -> str:
+    """Return the requirements of PS3.4 Table CC.2.5-3; members of macros are those of their sequences."""
+    rows = (
+        (
+            f"{'>' * one.depth}{keyword(one.path[-1])}",
+            f"({one.path[-1][:4]},{one.path[-1][4:]})",
+            one.create,
+            "not allowed" if one.update == "-" else one.update,
+            one.final,
+        )
+        for one in REQUIREMENTS
+    )
+    return _table(("attribute", "tag", "create", "update", "final state"), rows)
+
+
+def _workitem_search_keys() -> str:
+    keys = ", ".join(f"`{name}`" for name in WORKITEM_SEARCH_KEYS)
+    return textwrap.fill(keys, 240, break_on_hyphens=False)
+
+
+def _workitem_return_keys() -> str:
+    return textwrap.fill(", ".join(RETURN_KEYS.split()), 240) + "."
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
+    "workitem-attributes": _workitem_attributes,
+    "workitem-search-keys": _workitem_search_keys,
+    "workitem-return-keys": _workitem_return_keys,
     "rendered-forms": _rendered_forms,
     "dicom-paths": lambda: _paths(DICOM),
     "service-paths": lambda: _paths((*SERVICE, *BARE)),

@@ -36,6 +36,7 @@ from facade.lifecycle import bulk_update, commitments, expiry, export, holds, im
 from facade.serving.observe import call_metadata, identity_metadata
 from facade.sessions import login
 from facade.sharing import links, redeem
+from facade.worklist import search, workitems
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -73,6 +74,12 @@ RPCS: Mapping[Endpoint, str] = MappingProxyType(
         holds.holds: "LifecycleService.ListHolds",
         commitments.request_commitment: "CommitmentService.RequestCommitment",
         commitments.result: "CommitmentService.GetCommitment",
+        search.search: "WorkitemService.SearchWorkitems",
+        workitems.create: "WorkitemService.CreateWorkitem",
+        workitems.retrieve: "WorkitemService.GetWorkitem",
+        workitems.update: "WorkitemService.UpdateWorkitem",
+        workitems.change_state: "WorkitemService.ChangeWorkitemState",
+        workitems.request_cancellation: "WorkitemService.RequestWorkitemCancellation",
         labels.labels: "LabelService.GetLabels",
         labels.replace: "LabelService.ChangeLabels",
         labels.change: "LabelService.ChangeLabels",

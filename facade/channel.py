@@ -32,6 +32,7 @@ from dicomstore.v1 import (
     study_event_service_pb2_grpc,
     version_service_pb2_grpc,
     webhook_service_pb2_grpc,
+    workitem_service_pb2_grpc,
 )
 from dicomstore.v1.capabilities_service_pb2 import GetCapabilitiesRequest, GetCapabilitiesResponse
 from dicomstore.v1.store_service_pb2 import StoreInstancesResponse
@@ -130,6 +131,7 @@ class Core:
         self.search: Any = search_service_pb2_grpc.SearchServiceStub(self.channel)
         self.delete: Any = delete_service_pb2_grpc.DeleteServiceStub(self.channel)
         self.commitments: Any = commitment_service_pb2_grpc.CommitmentServiceStub(self.channel)
+        self.workitems: Any = workitem_service_pb2_grpc.WorkitemServiceStub(self.channel)
         self.labels: Any = label_service_pb2_grpc.LabelServiceStub(self.channel)
         self.lifecycle: Any = lifecycle_service_pb2_grpc.LifecycleServiceStub(self.channel)
         self.versions: Any = version_service_pb2_grpc.VersionServiceStub(self.channel)

@@ -36,6 +36,7 @@ from facade.lifecycle import bulk_update, commitments, expiry, export, holds, im
 from facade.sessions import login
 from facade.sharing import links, redeem
 from facade.versions import VersionConvertor
+from facade.worklist import search, workitems
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -110,6 +111,12 @@ DICOM = (
         "/commitment-requests/{transaction}",
         {"GET": commitments.result, "POST": commitments.request_commitment},
     ),
+    Row("/workitems", {"GET": search.search, "POST": workitems.create}),
+    Row("/workitems/{workitem}", {"GET": workitems.retrieve, "POST": workitems.update}),
+    Row("/workitems/{workitem}/state", {"PUT": workitems.change_state}),
+    Row("/workitems/{workitem}/state/{requester}", {"PUT": workitems.change_state}),
+    Row("/workitems/{workitem}/cancelrequest", {"POST": workitems.request_cancellation}),
+    Row("/workitems/{workitem}/cancelrequest/{requester}", {"POST": workitems.request_cancellation}),
     Row("/holds", {"GET": holds.holds}),
     Row("/export", {"POST": export.export}),
     Row("/import", {"POST": imports.start_import}),

@@ -11,6 +11,7 @@ from facade.endpoints import bulk_data, home, metadata, openapi, qido, rendered,
 from facade.endpoints.changes import stream
 from facade.lifecycle import commitments
 from facade.request.catalogue import CATALOGUE, DICOM, DICOM_JSON, DICOM_XML, Resource, Shape
+from facade.worklist import search, workitems
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -54,7 +55,7 @@ _SEARCH = Representations(
     ),
     responses=(DICOM_JSON, _multipart(DICOM_XML)),
 )
-_COMMITMENT = (DICOM_JSON, DICOM_XML)
+_COMMITMENT = _DATA_SET = (DICOM_JSON, DICOM_XML)
 _RENDERED = Representations(_RENDERING, responses=_products(Resource.RENDERED))
 _BULK_DATA = Representations(_RETRIEVAL, responses=_products(Resource.BULK_DATA))
 _PIXELS = Representations(_RETRIEVAL, responses=_products(Resource.FRAMES))
@@ -90,6 +91,18 @@ _OF_ENDPOINTS: Mapping[Endpoint, Representations] = MappingProxyType(
         ),
         commitments.request_commitment: Representations(requests=_COMMITMENT, responses=_COMMITMENT),
         commitments.result: Representations(responses=_COMMITMENT),
+        search.search: Representations(
+            (
+                *("{attributeID}", "fuzzymatching", "emptyvaluematching", "multiplevaluematching"),
+                *("includefield", "limit", "offset", "pagetoken", "totalcount", "accept"),
+            ),
+            responses=(DICOM_JSON, _multipart(DICOM_XML)),
+        ),
+        workitems.create: Representations(("workitem",), requests=_DATA_SET, responses=()),
+        workitems.retrieve: Representations(("accept",), responses=_DATA_SET),
+        workitems.update: Representations(("Transaction-uid",), requests=_DATA_SET, responses=()),
+        workitems.change_state: Representations(requests=_DATA_SET, responses=()),
+        workitems.request_cancellation: Representations(requests=_DATA_SET, responses=()),
         stream.stream: Representations(responses=("text/event-stream",)),
         openapi.as_yaml: Representations(responses=("application/yaml",)),
         home.home: Representations(responses=("text/html", _JSON)),

@@ -18,10 +18,11 @@ from starlette.responses import Response
 
 from facade.channel import Core
 from facade.errors import Refusal
-from facade.lifecycle.commitment_body import DataSet, data_set_of, items_of, uid_of
+from facade.lifecycle.commitment_body import data_set_of, items_of, uid_of
 from facade.request.accept import accepts_json, prefers_xml
 from facade.request.addresses import parse_uid, partition_of
 from facade.request.catalogue import DICOM_JSON, DICOM_XML
+from facade.request.dicom_xml import DataSet
 from facade.request.query import accepted_media_ranges
 from facade.response.dicom_xml import native_xml
 from facade.serving.observe import call_metadata

@@ -353,7 +353,12 @@ class ArchiveComponents(IndexComponents):
     @cached_property
     def workitems(self) -> Workitems:
         """Workitems."""
-        return Workitems(access=self.access, record=self.database.workitems, now=self.clock.now)
+        return Workitems(
+            access=self.access,
+            partitions=self.partition_names,
+            record=self.database.workitems,
+            now=self.clock.now,
+        )
 
     @cached_property
     def workitem_searches(self) -> WorkitemSearches:

@@ -73,7 +73,9 @@ class WorkitemSearches:
             InvalidRequest: INVALID_FIELD, INVALID_QUERY, INVALID_PAGE_TOKEN, UNSUPPORTED_ATTRIBUTE (when strict).
             and as `Access.permit` and `WorkitemRecord.search`.
         """
-        call.audit.note(search={"keys": [[term.attribute, *term.values] for term in request.terms]})
+        # A client may put a Transaction UID into an unknown term, which is a secret.
+        known = [[term.attribute, *term.values] for term in request.terms if search_key(term.attribute)]
+        call.audit.note(search={"level": "workitem", "keys": known})
         permitted = await self._access.permit(call, Action.READ, Address(request.partition), by_share_link=False)
         page_size = _page_size(request)
         ignored: dict[str, None] = {}

@@ -12,6 +12,7 @@ from server.dicom.worklist.data_set import MAX_BYTES, DataSet, invalid, parse, s
 from server.dicom.worklist.rules import check_new, check_update, missing_in_final_state
 from server.dicom.worklist.search_keys import search_values
 from server.domain.access import Access
+from server.domain.partition_names import PartitionNames
 from server.model.access import Action
 from server.model.call import Call
 from server.model.errors import AlreadyExists, Reason
@@ -54,16 +55,28 @@ class Workitems:
     now: the clock of modification times.
     """
 
-    def __init__(self, *, access: Access, record: WorkitemRecord, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, *, access: Access, partitions: PartitionNames, record: WorkitemRecord, now: Callable[[], datetime]
+    ) -> None:
         self._access = access
+        self._partitions = partitions
         self._record = record
         self._now = now
 
-    async def create(self, call: Call, partition: PartitionName, uid: Uid | None, dicom_json: bytes) -> Uid:
+    async def create(
+        self,
+        call: Call,
+        partition: PartitionName,
+        uid: Uid | None,
+        dicom_json: bytes,
+        *,
+        create_partition: bool = False,
+    ) -> Uid:
         """Create a workitem, and return its UID.
 
         Args:
             uid: None: that of the data set.
+            create_partition: create the partition if it does not exist.
 
         Raises:
             InvalidRequest: INVALID_WORKITEM; INVALID_UID.
@@ -72,11 +85,13 @@ class Workitems:
         """
         if uid is not None:
             call.audit.note(workitem=uid)
-        partition = await self._permitted(call, Action.WRITE, partition)
+        partition = await self._permitted(call, Action.WRITE, partition, may_be_new=create_partition)
         data_set = parse(dicom_json)
         uid = _uid_of(data_set, uid)
         call.audit.note(workitem=uid)
         check_new(data_set)
+        if create_partition:
+            await self._partitions.create_missing(partition)
         del data_set[_TRANSACTION_UID]
         data_set[_SOP_CLASS_UID] = _element("UI", UPS_PUSH)
         data_set[_SOP_INSTANCE_UID] = _element("UI", uid)
@@ -186,8 +201,12 @@ class Workitems:
 
         _existing(await self._record.change(partition, uid, change))
 
-    async def _permitted(self, call: Call, action: Action, partition: PartitionName) -> PartitionName:
-        permitted = await self._access.permit(call, action, Address(partition), by_share_link=False)
+    async def _permitted(
+        self, call: Call, action: Action, partition: PartitionName, *, may_be_new: bool = False
+    ) -> PartitionName:
+        permitted = await self._access.permit(
+            call, action, Address(partition), partition_may_be_new=may_be_new, by_share_link=False
+        )
         return permitted.partition
 
 

@@ -30,7 +30,13 @@ class WorkitemServicer(workitem_service_pb2_grpc.WorkitemServiceServicer):
     async def CreateWorkitem(self, request: pb.CreateWorkitemRequest, context: Context) -> pb.CreateWorkitemResponse:
         """See the contract."""
         uid = _uid(request.workitem_uid) if request.workitem_uid else None
-        created = await self._workitems.create(context.call, _partition(request.partition), uid, request.dicom_json)
+        created = await self._workitems.create(
+            context.call,
+            _partition(request.partition),
+            uid,
+            request.dicom_json,
+            create_partition=request.create_partition,
+        )
         return pb.CreateWorkitemResponse(workitem_uid=created)
 
     async def GetWorkitem(self, request: pb.GetWorkitemRequest, context: Context) -> pb.GetWorkitemResponse:

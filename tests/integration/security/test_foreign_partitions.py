@@ -32,6 +32,8 @@ VALUES = {
     "path": "7FE00010",
     "number": "1",
     "transaction": "2.25.1",
+    "workitem": "2.25.2",
+    "requester": "READER",
 }
 WADO_URI = f"?requestType=WADO&studyUID={STUDY}&seriesUID={SERIES}&objectUID={INSTANCE}"
 VARYING = {"x-request-id", "date"}
@@ -61,7 +63,10 @@ def statements() -> Iterator[list[str]]:
 
 UPDATE = b'{"studyInstanceUids": ["1.2"], "changeDataset": {"00100020": {"vr": "LO", "Value": ["P-1"]}}}'
 _POLICY = b'{"duplicates": "default"}'
+STATE = b'{"00081195": {"vr": "UI", "Value": ["1.9"]}, "00741000": {"vr": "CS", "Value": ["IN PROGRESS"]}}'
 BODIES = {
+    "state": STATE,
+    "READER": STATE,
     "hold": b'{"name": "trial", "reason": "study"}',
     "expiry": b'{"expires": "2099-01-01T00:00:00Z"}',
     "$bulkUpdate": UPDATE,

@@ -360,6 +360,8 @@ VALUES = {
     "tag": "StationName",
     "operation": "0" * 32,
     "transaction": "1.9",
+    "workitem": "1.8",
+    "requester": "READER",
     "link": "0" * 32,
     "code": "dcml_0",
     "webhook": "0" * 16,
@@ -373,9 +375,12 @@ MALFORMED = {
     "tag": "!",
     "operation": "zz",
     "transaction": "zz",
+    "workitem": "zz",
 }
 WADO_URI = {"requestType": "WADO", "studyUID": "1.2", "seriesUID": "1.2.3", "objectUID": "1.2.3.4"}
+STATE = b'{"00081195": {"vr": "UI", "Value": ["1.9"]}, "00741000": {"vr": "CS", "Value": ["IN PROGRESS"]}}'
 BODIES = {
+    **dict.fromkeys(("/state", "/state/{requester}"), STATE),
     "/partitions/{partition}": b'{"duplicates": "default"}',
     "/extendedquerytags": b'[{"path": "StationName", "level": "Series"}]',
     "/changefeed/consumers/{name}": b'{"sequence": 1}',

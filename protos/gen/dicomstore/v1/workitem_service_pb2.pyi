@@ -22,14 +22,16 @@ WORKITEM_STATE_COMPLETED: WorkitemState
 WORKITEM_STATE_CANCELED: WorkitemState
 
 class CreateWorkitemRequest(_message.Message):
-    __slots__ = ("partition", "workitem_uid", "dicom_json")
+    __slots__ = ("partition", "workitem_uid", "dicom_json", "create_partition")
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     WORKITEM_UID_FIELD_NUMBER: _ClassVar[int]
     DICOM_JSON_FIELD_NUMBER: _ClassVar[int]
+    CREATE_PARTITION_FIELD_NUMBER: _ClassVar[int]
     partition: str
     workitem_uid: str
     dicom_json: bytes
-    def __init__(self, partition: _Optional[str] = ..., workitem_uid: _Optional[str] = ..., dicom_json: _Optional[bytes] = ...) -> None: ...
+    create_partition: bool
+    def __init__(self, partition: _Optional[str] = ..., workitem_uid: _Optional[str] = ..., dicom_json: _Optional[bytes] = ..., create_partition: _Optional[bool] = ...) -> None: ...
 
 class CreateWorkitemResponse(_message.Message):
     __slots__ = ("workitem_uid",)

@@ -80,7 +80,7 @@ class WorkitemServiceServicer:
     """
 
     def CreateWorkitem(self, request, context):
-        """Creates a workitem in state SCHEDULED (PS3.18 section 11.4). The partition must exist.
+        """Creates a workitem in state SCHEDULED (PS3.18 section 11.4).
 
         The server sets SOP Class UID, Procedure Step State and Scheduled Procedure Step Modification DateTime, and Worklist
         Label if it has no value; the Transaction UID must have no value.

@@ -1,0 +1,1 @@
+"""The worklist (UPS-RS, PS3.18 chapter 11)."""
