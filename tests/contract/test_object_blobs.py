@@ -21,7 +21,7 @@ from server.adapters.blobs.object_blobs import erasure, generations
 from server.adapters.blobs.object_blobs.cache import PartCache
 from server.adapters.blobs.object_blobs.names import Place, new_packed
 from server.adapters.blobs.object_blobs.store import ObjectBlobs
-from server.adapters.blobs.objects.client import MultipartWriter, ObjectClient
+from server.adapters.blobs.objects.client import MultipartWriter, NotFound, ObjectClient
 from server.adapters.blobs.objects.lease import ProcessLease
 from server.adapters.blobs.objects.locks import ObjectLock
 from server.adapters.blobs.records import Blocks
@@ -196,7 +196,7 @@ from pathlib import Path
 sys.path.insert(0, os.getcwd())
 from server.model.ids import DEFAULT_PARTITION
 from server.model.receipt import Receipt
-from server.adapters.blobs.objects.client import MultipartWriter, ObjectClient
+from server.adapters.blobs.objects.client import MultipartWriter, NotFound, ObjectClient
 from tests.contract.test_object_blobs import opened
 
 async def main():
@@ -502,3 +502,29 @@ async def test_an_object_whose_writing_seemed_to_fail_is_deleted_when_the_next_g
         locator = await put(store, b"stored")
         assert (await all_blobs(store)).keys() == {locator}
         assert len(list(client.names("ingest"))) == 1
+
+
+async def test_a_wrong_answer_that_an_object_is_missing_deletes_nothing(tmp_path: Path) -> None:
+    class Forgetful(ObjectClient):
+        is_forgetful = False
+
+        def size(self, name: str) -> int:
+            if self.is_forgetful:
+                raise NotFound(name)
+            return super().size(name)
+
+    client = Forgetful("memory:")
+    async with opened(client, tmp_path) as store, opened(client, tmp_path / "other") as other:
+        await put(store, b"first")
+        locators = await asyncio.gather(*(put(store, bytes([number]) * 3000) for number in range(4)))
+        await store.settle(locators)
+        await store.delete(locators[:3])
+        client.is_forgetful = True
+        assert not await other.compact(RecordedRelocation(set(locators)))
+        client.is_forgetful = False
+        assert await get(other, locators[3]) == bytes([3]) * 3000
+        assert not (await all_blobs(other)).keys() & set(locators[:3])
+    client.delete([found.name for found in client.names("blobs")])
+    async with opened(client, tmp_path / "third") as third:
+        assert not await third.compact(RecordedRelocation(set(locators)))
+        assert list(client.names("erased")) == []

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from server.adapters.blobs.object_blobs.erasure import Erasure
-from server.adapters.blobs.object_blobs.names import ERASED, Place, parse_name
+from server.adapters.blobs.object_blobs.names import BLOBS, ERASED, ObjectName, Place, parse_name
 from server.adapters.blobs.objects.client import Listed, ObjectClient
 
 _ERASED_FOR = timedelta(days=7)
@@ -42,8 +42,11 @@ class SparseObjects:
         if name is None or (not is_old and self._dense.get(found.name) == found.etag):
             return []
         every = self._erasure.directory(name)
+        if every is None:
+            self._remove_record_of_none(name)
+            return []
         live = self._erasure.live(name)
-        if not every or not live:
+        if not live:
             self._erasure.forget(name)
             return []
         live_bytes = sum(entry.stored_bytes for entry in live)
@@ -52,6 +55,12 @@ class SparseObjects:
             return []
         self._emptied[found.name] = found.etag
         return [Place(name, entry.offset, entry.length, entry.is_derived) for entry in live]
+
+    def _remove_record_of_none(self, name: ObjectName) -> None:
+        """Remove the record of an object that was deleted before; not if a listing has the object."""
+        generation = self._client.names(f"{BLOBS}/{name.generation}")
+        if all(found.name != name.path for found in generation):
+            self._client.delete([name.erased_path])
 
 
 def _batches(places: list[Place]) -> Iterator[list[Place]]:
