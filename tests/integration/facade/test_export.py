@@ -334,6 +334,8 @@ async def test_invalid_containers_are_refused_without_repeating_secrets(
     [
         ("s3", {"bucket": "bucket"}, "credentials are missing"),
         ("s3", {"bucket": "bucket", "accessKeyId": "Qzsecret"}, "must be given together"),
+        ("s3", {"bucket": "bucket", "accessKeyId": "Qz\r\n", "secretAccessKey": "key"}, "credentials are invalid"),
+        ("s3", {"bucket": "bucket", "accessKeyId": "key", "secretAccessKey": "Qz\x7f"}, "credentials are invalid"),
         ("s3", {"bucket": "../bucket"}, "not the name of a bucket"),
         ("s3", {"bucket": "bucket", "prefix": "a/../b"}, "prefix consists of"),
         ("s3", {"bucket": "bucket", "endpoint": "https://host/path"}, "without path and query"),

@@ -224,8 +224,11 @@ def _prefix(settings: Mapping[str, Any]) -> str:
 
 def _secrets(**secrets: str) -> dict[str, str]:
     given = {name: value for name, value in secrets.items() if value}
-    if any(len(value) > _MAX_SECRET_LENGTH or not value.isascii() for value in given.values()):
-        raise _invalid("destination", "The credentials are invalid.")
+    for name, value in given.items():
+        # All but the JSON document become part of a header or a URL, where control characters cannot be sent.
+        is_text = name == "service_account_key" or value.isprintable()
+        if len(value) > _MAX_SECRET_LENGTH or not value.isascii() or not is_text:
+            raise _invalid("destination", "The credentials are invalid.")
     return given
 
 
