@@ -192,7 +192,10 @@ class _Writing:
             writer = self._place.writer(self._checkpoints, self._settings, _facts())
             writer.enter()
         except ForeignKey as error:
-            key = f"the one in {self._settings.key_file}: restore that file"
+            key = (
+                f"the one in {self._settings.key_file}: restore that file, set secret_key or audit_key as on the other "
+                "machines of the archive"
+            )
             if self._settings.key_seed:
                 key = "the one that follows from secret_key: correct that setting"
             raise WrongAuditKey(
