@@ -126,6 +126,7 @@ def test_sqlite_and_local_files_are_restored_with_all_that_the_later_copy_of_the
 
 
 @pytest.mark.postgres
+@pytest.mark.timeout(300)
 def test_postgresql_is_restored_to_a_point_in_time_and_completed_from_the_bucket(
     postgres_server: str, bucket_url: str, tmp_path: Path
 ) -> None:

@@ -18,7 +18,7 @@ from tests.e2e.test_drills import drill, run
 from tests.faulty_proxy import Fault, FaultyProxy, running_proxy
 from tests.object_store import ObjectStore
 
-pytestmark = pytest.mark.postgres
+pytestmark = [pytest.mark.postgres, pytest.mark.timeout(300)]
 
 DICOM = {"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'}
 STUDY = "1.2.3"
@@ -191,7 +191,7 @@ def test_a_wrong_clock_and_lost_keys_are_reported_and_accepted(site: Site) -> No
     assert "replace-key" in without.refusal()
     run(without, replace)
     begin(without)
-    assert "key replaced" in without.run("cli", "audit", "verify", "--offline", check=False).stdout
+    assert "key replaced" in without.run("server", "verify-audit", check=False).stdout
 
 
 def begin(archive: Archive) -> None:
@@ -201,5 +201,5 @@ def begin(archive: Archive) -> None:
 
 
 def clock_of(archive: Archive) -> str:
-    checks = json.loads(archive.run("cli", "doctor", "--json", check=False).stdout)["checks"]
+    checks = json.loads(archive.run("server", "check", check=False).stdout)["checks"]
     return str(next(entry["status"] for entry in checks if entry["name"] == "clock"))
