@@ -99,6 +99,13 @@ def test_a_version_is_retrieved_and_is_the_current_one(tried: Tried) -> None:
     assert json_in(tried.output_of("/difference"))[0] == []
 
 
+def test_a_workitem_is_created_found_claimed_and_updated(tried: Tried) -> None:
+    [found], [workitem] = json_in(tried.output_of("/workitems?workitem="))
+    assert found["00741000"]["Value"] == ["SCHEDULED"]
+    assert workitem["00741000"]["Value"] == ["IN PROGRESS"]
+    assert workitem["00741204"]["Value"] == ["Detect and measure nodules"]
+
+
 def test_the_instance_is_deleted(tried: Tried) -> None:
     assert tried.output_of('-X DELETE "$INSTANCE" -w') == "204\n"
 
