@@ -5,7 +5,7 @@ The core believes this only of facades that it trusts. The custom headers are th
 
 import re
 from collections.abc import Sequence
-from urllib.parse import quote
+from urllib.parse import quote, unquote_plus
 
 from starlette.requests import Request
 from starlette.types import Scope
@@ -64,15 +64,24 @@ def _checked(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
 
 
 def _uri(scope: Scope, host: bytes) -> str:
-    """Return the URI as received, without tokens in its path and query."""
+    """Return the URI as received, without tokens in its path and query, and without Transaction UIDs of workitems."""
     path = scope.get("raw_path") or quote(scope["path"]).encode()
     if b"%" in path and _SECRETS.search(scope["path"]):  # an encoded letter would hide what is secret
         path = quote(scope["path"]).encode()
-    query = scope["query_string"]
+    query = b"" if _has_transaction_uid(scope) else scope["query_string"]
     uri = (b"%b://%b%b?%b" if query else b"%b://%b%b%b") % (scope["scheme"].encode(), host, path, query)
     text = _printable(uri[:_MAX_URI_LENGTH])
     has_secret = "/share/" in text or "/login/" in text or "token=" in text
     return _SECRETS.sub("***", text) if has_secret else text
+
+
+def _has_transaction_uid(scope: Scope) -> bool:
+    """Return whether the query may have the Transaction UID of a workitem, which is a secret (PS3.18 section 11.6)."""
+    path, query = scope["path"], scope["query_string"]
+    if not query or "/workitems" not in path:
+        return False
+    text = unquote_plus(query.decode("latin-1")).lower()
+    return "/workitems/" in path or "transaction" in text or "00081195" in text
 
 
 def _printable(data: bytes) -> str:
