@@ -11,12 +11,12 @@ import importlib.util
 import logging
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import URL, Connection, Engine, inspect, make_url, select, text, update
+from sqlalchemy import URL, Connection, Engine, inspect, make_url, text, update
 
 from server.adapters.sql.archive_tokens import SqlArchiveTokens
 from server.adapters.sql.audit_outbox import SqlOutboxTable
@@ -31,7 +31,7 @@ from server.adapters.sql.core.prepared import Prepared, flush
 from server.adapters.sql.core.progress import Progress
 from server.adapters.sql.core.replica import Replica
 from server.adapters.sql.core.sessions import Kind, Result, Work, begin, commit, repeated, translated
-from server.adapters.sql.core.tables import OLDEST_CODE, REVISION, compatibility
+from server.adapters.sql.core.tables import OLDEST_CODE, compatibility
 from server.adapters.sql.core.transactions import Transactions
 from server.adapters.sql.core.write_order import FileWriteOrder, WriteOrder
 from server.adapters.sql.events.deliveries import SqlDeliveries
@@ -55,6 +55,8 @@ from server.adapters.sql.query_tags.tags import SqlTags
 from server.adapters.sql.share_links import SqlShareLinks
 from server.adapters.sql.state.clock import SqlClockRecord
 from server.adapters.sql.state.identity import bind, identity
+from server.adapters.sql.state.schema import VERSION_TABLE, state_of_schema
+from server.adapters.sql.state.schema import SchemaState as SchemaState
 from server.adapters.sql.worklist.workitems import SqlWorkitems
 from server.adapters.sql.writing.locators import referenced
 from server.adapters.sql.writing.open_deletions import pending
@@ -108,32 +110,6 @@ _WRITES = {
     ),
 }
 _NUMBERS = Kind((_READ_COMMITTED,), only_reads=False)
-
-_VERSION_TABLE = "alembic_version"
-
-
-@dataclass(frozen=True, slots=True)
-class SchemaState:
-    """The schema of a database.
-
-    present: its revision; None without revision or file.
-    oldest_code: of a newer schema: the oldest revision whose code can use it.
-    wanted: the revision of this program.
-    """
-
-    present: str | None
-    oldest_code: str = ""
-    wanted: str = REVISION
-
-    @property
-    def is_newer(self) -> bool:
-        """Whether a newer program has migrated the database."""
-        return self.present is not None and self.present > self.wanted
-
-    @property
-    def is_usable(self) -> bool:
-        """Whether this program can use it: also while a newer one replaces it on one machine after the other."""
-        return self.present == self.wanted or (self.is_newer and self.oldest_code <= self.wanted)
 
 
 def nothing_for_tags(
@@ -351,12 +327,7 @@ def schema_state(url: str) -> SchemaState:
     engine = engine_of(url, reading_seconds=SEARCH_SECONDS)
     try:
         with translated(), engine.connect() as connection:
-            if not inspect(connection).has_table(_VERSION_TABLE):
-                return SchemaState(None)
-            present = connection.exec_driver_sql(f"SELECT version_num FROM {_VERSION_TABLE}").scalar()  # noqa: S608
-            if present is None or present <= REVISION:
-                return SchemaState(present)
-            return SchemaState(present, connection.execute(select(compatibility.c.oldest_code)).scalar_one())
+            return state_of_schema(connection) if inspect(connection).has_table(VERSION_TABLE) else SchemaState(None)
     finally:
         engine.dispose()
 

@@ -10,13 +10,13 @@ from sqlalchemy import Connection
 from server.adapters.sql import earlier, reading
 from server.adapters.sql.core.counters import touch
 from server.adapters.sql.core.sessions import Work
-from server.adapters.sql.core.tables import REVISION
 from server.adapters.sql.core.transactions import Transactions
 from server.adapters.sql.deletion_list import list_deletions
 from server.adapters.sql.lifecycle.retained import kept
 from server.adapters.sql.partitions import PartitionKeys
 from server.adapters.sql.search.counting import count
 from server.adapters.sql.search.search import check_size, search
+from server.adapters.sql.state.schema import state_of_schema
 from server.adapters.sql.writing.adding import add
 from server.adapters.sql.writing.damage import change_damage
 from server.adapters.sql.writing.deleting import delete_resource
@@ -395,9 +395,9 @@ class SqlInstanceIndex:
 
 
 def _check(connection: Connection) -> None:
-    present = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-    if present != REVISION:
+    schema = state_of_schema(connection)
+    if not schema.is_usable:
         raise Unavailable(
             Reason.DATABASE_UNAVAILABLE,
-            f"The database has schema {present or 'none'}, this program needs {REVISION}.",
+            f"The database has schema {schema.present or 'none'}, this program needs {schema.wanted}.",
         )

@@ -167,9 +167,16 @@ async def test_check_accepts_a_migrated_database(database: Database) -> None:
 
 
 async def test_check_refuses_a_schema_of_another_release(database: Database, url: str) -> None:
+    execute(url, "UPDATE compatibility SET oldest_code = '9998'")
     execute(url, "UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(Unavailable, match="9999"):
         await database.instances.check()
+
+
+async def test_check_accepts_the_schema_of_a_later_release_that_supports_this_one(database: Database, url: str) -> None:
+    """A node serves until it is replaced while another one has migrated the database already."""
+    execute(url, "UPDATE alembic_version SET version_num = '9999'")
+    await database.instances.check()
 
 
 async def test_a_file_that_is_not_a_database_is_unavailable(tmp_path: Path) -> None:
