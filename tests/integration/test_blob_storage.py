@@ -48,6 +48,6 @@ async def test_a_core_needs_nothing_of_its_storage_but_the_port(tmp_path: Path) 
 
 
 async def test_a_core_does_not_start_with_a_url_that_no_adapter_has(tmp_path: Path) -> None:
-    with pytest.raises(StartError, match="'s3', which is not supported"):
-        async with a_core(tmp_path, blobs="s3://bucket"):
+    with pytest.raises(StartError, match="'ftp', which is not supported"):
+        async with a_core(tmp_path, blobs="ftp://bucket"):
             pass

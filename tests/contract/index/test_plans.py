@@ -245,7 +245,9 @@ async def test_the_feed_of_some_partitions_is_read_by_their_index(
         await noted.changes.latest(metadata=False, partitions=frozenset(names))
     else:
         await noted.changes.list(replace(window, partitions=frozenset(names)))
-    [steps] = [steps for sql, steps in explained(url, statements).items() if "changes AS entry" in sql]
+    # Sorting a few entries costs nothing, whatever the statistics are of what was there before.
+    found = explained(url, statements, off=("seqscan", "bitmapscan", "sort"))
+    [steps] = [steps for sql, steps in found.items() if "changes AS entry" in sql]
     assert [step for step in steps if "ix_changes_partition_key_sequence" in step], steps
     assert not [step for step in steps if "Seq Scan" in step or step.startswith("SCAN")], steps
 

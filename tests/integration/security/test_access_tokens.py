@@ -169,7 +169,7 @@ async def test_without_its_provider_the_archive_starts_and_reports_it(
         assert (check["status"], "status 500" in check["detail"]) == ("failed", True)
         del provider.responses[METADATA]
         [check] = [one for one in await checks(configured, deep=False) if one["name"] == "identity provider"]
-        assert check == {"name": "identity provider", "status": "ok", "detail": f"1 keys of {provider.url}"}
+        assert check == {"name": "identity provider", "status": "ok", "detail": f"1 key of {provider.url}"}
 
 
 @pytest.mark.parametrize(
