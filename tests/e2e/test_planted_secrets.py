@@ -188,6 +188,8 @@ def every_route() -> list[tuple[str, str]]:
         "number": "1",
         "transaction": f"{UID_ROOT}.78",
         "webhook": "0" * 32,
+        "workitem": f"{UID_ROOT}.79",
+        "requester": "DCMS",
         "partition": "ward",
     }
     values |= {"link": "0" * 32, "token": f"dcms_{SECRET}", "code": f"dcml_{SECRET}"}

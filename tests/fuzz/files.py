@@ -141,6 +141,10 @@ def _references(data_set: dict[str, Any], path: str) -> Iterator[tuple[str, str]
                 yield from _references(item, f"{path}{tag}/{number}/")
 
 
+_EIGHT_TIMES_FF = "FFFFFFFF"
+"""A tag that no element may have. With undefined length in implicit VR, it looks like trailing bytes."""
+
+
 def _check_copies(file: bytes, found: Description, chunk: int) -> None:
     """Check that a file can be re-encoded, if it needs no decoding, and that the copy has the same content."""
     source = found.transfer_syntax_uid
@@ -149,6 +153,8 @@ def _check_copies(file: bytes, found: Description, chunk: int) -> None:
     targets = (EXPLICIT_LITTLE, IMPLICIT_LITTLE) if source in NATIVE or found.pixels is None else (source,)
     inflated = _inflated(file) if source == DEFLATED else file
     target = targets[chunk % len(targets)]
+    if target == IMPLICIT_LITTLE and _EIGHT_TIMES_FF in orjson.loads(found.dicom_json):
+        return
     copies = {_rewritten(inflated, found, target, size) for size in (len(file), 1 + chunk)}
     require(len(copies) == 1, "a copy does not depend on the chunks of the file")
     copy = _read(copies.pop())
