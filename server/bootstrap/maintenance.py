@@ -163,9 +163,7 @@ async def stores(settings: Settings) -> Sequence[dict[str, Any]]:
 def _role(found: BlobsIdentity, store: StoreId) -> str:
     if store == found.primary:
         return "primary"
-    if store in found.further:
-        return "further"
-    return "read-only" if store in found.read_only else "missing"
+    return "further" if store in found.further else "missing"
 
 
 async def check_blobs(settings: Settings) -> None:

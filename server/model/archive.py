@@ -38,7 +38,6 @@ class BlobsIdentity:
     requires_authentication: the index has, or had, archive tokens.
     stores: ids of the stores whose blobs can be read.
     further: of the stores that are only read and erased from, their places by id.
-    read_only: ids of the stores that are only read.
     has_unbound_stores: one of several stores has no archive id yet.
     writes_elsewhere: a process writes to one of the further stores.
     """
@@ -52,14 +51,13 @@ class BlobsIdentity:
     requires_authentication: bool = False
     stores: frozenset[StoreId] = frozenset((NO_ID,))
     further: Mapping[StoreId, str] = field(default_factory=dict)
-    read_only: frozenset[StoreId] = frozenset()
     has_unbound_stores: bool = False
     writes_elsewhere: bool = False
 
     @property
     def primary(self) -> StoreId:
         """The id of the store that is written."""
-        [primary] = self.stores - self.further.keys() - self.read_only
+        [primary] = self.stores - self.further.keys()
         return primary
 
 

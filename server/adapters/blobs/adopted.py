@@ -182,8 +182,8 @@ class AdoptedWriter:
             return await self._derived.commit_adopted(own, checksums.length, checksums.whole, receipt)
 
     async def commit_before(self, tail: Tail, receipt: Receipt) -> Derived:
-        """See the port. A file is adopted as a whole."""
-        raise NotImplementedError
+        """Never called: only files that are received as a whole are adopted."""
+        raise AssertionError("A file is adopted as a whole.")
 
 
 def _read(opened: FileIO, size: int, at: int) -> memoryview:

@@ -31,10 +31,6 @@ class StoreSetBlobs:
         self._primary = stores[primary]
         self._stores = dict(stores)
 
-    def add(self, store: StoreId, blobs: BlobStore) -> None:
-        """Add a store, or replace one with the same id; its blobs can be read from now on."""
-        self._stores[store] = blobs
-
     def _of(self, locator: Locator) -> BlobStore:
         """Return the store of a locator; for one of an unknown store the primary, which does not have it either."""
         return self._stores.get(store_of(locator), self._primary)

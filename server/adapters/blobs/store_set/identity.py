@@ -21,12 +21,10 @@ class SetIdentity:
 
     Args:
         stores: the primary one first.
-        more: returns ids of other stores whose blobs can be read.
     """
 
-    def __init__(self, stores: Sequence[Storage], more: Iterable[StoreId] = ()) -> None:
+    def __init__(self, stores: Sequence[Storage]) -> None:
         self._stores = stores
-        self._more = frozenset(more)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -64,9 +62,8 @@ class SetIdentity:
             mark=highest(one.mark for one in found),
             is_recovering=any(one.is_recovering for one in found),
             requires_authentication=any(one.requires_authentication for one in found),
-            stores=self._more.union(*(one.stores for one in found)),
+            stores=frozenset[StoreId]().union(*(one.stores for one in found)),
             further={store: one.place for one in found[1:] for store in one.stores if store not in found[0].stores},
-            read_only=self._more,
             has_unbound_stores=any(one.id is None or not one.is_bound for one in found),
             writes_elsewhere=any(store.marks.is_in_use() for store in self._stores[1:]),
         )

@@ -2,9 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Protocol
 
 from server.adapters.blobs.store_set.audit import SetAuditTrail
 from server.adapters.blobs.store_set.blobs import StoreSetBlobs
@@ -16,22 +15,6 @@ from server.ports.blobs import BlobStore
 from server.ports.storage import Storage
 
 
-class ReadOnlyStore(Protocol):
-    """Blobs that are only read, and have no records of the archive beside them.
-
-    Their `delete`, `settle`, `recover`, `quarantine` and `release` do nothing.
-    """
-
-    @property
-    def store(self) -> StoreId:
-        """The id, with which the locators begin."""
-        ...
-
-    def blobs(self) -> AbstractAsyncContextManager[BlobStore]:
-        """As `Storage.blobs`."""
-        ...
-
-
 class StoreSet:
     """Storage (see `server.ports.storage`) that consists of several.
 
@@ -40,16 +23,12 @@ class StoreSet:
     Args:
         primary: of setting `blobs`.
         further: of setting `blobs_also`.
-        read_only: stores whose blobs can be read; `StoreSetBlobs.add` adds more while it is open.
     """
 
-    def __init__(
-        self, primary: Storage, further: Sequence[Storage] = (), read_only: Sequence[ReadOnlyStore] = ()
-    ) -> None:
+    def __init__(self, primary: Storage, further: Sequence[Storage] = ()) -> None:
         self._primary = primary
         self._stores = [primary, *further]
-        self._read_only = read_only
-        self.identity = SetIdentity(self._stores, (one.store for one in read_only))
+        self.identity = SetIdentity(self._stores)
         self.marks = SetMarks(self._stores)
         self.journal = SetJournal([store.journal for store in self._stores], self._ids)
         self.scrub = SetScrubRecord([store.scrub for store in self._stores])
@@ -72,8 +51,6 @@ class StoreSet:
             stores: dict[StoreId, BlobStore] = {}
             for id_, store in zip(ids, self._stores, strict=True):
                 stores[id_] = await stack.enter_async_context(store.blobs())
-            for one in self._read_only:
-                stores[one.store] = await stack.enter_async_context(one.blobs())
             yield StoreSetBlobs(ids[0], stores)
 
     def _ids(self) -> list[StoreId]:
