@@ -109,6 +109,7 @@ ANSWERS: Mapping[str, Answer] = MappingProxyType(
         "TOO_MANY_TAGS": Answer(400),
         "TOO_MANY_CONSUMERS": Answer(400),
         "TOO_MANY_WEBHOOKS": Answer(400),
+        "TOO_MANY_SUBSCRIPTIONS": Answer(403),
         "TOO_MANY_LABELS": Answer(400),
         "UNREADABLE_INSTANCE": Answer(409),
         "INVALID_INSTANCE": Answer(409),

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from dicomstore.v1 import access_options_pb2 as dicomstore_dot_v1_dot_access__options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$dicomstore/v1/workitem_service.proto\x12\rdicomstore.v1\x1a\"dicomstore/v1/access_options.proto\"n\n\x15\x43reateWorkitemRequest\x12\x11\n\tpartition\x18\x01 \x01(\t\x12\x14\n\x0cworkitem_uid\x18\x02 \x01(\t\x12\x12\n\ndicom_json\x18\x03 \x01(\x0c\x12\x18\n\x10\x63reate_partition\x18\x04 \x01(\x08\".\n\x16\x43reateWorkitemResponse\x12\x14\n\x0cworkitem_uid\x18\x01 \x01(\t\"=\n\x12GetWorkitemRequest\x12\x11\n\tpartition\x18\x01 \x01(\t\x12\x14\n\x0cworkitem_uid\x18\x02 \x01(\t\")\n\x13GetWorkitemResponse\x12\x12\n\ndicom_json\x18\x01 \x01(\x0c\"m\n\x15UpdateWorkitemRequest\x12\x11\n\tpartition\x18\x01 \x01(\t\x12\x14\n\x0cworkitem_uid\x18\x02 \x01(\t\x12\x17\n\x0ftransaction_uid\x18\x03 \x01(\t\x12\x12\n\ndicom_json\x18\x04 \x01(\x0c\"\x18\n\x16UpdateWorkitemResponse\"\x8b\x01\n\x1a\x43hangeWorkitemStateRequest\x12\x11\n\tpartition\x18\x01 \x01(\t\x12\x14\n\x0cworkitem_uid\x18\x02 \x01(\t\x12\x17\n\x0ftransaction_uid\x18\x03 \x01(\t\x12+\n\x05state\x18\x04 \x01(\x0e\x32\x1c.dicomstore.v1.WorkitemState\"0\n\x1b\x43hangeWorkitemStateResponse\x12\x11\n\tunchanged\x18\x01 \x01(\x08\"a\n\"RequestWorkitemCancellationRequest\x12\x11\n\tpartition\x18\x01 \x01(\t\x12\x14\n\x0cworkitem_uid\x18\x02 \x01(\t\x12\x12\n\ndicom_json\x18\x03 \x01(\x0c\"%\n#RequestWorkitemCancellationResponse\"1\n\x0cWorkitemTerm\x12\x11\n\tattribute\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x03(\t\"\x98\x02\n\x16SearchWorkitemsRequest\x12\x11\n\tpartition\x18\x01 \x01(\t\x12*\n\x05terms\x18\x02 \x03(\x0b\x32\x1b.dicomstore.v1.WorkitemTerm\x12\x16\n\x0e\x66uzzy_matching\x18\x03 \x01(\x08\x12\x1c\n\x14\x65mpty_value_matching\x18\x04 \x01(\x08\x12\x1a\n\x12include_attributes\x18\x05 \x03(\t\x12\x13\n\x0binclude_all\x18\x06 \x01(\x08\x12\x11\n\tpage_size\x18\x07 \x01(\x05\x12\x12\n\npage_token\x18\x08 \x01(\t\x12\x0c\n\x04skip\x18\t \x01(\x03\x12\x0e\n\x06strict\x18\n \x01(\x08\x12\x13\n\x0btotal_count\x18\x0b \x01(\x08\"9\n\rWorkitemMatch\x12\x14\n\x0cworkitem_uid\x18\x01 \x01(\t\x12\x12\n\ndicom_json\x18\x02 \x01(\x0c\"\xa7\x01\n\x17SearchWorkitemsResponse\x12-\n\x07matches\x18\x01 \x03(\x0b\x32\x1c.dicomstore.v1.WorkitemMatch\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x1a\n\x12ignored_attributes\x18\x03 \x03(\t\x12\x18\n\x0btotal_count\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x0e\n\x0c_total_count*\xa8\x01\n\rWorkitemState\x12\x1e\n\x1aWORKITEM_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18WORKITEM_STATE_SCHEDULED\x10\x01\x12\x1e\n\x1aWORKITEM_STATE_IN_PROGRESS\x10\x02\x12\x1c\n\x18WORKITEM_STATE_COMPLETED\x10\x03\x12\x1b\n\x17WORKITEM_STATE_CANCELED\x10\x04\x32\xa0\x05\n\x0fWorkitemService\x12\x63\n\x0e\x43reateWorkitem\x12$.dicomstore.v1.CreateWorkitemRequest\x1a%.dicomstore.v1.CreateWorkitemResponse\"\x04\x88\xb2\x19\x05\x12Z\n\x0bGetWorkitem\x12!.dicomstore.v1.GetWorkitemRequest\x1a\".dicomstore.v1.GetWorkitemResponse\"\x04\x88\xb2\x19\x04\x12\x63\n\x0eUpdateWorkitem\x12$.dicomstore.v1.UpdateWorkitemRequest\x1a%.dicomstore.v1.UpdateWorkitemResponse\"\x04\x88\xb2\x19\x05\x12r\n\x13\x43hangeWorkitemState\x12).dicomstore.v1.ChangeWorkitemStateRequest\x1a*.dicomstore.v1.ChangeWorkitemStateResponse\"\x04\x88\xb2\x19\x05\x12\x8a\x01\n\x1bRequestWorkitemCancellation\x12\x31.dicomstore.v1.RequestWorkitemCancellationRequest\x1a\x32.dicomstore.v1.RequestWorkitemCancellationResponse\"\x04\x88\xb2\x19\x05\x12\x66\n\x0fSearchWorkitems\x12%.dicomstore.v1.SearchWorkitemsRequest\x1a&.dicomstore.v1.SearchWorkitemsResponse\"\x04\x88\xb2\x19\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$dicomstore/v1/workitem_service.proto\x12\rdicomstore.v1\x1a\"dicomstore/v1/access_options.proto\"n\n\x15\x43reateWorkitemRequest\x12\x11\n\tpartition\x18\x01 \x01(\t\x12\x14\n\x0cworkitem_uid\x18\x02 \x01(\t\x12\x12\n\ndicom_json\x18\x03 \x01(\x0c\x12\x18\n\x10\x63reate_partition\x18\x04 \x01(\x08\".\n\x16\x43reateWorkitemResponse\x12\x14\n\x0cworkitem_uid\x18\x01 \x01(\t\"=\n\x12GetWorkitemRequest\x12\x11\n\tpartition\x18\x01 \x01(\t\x12\x14\n\x0cworkitem_uid\x18\x02 \x01(\t\")\n\x13GetWorkitemResponse\x12\x12\n\ndicom_json\x18\x01 \x01(\x0c\"m\n\x15UpdateWorkitemRequest\x12\x11\n\tpartition\x18\x01 \x01(\t\x12\x14\n\x0cworkitem_uid\x18\x02 \x01(\t\x12\x17\n\x0ftransaction_uid\x18\x03 \x01(\t\x12\x12\n\ndicom_json\x18\x04 \x01(\x0c\"\x18\n\x16UpdateWorkitemResponse\"\x8b\x01\n\x1a\x43hangeWorkitemStateRequest\x12\x11\n\tpartition\x18\x01 \x01(\t\x12\x14\n\x0cworkitem_uid\x18\x02 \x01(\t\x12\x17\n\x0ftransaction_uid\x18\x03 \x01(\t\x12+\n\x05state\x18\x04 \x01(\x0e\x32\x1c.dicomstore.v1.WorkitemState\"0\n\x1b\x43hangeWorkitemStateResponse\x12\x11\n\tunchanged\x18\x01 \x01(\x08\"x\n\"RequestWorkitemCancellationRequest\x12\x11\n\tpartition\x18\x01 \x01(\t\x12\x14\n\x0cworkitem_uid\x18\x02 \x01(\t\x12\x12\n\ndicom_json\x18\x03 \x01(\x0c\x12\x15\n\rrequesting_ae\x18\x04 \x01(\t\"%\n#RequestWorkitemCancellationResponse\"1\n\x0cWorkitemTerm\x12\x11\n\tattribute\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x03(\t\"\x98\x02\n\x16SearchWorkitemsRequest\x12\x11\n\tpartition\x18\x01 \x01(\t\x12*\n\x05terms\x18\x02 \x03(\x0b\x32\x1b.dicomstore.v1.WorkitemTerm\x12\x16\n\x0e\x66uzzy_matching\x18\x03 \x01(\x08\x12\x1c\n\x14\x65mpty_value_matching\x18\x04 \x01(\x08\x12\x1a\n\x12include_attributes\x18\x05 \x03(\t\x12\x13\n\x0binclude_all\x18\x06 \x01(\x08\x12\x11\n\tpage_size\x18\x07 \x01(\x05\x12\x12\n\npage_token\x18\x08 \x01(\t\x12\x0c\n\x04skip\x18\t \x01(\x03\x12\x0e\n\x06strict\x18\n \x01(\x08\x12\x13\n\x0btotal_count\x18\x0b \x01(\x08\"9\n\rWorkitemMatch\x12\x14\n\x0cworkitem_uid\x18\x01 \x01(\t\x12\x12\n\ndicom_json\x18\x02 \x01(\x0c\"\xa7\x01\n\x17SearchWorkitemsResponse\x12-\n\x07matches\x18\x01 \x03(\x0b\x32\x1c.dicomstore.v1.WorkitemMatch\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x1a\n\x12ignored_attributes\x18\x03 \x03(\t\x12\x18\n\x0btotal_count\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x0e\n\x0c_total_count*\xa8\x01\n\rWorkitemState\x12\x1e\n\x1aWORKITEM_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18WORKITEM_STATE_SCHEDULED\x10\x01\x12\x1e\n\x1aWORKITEM_STATE_IN_PROGRESS\x10\x02\x12\x1c\n\x18WORKITEM_STATE_COMPLETED\x10\x03\x12\x1b\n\x17WORKITEM_STATE_CANCELED\x10\x04\x32\xa0\x05\n\x0fWorkitemService\x12\x63\n\x0e\x43reateWorkitem\x12$.dicomstore.v1.CreateWorkitemRequest\x1a%.dicomstore.v1.CreateWorkitemResponse\"\x04\x88\xb2\x19\x05\x12Z\n\x0bGetWorkitem\x12!.dicomstore.v1.GetWorkitemRequest\x1a\".dicomstore.v1.GetWorkitemResponse\"\x04\x88\xb2\x19\x04\x12\x63\n\x0eUpdateWorkitem\x12$.dicomstore.v1.UpdateWorkitemRequest\x1a%.dicomstore.v1.UpdateWorkitemResponse\"\x04\x88\xb2\x19\x05\x12r\n\x13\x43hangeWorkitemState\x12).dicomstore.v1.ChangeWorkitemStateRequest\x1a*.dicomstore.v1.ChangeWorkitemStateResponse\"\x04\x88\xb2\x19\x05\x12\x8a\x01\n\x1bRequestWorkitemCancellation\x12\x31.dicomstore.v1.RequestWorkitemCancellationRequest\x1a\x32.dicomstore.v1.RequestWorkitemCancellationResponse\"\x04\x88\xb2\x19\x05\x12\x66\n\x0fSearchWorkitems\x12%.dicomstore.v1.SearchWorkitemsRequest\x1a&.dicomstore.v1.SearchWorkitemsResponse\"\x04\x88\xb2\x19\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,8 +44,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WORKITEMSERVICE'].methods_by_name['RequestWorkitemCancellation']._serialized_options = b'\210\262\031\005'
   _globals['_WORKITEMSERVICE'].methods_by_name['SearchWorkitems']._loaded_options = None
   _globals['_WORKITEMSERVICE'].methods_by_name['SearchWorkitems']._serialized_options = b'\210\262\031\004'
-  _globals['_WORKITEMSTATE']._serialized_start=1388
-  _globals['_WORKITEMSTATE']._serialized_end=1556
+  _globals['_WORKITEMSTATE']._serialized_start=1411
+  _globals['_WORKITEMSTATE']._serialized_end=1579
   _globals['_CREATEWORKITEMREQUEST']._serialized_start=91
   _globals['_CREATEWORKITEMREQUEST']._serialized_end=201
   _globals['_CREATEWORKITEMRESPONSE']._serialized_start=203
@@ -63,17 +63,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHANGEWORKITEMSTATERESPONSE']._serialized_start=636
   _globals['_CHANGEWORKITEMSTATERESPONSE']._serialized_end=684
   _globals['_REQUESTWORKITEMCANCELLATIONREQUEST']._serialized_start=686
-  _globals['_REQUESTWORKITEMCANCELLATIONREQUEST']._serialized_end=783
-  _globals['_REQUESTWORKITEMCANCELLATIONRESPONSE']._serialized_start=785
-  _globals['_REQUESTWORKITEMCANCELLATIONRESPONSE']._serialized_end=822
-  _globals['_WORKITEMTERM']._serialized_start=824
-  _globals['_WORKITEMTERM']._serialized_end=873
-  _globals['_SEARCHWORKITEMSREQUEST']._serialized_start=876
-  _globals['_SEARCHWORKITEMSREQUEST']._serialized_end=1156
-  _globals['_WORKITEMMATCH']._serialized_start=1158
-  _globals['_WORKITEMMATCH']._serialized_end=1215
-  _globals['_SEARCHWORKITEMSRESPONSE']._serialized_start=1218
-  _globals['_SEARCHWORKITEMSRESPONSE']._serialized_end=1385
-  _globals['_WORKITEMSERVICE']._serialized_start=1559
-  _globals['_WORKITEMSERVICE']._serialized_end=2231
+  _globals['_REQUESTWORKITEMCANCELLATIONREQUEST']._serialized_end=806
+  _globals['_REQUESTWORKITEMCANCELLATIONRESPONSE']._serialized_start=808
+  _globals['_REQUESTWORKITEMCANCELLATIONRESPONSE']._serialized_end=845
+  _globals['_WORKITEMTERM']._serialized_start=847
+  _globals['_WORKITEMTERM']._serialized_end=896
+  _globals['_SEARCHWORKITEMSREQUEST']._serialized_start=899
+  _globals['_SEARCHWORKITEMSREQUEST']._serialized_end=1179
+  _globals['_WORKITEMMATCH']._serialized_start=1181
+  _globals['_WORKITEMMATCH']._serialized_end=1238
+  _globals['_SEARCHWORKITEMSRESPONSE']._serialized_start=1241
+  _globals['_SEARCHWORKITEMSRESPONSE']._serialized_end=1408
+  _globals['_WORKITEMSERVICE']._serialized_start=1582
+  _globals['_WORKITEMSERVICE']._serialized_end=2254
 # @@protoc_insertion_point(module_scope)

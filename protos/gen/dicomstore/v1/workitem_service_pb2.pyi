@@ -88,14 +88,16 @@ class ChangeWorkitemStateResponse(_message.Message):
     def __init__(self, unchanged: _Optional[bool] = ...) -> None: ...
 
 class RequestWorkitemCancellationRequest(_message.Message):
-    __slots__ = ("partition", "workitem_uid", "dicom_json")
+    __slots__ = ("partition", "workitem_uid", "dicom_json", "requesting_ae")
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     WORKITEM_UID_FIELD_NUMBER: _ClassVar[int]
     DICOM_JSON_FIELD_NUMBER: _ClassVar[int]
+    REQUESTING_AE_FIELD_NUMBER: _ClassVar[int]
     partition: str
     workitem_uid: str
     dicom_json: bytes
-    def __init__(self, partition: _Optional[str] = ..., workitem_uid: _Optional[str] = ..., dicom_json: _Optional[bytes] = ...) -> None: ...
+    requesting_ae: str
+    def __init__(self, partition: _Optional[str] = ..., workitem_uid: _Optional[str] = ..., dicom_json: _Optional[bytes] = ..., requesting_ae: _Optional[str] = ...) -> None: ...
 
 class RequestWorkitemCancellationResponse(_message.Message):
     __slots__ = ()

@@ -118,7 +118,8 @@ class WorkitemServiceServicer:
 
     def RequestWorkitemCancellation(self, request, context):
         """Cancels a workitem in state SCHEDULED (PS3.18 section 11.8). The server records the time and the reason of the request
-        in Procedure Step Progress Information Sequence.
+        in Procedure Step Progress Information Sequence. The request for one in state IN PROGRESS is reported to its subscribers
+        (WorkitemEventService), among which the performer may be; the workitem is not changed.
 
         Errors: INVALID_WORKITEM, WORKITEM_NOT_CANCELABLE.
         """
