@@ -363,7 +363,8 @@ class Partitions(Protocol):
         ...
 
     async def purge(self, now: datetime, erase_after: datetime, *, reason: str, author: str) -> Address | None:
-        """Delete a study of a deleted partition, as `InstanceIndex.delete` does, and return it; None if there is none.
+        """Delete a study of a deleted partition, as `InstanceIndex.delete` does, or some of its workitems if it has no
+        studies; return what was deleted of, None if there is nothing to delete.
 
         Any number of processes may call it, and each continues the work of the others.
         """

@@ -1,4 +1,4 @@
-"""Deletion of the studies of deleted partitions."""
+"""Deletion of the studies and workitems of deleted partitions."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,7 +16,7 @@ _POLL_SECONDS = 2.0
 
 
 class PartitionDeletion:
-    """Deletes the studies of deleted partitions. One process at a time runs it; several do no harm.
+    """Deletes the studies and workitems of deleted partitions. One process at a time runs it; several do no harm.
 
     Args:
         now: the time recorded for changes.
@@ -48,11 +48,11 @@ class PartitionDeletion:
                 await asyncio.sleep(_POLL_SECONDS)
 
     async def step(self) -> bool:
-        """Delete one study; return whether there may be more."""
-        study = await self._partitions.purge(
+        """Delete one study, or some workitems; return whether there may be more."""
+        deleted = await self._partitions.purge(
             self._now(), self._deadline_now() + self._retention, reason=REASON, author=AUTHOR
         )
-        if study is None:
+        if deleted is None:
             return False
         self._on_change()
         return True

@@ -9,10 +9,12 @@ import pytest
 
 from server.adapters.sql.engine import Database
 from server.adapters.sql.worklist import search as search_module
+from server.adapters.sql.writing import partition_deleting
 from server.dicom.matching.matching import conditions
 from server.dicom.worklist.data_set import parse, serialise
 from server.dicom.worklist.search_keys import SEARCH_KEYS, search_values
-from server.model.ids import DEFAULT_PARTITION, PartitionName, Uid
+from server.model.errors import WrongState
+from server.model.ids import DEFAULT_PARTITION, Address, PartitionName, Uid
 from server.model.search.query import Condition
 from server.model.worklist.workitem import Workitem, WorkitemQuery, WorkitemState, lock_of, must_change
 from tests.contract.index.samples import NOON
@@ -196,13 +198,21 @@ async def test_a_page_with_large_data_sets_is_shorter(database: Database, monkey
     assert page.has_more
 
 
-async def test_a_partition_is_deleted_with_its_workitems(database: Database) -> None:
+async def test_a_partition_is_deleted_with_its_workitems_some_at_a_time(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partition_deleting, "_WORKITEMS", 2)
     ward = PartitionName("ward")
     await database.partitions.create(ward, NOON)
-    await database.workitems.add(ward, a_workitem("1.2"))
+    for number in range(5):
+        await database.workitems.add(ward, a_workitem(f"1.{number}"))
     await database.workitems.add(DEFAULT_PARTITION, a_workitem("1.2"))
     assert await database.partitions.delete(ward, NOON)
+    for _ in range(3):
+        assert await database.partitions.purge(NOON, NOON, reason="", author="") == Address(ward)
+        with pytest.raises(WrongState):
+            await database.partitions.create(ward, NOON)
     assert await database.partitions.purge(NOON, NOON, reason="", author="") is None
     await database.partitions.create(ward, NOON)
-    assert await database.workitems.get(ward, Uid("1.2")) is None
-    assert await database.workitems.get(DEFAULT_PARTITION, Uid("1.2")) is not None
+    assert await found(database, replace(query(), partition=ward)) == []
+    assert await found(database, query()) == ["1.2"]

@@ -1,6 +1,9 @@
-"""The transactions that delete a partition: first it disappears, then its studies are deleted one by one."""
+"""The transactions that delete a partition: first it disappears, then its studies are deleted one by one, and its
+workitems some at a time."""
 
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, delete, select, update
 
@@ -20,6 +23,8 @@ from server.adapters.sql.writing.holding import on_hold
 from server.model.ids import Address, PartitionName, Uid
 
 _SHARD = 0  # any: the transactions run alone
+_WORKITEMS = 200
+"""Number of workitems, each with dozens of values, that a transaction deletes."""
 
 
 def begin_deletion(connection: Connection, name: PartitionName, now: datetime) -> bool:
@@ -80,6 +85,32 @@ def delete_study(
     return delete_resource(connection, partition_key, study, now, erase_after, reason, author)
 
 
+def has_workitems(connection: Connection) -> bool:
+    """Return whether a deleted partition has workitems."""
+    return bool(_workitems(connection, 1))
+
+
+def delete_workitems(connection: Connection) -> PartitionName | None:
+    """Delete some workitems of a deleted partition, and return its name; None if there are none."""
+    rows = _workitems(connection, _WORKITEMS)
+    if not rows:  # another process has deleted them
+        return None
+    name = rows[0].name
+    keys = [row.key for row in rows if row.name == name]
+    connection.execute(delete(workitem_values).where(workitem_values.c.workitem_key.in_(keys)))
+    connection.execute(delete(workitems).where(workitems.c.key.in_(keys)))
+    return PartitionName(name)
+
+
+def _workitems(connection: Connection, limit: int) -> Sequence[Any]:
+    return connection.execute(
+        select(partitions.c.name, workitems.c.key)
+        .join_from(partitions, workitems, workitems.c.partition_key == partitions.c.key)
+        .where(partitions.c.deletion_key.is_not(None))
+        .limit(limit)
+    ).all()
+
+
 def open_partition_deletions(connection: Connection) -> set[int]:
     """Return the numbers of the deletions of partitions that are not completed."""
     is_open = select(partitions.c.deletion_key).where(partitions.c.deletion_key.is_not(None))
@@ -87,12 +118,13 @@ def open_partition_deletions(connection: Connection) -> set[int]:
 
 
 def end_deletions(connection: Connection) -> bool:
-    """Complete the deletions of empty partitions, and delete their workitems; return whether there were any.
+    """Complete the deletions of empty partitions; return whether there were any.
 
     To be run alone.
     """
     counters.lock(connection, [_SHARD])
     has_studies = select(studies.c.key).where(studies.c.partition_key == partitions.c.key).exists()
+    has_workitems = select(workitems.c.key).where(workitems.c.partition_key == partitions.c.key).exists()
     is_pending = (
         select(deletions.c.key)
         .where(deletions.c.is_pending == 1, deletions.c.partition_key == partitions.c.key)
@@ -101,13 +133,11 @@ def end_deletions(connection: Connection) -> bool:
     )
     completed = connection.execute(
         select(partitions.c.key, partitions.c.deletion_key).where(
-            partitions.c.deletion_key.is_not(None), ~has_studies, ~is_pending
+            partitions.c.deletion_key.is_not(None), ~has_studies, ~has_workitems, ~is_pending
         )
     ).all()
     progress = progress_of(connection.info)
     for row in completed:
-        for table in (workitem_values, workitems):
-            connection.execute(delete(table).where(table.c.partition_key == row.key))
         connection.execute(update(partitions).where(partitions.c.key == row.key).values(deletion_key=None))
         if progress is not None:
             progress.journal.completed(row.deletion_key)
