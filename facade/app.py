@@ -15,6 +15,7 @@ from starlette.middleware import Middleware
 from common.core_channel import core_tls_files
 from common.issuers import listed
 from common.sealing import Sealer
+from common.shares import Shares
 from facade.browsers.cors import Cors
 from facade.browsers.guard import Guard
 from facade.browsers.headers import BrowserHeaders
@@ -30,6 +31,7 @@ from facade.serving.exposure import OnlyClosed, must_be_closed
 from facade.serving.memory import keep_steady
 from facade.serving.observe import Observe
 from facade.serving.tls import https_listener
+from facade.serving.websocket import can_be_websocket
 from facade.sessions.login import Logins
 from facade.sessions.middleware import SessionCookies, credential_of
 from facade.sessions.provider import IdentityProvider
@@ -93,6 +95,7 @@ def create_app(settings: Settings | None = None, channel: Any = None) -> Starlet
     app.state.logins = logins
     app.state.health = HealthCache()
     app.state.uploads = Uploads()
+    app.state.event_streams = Shares(settings.max_event_streams)
     app.state.stopping = asyncio.Event()
     app.state.connections = ClientConnections(settings.max_client_connections, settings.trusted_proxies)
     app.state.bodies = BodyCache(settings.metadata_cache_bytes)
@@ -123,7 +126,7 @@ def _middleware(settings: Settings, logins: Logins, *, is_exposed: bool) -> list
         Middleware(Cors, site=site),
         Middleware(SharePaths),
         Middleware(Observe, add_headers=headers.add_to, hsts_seconds=settings.hsts_seconds),
-        Middleware(Guard, site=site),
+        Middleware(Guard, site=site, can_be_websocket=can_be_websocket),
         Middleware(Admission, max_requests=settings.max_requests, client_of=credential_of),
         Middleware(UnexpectedErrors),
         Middleware(SessionCookies, sessions=logins.sessions, provider=logins.provider),

@@ -120,11 +120,18 @@ class Settings(CoreSettings, TlsSettings):
     event_heartbeat_seconds: float = Field(
         15,
         ge=1,
-        description="Time after which a stream of changes without events sends a comment, so that proxies keep the "
-        "connection and clients detect a broken one.",
+        description="Time after which a stream without events sends a comment, a WebSocket a ping, so that proxies "
+        "keep the connection and clients detect a broken one.",
     )
     max_requests: int = Field(
         500, gt=0, description="Maximum number of concurrent requests per process; more receive status 503."
+    )
+    max_event_streams: int = Field(
+        2000,
+        gt=0,
+        description="Maximum number of concurrent event streams of the worklist per process (WebSockets and "
+        "Server-Sent Events), which do not count as requests; more receive status 503. A client gets at most four "
+        "fifths of them.",
     )
     max_client_connections: int = Field(
         256,

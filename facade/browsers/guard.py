@@ -1,6 +1,7 @@
 """Refuses requests that do not belong to this service, are ambiguous, or were sent by a page of another site."""
 
 import re
+from collections.abc import Callable
 
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -23,15 +24,19 @@ class Guard:
       are answered for any name, because probes use various names and the answer reveals no data.
     * 400: the path could mean something else for a proxy that decodes or simplifies it: encoded slashes, backslashes,
       control characters, or the segments "." and "..".
-    * 403: a page of an origin that is not allowed sends a request that may change something. Some of these requests
-      need no preflight, and the browser may add credentials.
+    * 403: a page of an origin that is not allowed sends a request that may change something, or opens a WebSocket.
+      Some of these need no preflight, the browser may add credentials, and CORS does not protect a WebSocket.
 
     Programs other than browsers send neither Origin nor Sec-Fetch-Site and are not affected.
+
+    Args:
+        can_be_websocket: whether the response to a request may be a WebSocket.
     """
 
-    def __init__(self, app: ASGIApp, site: Site) -> None:
+    def __init__(self, app: ASGIApp, site: Site, can_be_websocket: Callable[[Scope], bool]) -> None:
         self.app = app
         self._site = site
+        self._can_be_websocket = can_be_websocket
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -47,7 +52,8 @@ class Guard:
                     return _misdirected(host)
         if _ENCODED_SEPARATOR.search(scope["raw_path"]) or _AMBIGUOUS.search(scope["path"]):
             return PlainTextResponse("The path is ambiguous: it has an encoded separator or a dot segment.", 400)
-        if scope["method"] not in _SAFE_METHODS and self._is_foreign(scope):
+        is_protected = scope["method"] in _SAFE_METHODS and not self._can_be_websocket(scope)
+        if not is_protected and self._is_foreign(scope):
             return PlainTextResponse("Pages of this origin may not send this request: see cors_origins.", 403)
         return None
 

@@ -5,11 +5,12 @@ from collections.abc import Callable, Hashable
 from ipaddress import ip_network
 from types import TracebackType
 
+from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from common.shares import Shares
 from facade import proxies
-from facade.errors import plain_response
+from facade.errors import Refusal, answer_of, plain_response
 
 _ALWAYS_ANSWERED = "/health/check"
 
@@ -80,14 +81,53 @@ class Admission:
         if scope["type"] != "http" or scope["path"] == _ALWAYS_ANSWERED:
             await self.app(scope, receive, send)
             return
-        client = self._client_of(scope)
-        if not self._shares.take(client):
-            await plain_response("BUSY" if self._shares.is_full else "RATE_LIMITED")(scope, receive, send)
+        place = _Place(self._client_of(scope))
+        if reason := place.take(self._shares):
+            await plain_response(reason)(scope, receive, send)
             return
+        scope.setdefault("state", {})["place"] = place
         try:
             await self.app(scope, receive, send)
         finally:
-            self._shares.release(client)
+            place.release()
+
+
+class _Place:
+    """The place of a request among the concurrent ones, or among the event streams."""
+
+    __slots__ = ("_client", "_shares")
+
+    def __init__(self, client: Hashable | None) -> None:
+        self._client = client
+        self._shares: Shares | None = None
+
+    def take(self, shares: Shares) -> str:
+        """Take a place instead of the present one; return the reason if there is none, otherwise ""."""
+        if not shares.take(self._client):
+            return "BUSY" if shares.is_full else "RATE_LIMITED"
+        self.release()
+        self._shares = shares
+        return ""
+
+    def release(self) -> None:
+        """Give the place back."""
+        if self._shares is not None:
+            self._shares.release(self._client)
+            self._shares = None
+
+
+def count_as_event_stream(request: Request) -> None:
+    """Count a request among the event streams of the worklist instead of the concurrent requests from now on.
+
+    They are many and have nothing to do for most of the time, so they have a limit of their own.
+
+    Raises:
+        Refusal: 503, there are too many; 429, there are too many of this client.
+    """
+    place: _Place = request.state.place
+    if reason := place.take(request.app.state.event_streams):
+        answer = answer_of(reason)
+        raise Refusal(answer.status, answer.text, answer.retry_headers)
 
 
 class Uploads:

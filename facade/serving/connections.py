@@ -17,8 +17,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from facade.errors import RETRY_AFTER_S
 from facade.serving.admission import ClientConnections
 from facade.serving.client_certificate import CERTIFICATE_NAMES, certificate_names
-from facade.serving.exchange import BUFFERS, Exchange
+from facade.serving.exchange import BUFFERS, UPGRADE, Exchange
 from facade.serving.refusals import fault_of, refusal
+from facade.serving.websocket import is_offered
 
 HEAD_SECONDS = 30.0
 """Time limit of request heads: the first from the start of the connection, others from their first byte. It is also the
@@ -33,9 +34,10 @@ MAX_WAITING_REQUESTS = 32
 
 
 class _Parser(httptools.HttpRequestParser):
-    """Parses requests and declines protocol upgrades by continuing in HTTP/1.1 (RFC 9110 section 7.8).
+    """Parses requests with offers of a protocol upgrade as requests in HTTP/1.1 (RFC 9110 section 7.8).
 
-    httptools by itself ends a request with an upgrade offer after its head, so that its body would be lost.
+    The application decides about an offer of WebSocket; all others are declined. httptools by itself ends a request
+    with an offer after its head, so that its body would be lost.
     """
 
     def __init__(self, connection: "Connection") -> None:
@@ -49,7 +51,7 @@ class _Parser(httptools.HttpRequestParser):
         except httptools.HttpParserUpgrade as offered:
             if not self._connection.offers_upgrade:
                 raise
-            self._connection.decline_upgrade(data[offered.args[0] :])
+            self._connection.serve_offer(data[offered.args[0] :])
 
 
 class Connection(HttpToolsProtocol):
@@ -68,6 +70,7 @@ class Connection(HttpToolsProtocol):
         self._exchange: Exchange | None = None  # the request with a body being received
         self.offers_upgrade = False
         """Whether the client offers a protocol upgrade, as Java's HTTP client does in each request."""
+        self._tunnel: Exchange | None = None  # receives what follows a request that offers WebSocket
         self._in_body = False
         self._in_request_line = False
         self._head_bytes = 0  # received while the head is incomplete
@@ -105,6 +108,9 @@ class Connection(HttpToolsProtocol):
         """Parse bytes of a head or a body, and check the limits of the head and of the framing."""
         if self._is_ending:
             return
+        if self._tunnel is not None:
+            self._tunnel.take(data)
+            return
         if self._head_due is None and not self._in_body:
             self._expect_head()
         self._framing_bytes += len(data)
@@ -139,13 +145,22 @@ class Connection(HttpToolsProtocol):
         self.transport.write(refusal(status, text))
         self.transport.close()
 
-    def decline_upgrade(self, rest: bytes) -> None:
-        """Parse the request again without the offer, then the rest of the data."""
-        version = self.parser.get_http_version().encode()
+    def serve_offer(self, rest: bytes) -> None:
+        """Parse the request again without the offer, then the rest of the data unless it may belong to a WebSocket."""
+        version, method = self.parser.get_http_version().encode(), self.parser.get_method()
+        offers_websocket = is_offered(method, version, self.headers)
         kept = [b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade"]
-        head = b"%b %b HTTP/%b\r\n%b\r\n" % (self.parser.get_method(), self.url, version, b"".join(kept))
+        head = b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, version, b"".join(kept))
         self.parser = _Parser(self)
-        self.parser.feed_data(head + rest)
+        if not offers_websocket:
+            self.parser.feed_data(head + rest)
+            return
+        self.parser.feed_data(head)
+        self._tunnel = self._exchange
+        assert self._tunnel is not None
+        self._tunnel.allow_upgrade()
+        if rest:
+            self._tunnel.take(rest)
 
     def on_message_begin(self) -> None:
         """Handle the start of a request."""
@@ -229,7 +244,7 @@ class Connection(HttpToolsProtocol):
     async def _serve(self, scope: Any, receive: Any, send: Any) -> None:
         """Call the application with the methods of the exchange instead of those of uvicorn's cycle."""
         exchange = self._exchanges.pop(send.__self__)
-        scope["extensions"] = {BUFFERS: {}}
+        scope["extensions"] = {BUFFERS: {}, UPGRADE: {}} if exchange.can_upgrade else {BUFFERS: {}}
         if self._certificate_names:
             scope[CERTIFICATE_NAMES] = self._certificate_names
         try:

@@ -10,6 +10,10 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 BUFFERS = "dicomstore.buffers"
 """ASGI extension: a message may have a list of buffers instead of a body, so that they need not be joined."""
 
+UPGRADE = "dicomstore.upgrade"
+"""ASGI extension: the response may have status 101. Then both bodies are the bytes of the connection in each direction,
+without end, and the connection ends with the response. It also ends with a response of another status."""
+
 _SMALL_BYTES = 64 * 1024
 """Buffers up to this total size are joined, because that is faster than passing on several buffers."""
 
@@ -29,6 +33,13 @@ class Exchange:
         self._run_bytes = 0
         self._has_ended = False  # and the application knows
         self._head = b""
+        self.can_upgrade = False
+        self._is_upgraded = False
+
+    def allow_upgrade(self) -> None:
+        """Allow a response with status 101; everything that the client sends from now on is taken as its body."""
+        self.can_upgrade = True
+        self._cycle.more_body = True
 
     def take(self, run: bytes) -> None:
         """Add a chunk of the request body; pauses reading from the socket if the application does not keep up."""
@@ -80,6 +91,10 @@ class Exchange:
         cycle = self._cycle
         if cycle.flow.write_paused and not cycle.disconnected:
             await cycle.flow.drain()
+        if self.can_upgrade:
+            self._is_upgraded = message["status"] == 101
+            cycle.keep_alive = self._is_upgraded
+            cycle.chunked_encoding = False if self._is_upgraded else None
         written = _Written()
         transport: Any = cycle.transport
         cycle.transport = cast("asyncio.Transport", written)
@@ -87,6 +102,7 @@ class Exchange:
             await cycle.send(message)  # does not suspend: the transport takes more
         finally:
             cycle.transport = transport
+        cycle.keep_alive = cycle.keep_alive and not self._is_upgraded
         self._head = b"".join(written)
         asyncio.get_running_loop().call_soon(self.flush_head)
 
@@ -105,6 +121,8 @@ class Exchange:
         size = sum(map(len, buffers))
         if cycle.chunked_encoding:
             buffers = [b"%x\r\n" % size, *buffers, b"\r\n"]
+        elif self._is_upgraded:
+            pass
         elif size > cycle.expected_content_length:
             raise RuntimeError("The response is longer than its Content-Length.")
         else:

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from facade.prefixes import path_prefix
 from facade.request.addresses import service_root
 from facade.serving.client_certificate import CERTIFICATE_NAMES
+from facade.serving.websocket import can_be_websocket
 from facade.sessions import cookies
 from facade.sessions.provider import IdentityProvider, ProviderError, Tokens
 from facade.sessions.session import NAME, Session, Sessions
@@ -78,8 +79,8 @@ class SessionCookies:
     """ASGI middleware: a request with the cookie of a session gets its access token as Authorization header.
 
     * An Authorization header in the request takes precedence, and so does the path of a share link.
-    * Requests that may change something must come from a page of this service (protection against CSRF): browsers add
-      the cookie to requests of pages of the same site, which includes other ports of this host.
+    * Requests that may change something, and WebSockets, must come from a page of this service (protection against
+      CSRF): browsers add the cookie to requests of pages of the same site, which includes other ports of this host.
     * Expiring access tokens are replaced. Invalid sessions are removed.
     """
 
@@ -101,7 +102,8 @@ class SessionCookies:
             ending = self._sessions.ending(present, is_https=is_https) if name in present else []
             await self.app(scope, receive, _with_cookies(send, name, ending, []))
             return
-        if scope["method"] not in _SAFE_METHODS and not is_same_origin(scope):
+        is_safe = scope["method"] in _SAFE_METHODS and not can_be_websocket(scope)
+        if not is_safe and not is_same_origin(scope):
             text = "With the cookie of a session, this request is accepted from pages of this service only."
             await PlainTextResponse(text, 403)(scope, receive, send)
             return
