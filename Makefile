@@ -1,6 +1,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONPATH := .:protos/gen
+# The tests start hundreds of programs: bytecode is kept, also where the environment says otherwise.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: run test torture soak fuzz unit check format protos docs release-protos bench bench-grpc bench-memory setup requirements sbom release viewer clients keycloak clean
 

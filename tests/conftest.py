@@ -4,6 +4,7 @@ PostgreSQL is installed from PyPI, so no test is skipped for lack of it.
 """
 
 import fcntl
+import gc
 import itertools
 import os
 import shutil
@@ -37,6 +38,17 @@ settings.register_profile("random")
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 _numbers = itertools.count(1)
+
+# Collection makes a million objects that live as long as the process: without garbage collection it takes a third less
+# time, and frozen objects are not examined again during the tests.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Start garbage collection for the objects that the tests make."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
 
@@ -59,6 +58,8 @@ def test_the_compose_file_requires_authentication_and_has_known_variables() -> N
 
 @pytest.mark.parametrize("name", MANIFESTS)
 def test_a_manifest_has_a_valid_schema(name: str) -> None:
+    import kubernetes_validate  # takes seconds, which each test process would spend when it collects the tests
+
     kubernetes_validate.validate(loaded(KUBERNETES / name), kubernetes_validate.latest_version(), strict=True)
 
 
