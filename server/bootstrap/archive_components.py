@@ -145,6 +145,7 @@ class ArchiveComponents(IndexComponents):
         return Housekeeping(
             blobs=self.blobs,
             index=self.database.instances,
+            moves=self.database.blob_moves,
             committer=self.committer,
             clock=self.clock,
             retention=self.retention,

@@ -101,15 +101,23 @@ class BlobWriter(Protocol):
 class Relocation(Protocol):
     """Index operations for a blob store that moves blobs. Raises: as `InstanceIndex`."""
 
-    async def referenced(self, locators: Sequence[Locator]) -> set[Locator]:
-        """Return the locators of the current versions of instances; only these may be moved."""
+    async def instances(self, locators: Sequence[Locator]) -> Sequence[Sequence[Locator]]:
+        """Return the instances that have these blobs: of each all blobs in this store, those of earlier versions first.
+
+        Deleted instances are among them until their erasure begins.
+        """
         ...
 
-    async def relocate(self, copies: Mapping[Locator, Locator]) -> int:
-        """Refer instances to committed copies, in one transaction; old locator → copy. Return the number of instances.
+    async def relocate(self, moves: Sequence[Mapping[Locator, Locator]]) -> int:
+        """Refer instances to committed copies, in one transaction. Return the number of blobs that were moved.
 
+        An instance that has other blobs than `moves` says is not moved, nor is one that is being changed or deleted.
         From this call on the caller no longer owns the copies, whatever its outcome: each is settled, deleted or
         quarantined. The old blobs are deleted when no reader can use them any more.
+
+        Args:
+            moves: of each instance all blobs in this store; old locator → copy, or the same locator for a blob that
+                stays. Blobs that share bytes must be moved together, or stay.
         """
         ...
 

@@ -233,14 +233,6 @@ class InstanceIndex(Protocol):
         """Return the locators that a visible instance refers to, also those of its earlier versions."""
         ...
 
-    async def movable(self, locators: Collection[Locator]) -> set[Locator]:
-        """Return the locators that `relocate` accepts: those of the current versions of visible instances.
-
-        A later version may share bytes with the blob of an earlier one (see `BlobWriter.commit_before`), and refers to
-        it by its locator.
-        """
-        ...
-
     async def relocate(self, moves: Mapping[Locator, Locator], erase_after: datetime) -> set[Locator]:
         """Refer instances to copies of their blobs, in one transaction; `moves` is old locator → new one.
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -79,19 +79,22 @@ class RecordedRelocation:
     """Relocation (see `server.ports.blobs`) that records what is moved.
 
     Args:
-        named: the locators that instances name.
+        named: the locators of instances with one version.
+        versions: those of each other instance.
     """
 
-    def __init__(self, named: set[str]) -> None:
-        self._named = named
+    def __init__(self, named: Collection[str], *versions: Sequence[str]) -> None:
+        self._instances = [[locator] for locator in named] + [list(some) for some in versions]
         self.copies: dict[str, str] = {}
 
-    async def referenced(self, locators: Sequence[str]) -> set[str]:
-        return self._named & set(locators)
+    async def instances(self, locators: Sequence[str]) -> list[list[str]]:
+        return [one for one in self._instances if set(one) & set(locators)]
 
-    async def relocate(self, copies: Mapping[str, str]) -> int:
-        self.copies |= copies
-        return len(copies)
+    async def relocate(self, moves: Sequence[Mapping[str, str]]) -> int:
+        for one in moves:
+            assert list(one) in self._instances
+            self.copies |= {old: new for old, new in one.items() if old != new}
+        return len(self.copies)
 
 
 RANGES = [(0, None), (0, 100), (70_000, 4096), (65_536, 65_536), (100_000, 400_000), (250_000, None), (299_999, 1)]

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from crc32c import crc32c
 
 from server.adapters.blobs.object_blobs import erasure, generations
 from server.adapters.blobs.object_blobs.cache import PartCache
-from server.adapters.blobs.object_blobs.names import Place, new_packed
+from server.adapters.blobs.object_blobs.names import Locators, Place, new_packed
 from server.adapters.blobs.object_blobs.store import ObjectBlobs
 from server.adapters.blobs.objects.client import MultipartWriter, NotFound, ObjectClient
 from server.adapters.blobs.objects.lease import ProcessLease
@@ -35,6 +36,7 @@ from tests.contract.blobs import (
     Flip,
     RecordedRelocation,
     all_blobs,
+    derive,
     flipped,
     get,
     put,
@@ -187,6 +189,39 @@ async def test_compaction_rewrites_an_object_of_which_little_lives(tmp_path: Pat
         await store.delete([locators[8], locators[9]])
         assert len(list(client.names("blobs"))) == 2
         assert list(client.names("erased")) == []
+
+
+async def test_a_base_that_is_moved_takes_the_blobs_derived_from_it_along(tmp_path: Path) -> None:
+    body, large = random.Random(1).randbytes(3000), random.Random(2).randbytes(1_200_000)
+    async with opened(ObjectClient("memory:"), tmp_path, store_id="0123abcd") as store:
+        others = await asyncio.gather(*(put(store, bytes(3000)) for _ in range(3)))
+        base, *more = await asyncio.gather(put(store, bytes(10)), put(store, body), put(store, bytes(9000)))
+        base, others = more[0], [*others, more[1]]
+        derived = [(await derive(store, head, base, body, 100)).locator for head in (b"first", large)]
+        other = (await derive(store, b"third", other_base := await put(store, large), large, 100)).locator
+        await store.delete(others)
+        relocation = RecordedRelocation([], [base, other_base, *derived, other])
+        assert not await store.compact(relocation)
+        assert relocation.copies.keys() == {base, *derived}
+        await store.delete([base, *derived])
+        found = [await get(store, relocation.copies[locator]) for locator in (base, *derived)]
+        assert found == [body, b"first" + body[100:], large + body[100:]]
+        assert (await all_blobs(store))[relocation.copies[derived[0]]] < 500
+
+
+async def test_an_instance_of_which_a_blob_is_damaged_stays_where_it_is(tmp_path: Path) -> None:
+    body = random.Random(1).randbytes(3000)
+    async with opened(client := ObjectClient("memory:"), tmp_path) as store:
+        await put(store, b"first")
+        base, intact, other = await asyncio.gather(*(put(store, each) for each in (body, b"intact", bytes(9000))))
+        derived = (await derive(store, b"head", base, body, 100)).locator
+        place = Locators().place(derived)
+        assert place is not None
+        client.delete([place.name.path])
+        await store.delete([other])
+        relocation = RecordedRelocation([intact], [base, derived])
+        assert not await store.compact(relocation)
+        assert relocation.copies.keys() == {intact}
 
 
 DIES = """
@@ -444,12 +479,12 @@ async def test_checksums_in_memory_are_used_by_the_event_loop_only(
 
 
 def test_threads_and_the_event_loop_may_ask_for_erased_blobs_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(erasure, "_MAX_KNOWN", 5)
+    monkeypatch.setattr(erasure, "_MAX_OFFSETS", 30)
     interval = sys.getswitchinterval()
     found = erasure.Erasure(ObjectClient("memory:"))
     names = [new_packed(f"{number:016x}") for number in range(10)]
     for name in names:
-        found._client.create(name.erased_path, erasure._record([0]))
+        found._client.create(name.erased_path, erasure._record([0], datetime.now(UTC)))
     has_ended = threading.Event()
     failures: list[Exception] = []
 

@@ -377,6 +377,21 @@ async def test_compacting_copies_only_the_own_bytes_of_a_derived_blob(tmp_path: 
         assert await get(store, copy) == b"head" + body[10:]
 
 
+async def test_a_base_that_is_moved_takes_the_blobs_derived_from_it_along(tmp_path: Path) -> None:
+    body = random.Random(1).randbytes(3000)
+    async with PackedBlobs(tmp_path) as store:
+        base, *others = [await put(store, each) for each in (body, *[bytes(3000)] * 30)]
+        await store.settle([base, *others])
+    async with PackedBlobs(tmp_path) as store:
+        derived = (await derive(store, b"head", base, body, 10)).locator
+        await store.delete(others)
+        relocation = RecordedRelocation([], [base, derived])
+        assert not await store.compact(relocation)
+        await store.delete([base, derived])
+        assert await get(store, relocation.copies[base]) == body
+        assert await get(store, relocation.copies[derived]) == b"head" + body[10:]
+
+
 @pytest.mark.parametrize("size", [300_000, 2_500_001])
 async def test_damage_of_the_base_is_found_in_the_derived_blob(tmp_path: Path, size: int) -> None:
     async with PackedBlobs(tmp_path) as store:

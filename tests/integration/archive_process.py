@@ -178,6 +178,7 @@ class _Worker:
             self._housekeeping = Housekeeping(
                 blobs=blobs,
                 index=index,
+                moves=database.blob_moves,
                 committer=committer,
                 clock=clock,
                 retention=retention,
@@ -186,7 +187,7 @@ class _Worker:
             )
             self._blobs, self._index, self._clock, self._committer = blobs, index, clock, committer
             self._relocation = IndexRelocation(
-                blobs=blobs, index=index, committer=committer, now=clock.now, retention=retention
+                blobs=blobs, moves=database.blob_moves, committer=committer, now=clock.now, retention=retention
             )
             names = PartitionNames(database.partitions, enabled=False, now=self._now)
             self._store = Store(

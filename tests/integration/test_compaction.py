@@ -31,7 +31,7 @@ from server.model.errors import DataLoss, Exhausted, Reason
 from server.model.ids import DEFAULT_PARTITION, Address, InstanceId, Uid
 from server.model.instance import Added, LevelAttributes, NewInstance
 from server.model.receipt import Receipt
-from server.ports.blobs import Tail
+from server.ports.blobs import BlobStore, Tail
 from tests.contract.test_file_blobs import no_file_larger_than
 from tests.contract.test_packed_blobs import segments
 from tests.core import Ref
@@ -85,14 +85,16 @@ def new(uid: str, size_bytes: int, crc32c: int, locator: str) -> NewInstance:
 class Archive:
     """Blobs, an index, and their maintenance tasks."""
 
-    def __init__(self, blobs: PackedBlobs, database: Database, now: Clock, quarantine: timedelta = QUARANTINE) -> None:
+    def __init__(self, blobs: BlobStore, database: Database, now: Clock, quarantine: timedelta = QUARANTINE) -> None:
         self.now = now
         self.blobs = blobs
         self.index = database.instances
+        self.moves = database.blob_moves
         self.committer = Committer(blobs, self.index, now, lambda: None, now)
         self.housekeeping = Housekeeping(
             blobs=blobs,
             index=self.index,
+            moves=database.blob_moves,
             committer=self.committer,
             clock=SteadyClock(database.clock, now, now.elapsed, largest_jump=timedelta(0)),
             retention=RETENTION,
@@ -100,15 +102,22 @@ class Archive:
             read_only=ReadOnlyState(),
         )
         self.relocation = IndexRelocation(
-            blobs=blobs, index=self.index, committer=self.committer, now=now, retention=RETENTION
+            blobs=blobs, moves=database.blob_moves, committer=self.committer, now=now, retention=RETENTION
         )
         self._audit = Audit(blobs=blobs, index=self.index, changes=database.changes)
 
     async def store(self, uid: str, body: bytes) -> None:
+        assert isinstance(await self.committer.add(await self._written(uid, body)), Added)
+
+    async def replace(self, uid: str, body: bytes) -> None:
+        """Add a version with other bytes."""
+        assert isinstance(await self.committer.replace(await self._written(uid, body)), Added)
+
+    async def _written(self, uid: str, body: bytes) -> NewInstance:
         async with self.blobs.open_write() as writer:
             await writer.write(body)
             locator = await writer.commit(Receipt(DEFAULT_PARTITION, self.now(), 0))
-        assert isinstance(await self.committer.add(new(uid, len(body), crc32c_of(body), locator)), Added)
+        return new(uid, len(body), crc32c_of(body), locator)
 
     async def update(self, uid: str, head: bytes, body: bytes, offset: int) -> None:
         """Replace the bytes before an offset by `head`; `body` is the current content."""
@@ -239,7 +248,7 @@ async def test_without_retention_old_copies_stay_for_the_minimum_grace_period(tm
     await mostly_deleted(tmp_path, now)
     async with opened(tmp_path, now) as archive:
         relocation = IndexRelocation(
-            blobs=archive.blobs, index=archive.index, committer=archive.committer, now=now, retention=timedelta(0)
+            blobs=archive.blobs, moves=archive.moves, committer=archive.committer, now=now, retention=timedelta(0)
         )
         await archive.blobs.compact(relocation)
         assert await archive.index.begin_erasure(now() + MIN_GRACE_PERIOD - timedelta(seconds=1), 10) == []
@@ -393,7 +402,7 @@ async def main():
     blobs = await PackedBlobs(root).__aenter__()
     committer = Committer(blobs, database.instances, now, lambda: None, now)
     relocation = IndexRelocation(
-        blobs=blobs, index=database.instances, committer=committer, now=now, retention=timedelta(hours=8)
+        blobs=blobs, moves=database.blob_moves, committer=committer, now=now, retention=timedelta(hours=8)
     )
     threading.Timer(after_s, os.kill, (os.getpid(), 9)).start()
     while await blobs.compact(relocation):

@@ -16,8 +16,8 @@ An adopted blob has the same form with the base `@`: its own bytes are the recor
 
 import struct
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, aclosing
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from cachetools import LRUCache
@@ -25,6 +25,7 @@ from cachetools import LRUCache
 from server.adapters.blobs.checksums import crc32c_of, joined
 from server.model.buffer import Buffer
 from server.model.errors import DataLoss, Reason
+from server.model.ids import PartitionName
 from server.model.instance import Locator
 from server.model.receipt import Receipt
 from server.ports.blobs import MAX_PIECE_BYTES, Derived, SharedBytes, Tail, most_piece_bytes
@@ -143,6 +144,10 @@ class OwnWriter(Protocol):
         """As `BlobWriter.write`."""
         ...
 
+    async def commit(self, receipt: Receipt) -> Locator:
+        """As `BlobWriter.commit`."""
+        ...
+
     async def commit_derived(self, receipt: Receipt) -> Locator:
         """As `BlobWriter.commit`; the locator is that of a derived blob."""
         ...
@@ -189,6 +194,28 @@ class DerivedBlobs:
         description = Description(writer.length, _IN_A_FILE, 0, size, crc32c, size, crc32c)
         await writer.write(description.encoded())
         return await writer.commit_derived(receipt)
+
+    async def copy(
+        self,
+        locator: Locator,
+        open_write: Callable[[int, PartitionName], AbstractAsyncContextManager[OwnWriter]],
+        base: Locator | None = None,
+    ) -> Locator:
+        """Copy a blob as it is stored, of a derived one only its own bytes. Its receipt is copied, too.
+
+        base: a copy of the base of a derived blob, to which the copy refers.
+        """
+        receipt, _ = await self._parts.own_receipt(locator)
+        size, description = await self._parts.stored_size(locator), b""
+        if base is not None:
+            found = await self._description(locator)
+            size, description = found.own_bytes, replace(found, base=base).encoded()
+        async with open_write(size + len(description), receipt.partition) as writer:
+            for start in range(0, size, MAX_PIECE_BYTES):
+                await writer.write(await self._parts.read_own(locator, start, min(MAX_PIECE_BYTES, size - start)))
+            if description:
+                await writer.write(description)
+            return await (writer.commit_derived if is_derived(locator) else writer.commit)(receipt)
 
     async def read(
         self,

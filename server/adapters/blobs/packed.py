@@ -85,8 +85,8 @@ class PackedBlobs:
         self._reading = OpenSegments(self._directory, self._files.threads, cache)
         self._segments = SegmentDirectory(self._directory, self._files.threads, self._appender.is_in_use)
         self._sparse = SparseSegments(self._directory, self._appender)
-        self._compaction = Compaction(self._copy, self.delete, self.sparse)
         self._derived = DerivedBlobs(self, AdoptedFiles(folders, self._files.threads, self._files.background))
+        self._compaction = Compaction(self._copy, self.shared, self.delete, self.sparse)
 
     async def __aenter__(self) -> "PackedBlobs":
         """Prepare the directories and enter. Raises Unavailable or Exhausted when they can't be written."""
@@ -285,14 +285,8 @@ class PackedBlobs:
         """See the port."""
         return await self._compaction.turn(relocation)
 
-    async def _copy(self, locator: Locator) -> Locator:
-        """Copy a blob as it is stored; of a derived one only its own bytes."""
-        receipt, _ = await self.own_receipt(locator)
-        size = await self.own_size(locator)
-        async with self.open_write(size) as writer:
-            for start in range(0, size, PIECE_BYTES):
-                await writer.write(await self.read_own(locator, start, min(PIECE_BYTES, size - start)))
-            return await (writer.commit_derived if is_derived(locator) else writer.commit)(receipt)
+    async def _copy(self, locator: Locator, base: Locator | None) -> Locator:
+        return await self._derived.copy(locator, self.open_write, base)
 
     async def sparse(self) -> AsyncGenerator[list[Locator]]:
         """Yield blobs to move, so that their segments can be removed, in batches of a few MiB.

@@ -178,11 +178,14 @@ class _Relocation:
         self._relocation = relocation
         self._names = names
 
-    async def referenced(self, locators: Sequence[Locator]) -> set[Locator]:
+    async def instances(self, locators: Sequence[Locator]) -> list[list[Locator]]:
         """See the port."""
-        return set(self._names.all_within(await self._relocation.referenced(self._names.all_outside(locators))))
+        found = await self._relocation.instances(self._names.all_outside(locators))
+        return [self._names.all_within(one) for one in found]
 
-    async def relocate(self, copies: Mapping[Locator, Locator]) -> int:
+    async def relocate(self, moves: Sequence[Mapping[Locator, Locator]]) -> int:
         """See the port."""
         outside = self._names.outside
-        return await self._relocation.relocate({outside(old): outside(new) for old, new in copies.items()})
+        return await self._relocation.relocate(
+            [{outside(old): outside(new) for old, new in one.items()} for one in moves]
+        )

@@ -26,7 +26,6 @@ from server.adapters.sql.writing.locators import (
     erased,
     has_erasable,
     known,
-    movable,
     referenced,
     relocate,
     visible,
@@ -343,10 +342,6 @@ class SqlInstanceIndex:
     async def referenced(self, locators: Collection[Locator]) -> set[Locator]:
         """See the port."""
         return await self._transactions.read(lambda connection: referenced(connection, locators))
-
-    async def movable(self, locators: Collection[Locator]) -> set[Locator]:
-        """See the port."""
-        return await self._transactions.read(lambda connection: movable(connection, locators))
 
     async def relocate(self, moves: Mapping[Locator, Locator], erase_after: datetime) -> set[Locator]:
         """See the port."""

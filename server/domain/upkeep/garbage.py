@@ -19,6 +19,7 @@ from server.model.instance import Locator
 from server.model.lifecycle.erasure import ErasedVersion
 from server.ports.blobs import BlobStore
 from server.ports.index import InstanceIndex
+from server.ports.lifecycle.blob_moves import BlobMoves
 
 _BATCH = 200
 _RECORDED = 100
@@ -38,6 +39,7 @@ class Housekeeping:
         *,
         blobs: BlobStore,
         index: InstanceIndex,
+        moves: BlobMoves,
         committer: Committer,
         clock: SteadyClock,
         retention: timedelta,
@@ -56,7 +58,7 @@ class Housekeeping:
         self._wake = asyncio.Event()
         self._quarantine = max(quarantine, retention)
         self._relocation = IndexRelocation(
-            blobs=blobs, index=index, committer=committer, now=clock.now, retention=retention
+            blobs=blobs, moves=moves, committer=committer, now=clock.now, retention=retention
         )
 
     async def recover(self) -> int:

@@ -8,7 +8,7 @@ from server.domain.store.commit import Committer
 from server.model.errors import DicomStoreError
 from server.model.instance import Locator
 from server.ports.blobs import BlobStore
-from server.ports.index import InstanceIndex
+from server.ports.lifecycle.blob_moves import BlobMoves
 
 
 class IndexRelocation:
@@ -22,25 +22,26 @@ class IndexRelocation:
         self,
         *,
         blobs: BlobStore,
-        index: InstanceIndex,
+        moves: BlobMoves,
         committer: Committer,
         now: Callable[[], datetime],
         retention: timedelta,
     ) -> None:
         self._blobs = blobs
-        self._index = index
+        self._moves = moves
         self._committer = committer
         self._now = now
         self._grace = max(retention, MIN_GRACE_PERIOD)
 
-    async def referenced(self, locators: Sequence[Locator]) -> set[Locator]:
+    async def instances(self, locators: Sequence[Locator]) -> list[list[Locator]]:
         """See the port."""
-        return await self._index.movable(locators)
+        return [[blob.locator for blob in one.blobs] for one in await self._moves.instances(locators)]
 
-    async def relocate(self, copies: Mapping[Locator, Locator]) -> int:
+    async def relocate(self, moves: Sequence[Mapping[Locator, Locator]]) -> int:
         """See the port. `Committer.resolve_in_doubt` decides about the copies of a transaction with unknown outcome."""
+        copies = {old: copy for one in moves for old, copy in one.items() if copy != old}
         try:
-            moved = await self._index.relocate(copies, self._now() + self._grace)
+            moved = await self._moves.move(moves, self._now() + self._grace)
         except BaseException as error:
             is_refused = isinstance(error, DicomStoreError) and not error.may_have_happened
             leave = self._committer.abandon if is_refused else self._committer.mark_in_doubt

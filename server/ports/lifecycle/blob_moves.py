@@ -1,4 +1,4 @@
-"""Moving the blobs of instances to another store."""
+"""Moving the blobs of instances, to another store or within one."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -6,7 +6,7 @@ from typing import Protocol
 
 from server.model.ids import Address
 from server.model.instance import Locator
-from server.model.lifecycle.blob_move import BlobPage, StoreUsage
+from server.model.lifecycle.blob_move import BlobPage, BlobsOfInstance, StoreUsage
 from server.model.store_id import StoreId
 
 
@@ -25,6 +25,10 @@ class BlobMoves(Protocol):
         """Return at most `limit` blobs of a store, with locators after `after`, and the others of their instances."""
         ...
 
+    async def instances(self, locators: Sequence[Locator]) -> Sequence[BlobsOfInstance]:
+        """Return the instances with these blobs, which are in one store; deleted ones until their erasure begins."""
+        ...
+
     async def move(self, moves: Sequence[Mapping[Locator, Locator]], erase_after: datetime) -> set[Locator]:
         """Refer instances, deleted ones included, to copies of their blobs, in one transaction.
 
@@ -33,7 +37,8 @@ class BlobMoves(Protocol):
         changed version of it is staged, or its deletion or erasure is in progress.
 
         Args:
-            moves: of each instance all blobs in one store; old locator → new one. All or none are moved.
+            moves: of each instance all blobs in one store; old locator → new one, or the same for a blob that stays.
+                All or none are moved.
         """
         ...
 

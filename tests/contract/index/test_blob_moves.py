@@ -8,10 +8,7 @@ import pytest
 from server.adapters.sql.engine import Database
 from server.model.instance import NewInstance
 from server.model.lifecycle.blob_move import StoreUsage
-from server.model.operation import Operation, OperationState
-from server.ports.index import Sequenced
 from tests.contract.index.samples import EVERYTHING, NOON, identity, sample, study_ref
-from tests.contract.index.test_updates import ID, file_of, kept
 
 LATER = NOON + timedelta(hours=1)
 ONE, OTHER = "@0000000a/", "@0000000b/"
@@ -88,24 +85,23 @@ async def test_deleted_instances_are_moved_restored_and_erased_with_their_versio
     assert await database.blob_moves.address("unknown") is None
 
 
-async def test_an_instance_is_not_moved_while_its_deletion_or_an_update_of_it_is_in_progress(
-    database: Database,
-) -> None:
-    await database.instances.add([at(f"0{number:03}", number) for number in range(1, 252)], NOON)
-    await database.instances.add([replace(sample(2, 1, 1), locator="1a")], NOON)
-    running = Operation(ID, "update", OperationState.RUNNING, NOON, NOON)
-    await database.operations.start("", lambda _: running)
-    [stored] = await database.instances.find(study_ref(2))
-    assert await database.updates.stage(ID, [(stored, file_of(stored))], kept)
-    await database.instances.delete(study_ref(1), NOON, LATER)
-    moves = [{"0001": ONE + "1"}, {"1a": ONE + "2"}]
-    page = await database.blob_moves.page("", "", 300)
-    assert len(page.instances) == 252
-    assert await database.blob_moves.move(moves, LATER) == set()
-    while await database.changes.sequence() is Sequenced.MAY_HAVE_MORE:
-        pass
-    await database.updates.discard(ID, NOON)
-    assert await database.blob_moves.move(moves, LATER) == {"0001", "1a"}
+async def test_an_instance_is_found_by_any_of_its_blobs_and_some_of_them_may_stay(database: Database) -> None:
+    moves = database.blob_moves
+    await database.instances.add([at(ONE + "a", 1), at(ONE + "c", 2), at(ONE + "d", 3), at(ONE + "e", 4)], NOON)
+    await database.instances.add_version(at(ONE + "b", 1), NOON)
+    await database.instances.add_version(at(OTHER + "f", 2), NOON)
+    for number, erase_after in ((2, LATER), (3, NOON)):
+        await database.instances.delete(identity(1, 1, number).address, NOON, erase_after)
+    assert await database.instances.begin_erasure(NOON, 10) == [ONE + "d"]
+    every = [ONE + letter for letter in "abcd"]
+    found = await moves.instances([ONE + "unknown", *reversed(every)])
+    assert [[blob.locator for blob in one.blobs] for one in found] == [[ONE + "a", ONE + "b"], [ONE + "c"]]
+    assert [one.first for one in await moves.instances([ONE + "b"])] == [ONE + "b"]
+    some = {ONE + "a": ONE + "a1", ONE + "b": ONE + "b"}
+    assert await moves.move([some, {ONE + "c": ONE + "c1"}, {ONE + "d": ONE + "d1"}], LATER) == {ONE + "a", ONE + "c"}
+    assert [one.locator for one in await database.instances.history(identity(1).address)] == [ONE + "a1", ONE + "b"]
+    assert ONE + "b" not in await database.instances.begin_erasure(LATER, 10)
+    assert await moves.move([{ONE + "e": ONE + "e"}], LATER) == set()
 
 
 async def test_an_instance_is_not_moved_while_it_is_being_erased(database: Database) -> None:

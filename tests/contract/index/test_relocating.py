@@ -1,4 +1,4 @@
-"""Relocation of blobs: `InstanceIndex.referenced`, `movable` and `relocate`."""
+"""Relocation of blobs: `InstanceIndex.referenced` and `relocate`."""
 
 import asyncio
 from datetime import timedelta
@@ -58,13 +58,11 @@ async def test_the_blob_of_an_earlier_version_is_not_moved_because_a_later_one_m
     await index.add_version(two, NOON)
     both = [one.locator, two.locator]
     assert await index.referenced(both) == {*both}
-    assert await index.movable(both) == {two.locator}
     assert await index.relocate({one.locator: "copy", two.locator: "other copy"}, LATER) == {two.locator}
     assert [version.locator for version in await index.history(identity().address)] == [one.locator, "other copy"]
     assert await index.begin_erasure(LATER, 10) == [two.locator]
     await index.delete(study_ref(1), NOON, MUCH_LATER)
     assert await index.referenced([one.locator, "other copy"]) == set()
-    assert await index.movable([one.locator, "other copy"]) == set()
 
 
 async def test_a_deleted_instance_is_not_moved_and_its_blob_is_erased_as_planned(index: InstanceIndex) -> None:

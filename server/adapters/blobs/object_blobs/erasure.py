@@ -1,15 +1,17 @@
 """Erasing blobs. An object is deleted when no blob in it lives; until then, what is erased in it is recorded.
 
-    erased/<generation>/<id>p    offsets of the erased blobs of a packed object: hexadecimal, one a line, and the
-                                 CRC-32C of these lines; replaced with a conditional write
+    erased/<generation>/<id>p    `@` and the time of the first erasure in a packed object, in microseconds since 1970;
+                                 the offsets of its erased blobs, one a line; the CRC-32C of these lines. Numbers are
+                                 hexadecimal. Replaced with a conditional write
 
 All functions block, except `knows_erased` and `remember`.
 """
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Sequence, Sized
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple, TypeVar
 
 from cachetools import LRUCache
 
@@ -29,10 +31,32 @@ from server.model.errors import Reason, Unavailable
 _READS = 5
 """Reads of a record whose checksum is wrong, before it counts as damaged: bytes may change on the way."""
 
-_MAX_DIRECTORIES = 2_000
-_MAX_KNOWN = 10_000
+_MAX_ENTRIES = 100_000
+"""Entries of directories that are kept in memory, about 120 bytes each."""
+
+_MAX_OFFSETS = 200_000
+"""Offsets of erased blobs that are kept in memory, about 60 bytes each."""
+
+_OF_AN_OBJECT = 5
+"""What an object costs in memory besides, in entries or offsets."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 _T = TypeVar("_T")
+
+
+class Erased(NamedTuple):
+    """What is erased in a packed object.
+
+    offsets: of the erased blobs.
+    since: time of the first erasure; None if it is not recorded.
+    etag: of the record; empty if there is none.
+    """
+
+    offsets: frozenset[int] = frozenset()
+    since: datetime | None = None
+    etag: str = ""
 
 
 class Erasure:
@@ -41,8 +65,12 @@ class Erasure:
     def __init__(self, client: ObjectClient) -> None:
         self._client = client
         self._lock = threading.Lock()  # of these two
-        self._directories: LRUCache[ObjectName, Sequence[Entry]] = LRUCache(_MAX_DIRECTORIES)
-        self._known: LRUCache[ObjectName, frozenset[int]] = LRUCache(_MAX_KNOWN)
+        self._directories: LRUCache[ObjectName, Sequence[Entry]] = LRUCache(
+            _MAX_ENTRIES, getsizeof=lambda entries: _cost(entries, _MAX_ENTRIES)
+        )
+        self._known: LRUCache[ObjectName, frozenset[int]] = LRUCache(
+            _MAX_OFFSETS, getsizeof=lambda offsets: _cost(offsets, _MAX_OFFSETS)
+        )
 
     def remember(self, name: ObjectName, entries: Sequence[Entry]) -> None:
         """Remember the directory of an object that this process has written."""
@@ -56,7 +84,7 @@ class Erasure:
 
     def require_live(self, place: Place) -> None:
         """Check that a blob was not erased. Raises: DataLoss, BLOB_MISSING; as `ObjectClient`."""
-        if place.name.is_packed and place.offset in self.erased(place.name)[0]:
+        if place.name.is_packed and place.offset in self.erased(place.name).offsets:
             raise missing()
 
     def erase(self, places: Iterable[Place]) -> None:
@@ -87,7 +115,7 @@ class Erasure:
         entries = self.directory(name, size_bytes)
         if entries is None:
             return None
-        erased, _ = self.erased(name)
+        erased = self.erased(name).offsets
         return [entry for entry in entries if entry.offset not in erased]
 
     def directory(self, name: ObjectName, size_bytes: int | None = None) -> Sequence[Entry] | None:
@@ -104,15 +132,15 @@ class Erasure:
         self.remember(name, entries)
         return entries
 
-    def erased(self, name: ObjectName) -> tuple[frozenset[int], str]:
-        """Return the offsets of the erased blobs of an object, and the entity tag of their record, or an empty one."""
+    def erased(self, name: ObjectName) -> Erased:
+        """Return what is erased in a packed object. Raises: as `ObjectClient`."""
         try:
-            found, etag = _read(lambda: self._record_of(name))
+            found = _read(lambda: self._record_of(name))
         except NotFound:
-            return frozenset(), ""
+            return Erased()
         with self._lock:
-            self._known[name] = found
-        return found, etag
+            self._known[name] = found.offsets
+        return found
 
     def forget(self, name: ObjectName) -> None:
         """Delete an object without live blobs, and the record of its erased ones."""
@@ -130,17 +158,18 @@ class Erasure:
             return False
         total = frozenset(offsets)
         while total < every:
-            before, etag = self.erased(name)
-            total |= before
-            if total == before:
+            before = self.erased(name)
+            total |= before.offsets
+            if total == before.offsets:
                 return False
             if total == every:
                 break
+            record = _record(total, before.since or datetime.now(UTC))
             try:
-                if etag:
-                    self._client.replace(name.erased_path, _record(total), etag)
+                if before.etag:
+                    self._client.replace(name.erased_path, record, before.etag)
                 else:
-                    self._client.create(name.erased_path, _record(total))
+                    self._client.create(name.erased_path, record)
             except (Changed, Exists):  # another process has erased some meanwhile
                 continue
             break
@@ -157,10 +186,9 @@ class Erasure:
             end = self._client.get_range(name.path, size_bytes - length, length)
         return parse_directory(end, size_bytes)
 
-    def _record_of(self, name: ObjectName) -> tuple[frozenset[int], str] | None:
+    def _record_of(self, name: ObjectName) -> Erased | None:
         data, etag = self._client.get(name.erased_path)
-        offsets = _parsed(data)
-        return None if offsets is None else (offsets, etag)
+        return _parsed(data, etag)
 
 
 def _read(work: Callable[[], _T | None]) -> _T:
@@ -170,13 +198,23 @@ def _read(work: Callable[[], _T | None]) -> _T:
     raise Unavailable(Reason.STORAGE_UNAVAILABLE, "A record of the object store is damaged.")
 
 
-def _record(offsets: Iterable[int]) -> bytes:
-    text = "".join(f"{offset:x}\n" for offset in sorted(offsets)).encode("ascii")
+def _record(offsets: Iterable[int], since: datetime) -> bytes:
+    lines = (f"@{(since - _EPOCH) // _MICROSECOND:x}", *(f"{offset:x}" for offset in sorted(offsets)))
+    text = "".join(f"{line}\n" for line in lines).encode("ascii")
     return text + b"%08x\n" % crc32c_of(text)
 
 
-def _parsed(data: bytes) -> frozenset[int] | None:
+def _parsed(data: bytes, etag: str) -> Erased | None:
+    """Return what a record says; None if it is damaged. One without a time is from an earlier version."""
     text, check = data[:-9], data[-9:]
     if check != b"%08x\n" % crc32c_of(text):
         return None
-    return frozenset(int(line, 16) for line in text.split())
+    lines = text.split()
+    since = None
+    if lines and lines[0].startswith(b"@"):
+        since = _EPOCH + int(lines.pop(0)[1:], 16) * _MICROSECOND
+    return Erased(frozenset(int(line, 16) for line in lines), since, etag)
+
+
+def _cost(kept: Sized, most: int) -> int:
+    return min(len(kept) + _OF_AN_OBJECT, most)

@@ -29,7 +29,7 @@ from server.model.buffer import Buffer
 from server.model.ids import DEFAULT_PARTITION, PartitionName
 from server.model.instance import Locator
 from server.model.receipt import Receipt
-from server.ports.blobs import MAX_PIECE_BYTES, Relocation, SharedBytes, most_piece_bytes
+from server.ports.blobs import Relocation, SharedBytes, most_piece_bytes
 
 _HELD_BYTES = 128 << 20
 _WRITE_THREADS = 16
@@ -100,8 +100,8 @@ class ObjectBlobs:
             self._erase,
         )
         self._sparse = SparseObjects(client, self._erasure)
-        self._compaction = Compaction(self._copy, self.delete, self._sparse_blobs)
         self._derived = DerivedBlobs(self, AdoptedFiles(folders, self._threads, self._background))
+        self._compaction = Compaction(self._copy, self.shared, self.delete, self._sparse_blobs)
 
     async def __aenter__(self) -> "ObjectBlobs":
         """Enter. Nothing is requested before it is needed."""
@@ -271,15 +271,8 @@ class ObjectBlobs:
         finally:
             await self._threads.run(lambda: self._compacting.release(token))
 
-    async def _copy(self, locator: Locator) -> Locator:
-        """Copy a blob as it is stored; of a derived one only its own bytes."""
-        place = self._place(locator)
-        receipt, _ = await self.own_receipt(locator)
-        async with self.open_write(place.length, receipt.partition) as writer:
-            for start in range(0, place.length, MAX_PIECE_BYTES):
-                size = min(MAX_PIECE_BYTES, place.length - start)
-                await writer.write(await self._reader.read_piece(place, start, size))
-            return await (writer.commit_derived if place.is_derived else writer.commit)(receipt)
+    async def _copy(self, locator: Locator, base: Locator | None) -> Locator:
+        return await self._derived.copy(locator, self.open_write, base)
 
     async def walk(self) -> AsyncIterator[tuple[Locator, int]]:
         """See the port."""

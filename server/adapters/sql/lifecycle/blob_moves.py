@@ -1,4 +1,4 @@
-"""Blobs by store, and transactions that refer instances to copies in another store.
+"""Blobs by store, and transactions that refer instances to copies of them.
 
 The blobs of a store are one range, or two, of the index of locators. A page therefore costs its rows only.
 """
@@ -64,6 +64,10 @@ class SqlBlobMoves:
     async def page(self, store: StoreId, after: Locator, limit: int) -> BlobPage:
         """See the port."""
         return await self._transactions.read(lambda connection: _page(connection, store, after, limit))
+
+    async def instances(self, locators: Sequence[Locator]) -> Sequence[BlobsOfInstance]:
+        """See the port."""
+        return await self._transactions.read(lambda connection: _with_blobs(connection, locators))
 
     async def move(self, moves: Sequence[Mapping[Locator, Locator]], erase_after: datetime) -> set[Locator]:
         """See the port."""
@@ -149,6 +153,22 @@ def _page(connection: Connection, store: StoreId, after: Locator, limit: int) ->
     return BlobPage(some, rows[-1].locator if len(rows) == limit else None)
 
 
+def _with_blobs(connection: Connection, locators: Sequence[Locator]) -> list[BlobsOfInstance]:
+    firsts: dict[int, Locator] = {}
+    for some in slices(sorted(locators)):
+        rows = connection.execute(
+            select(versions.c.locator, versions.c.instance_key).where(versions.c.locator.in_(some))
+        )
+        for row in sorted(rows, key=lambda row: str(row.locator)):
+            firsts.setdefault(row.instance_key, row.locator)
+    found = _instances(connection, firsts.keys())
+    return [
+        BlobsOfInstance(first, _blobs(found[key], store_of(first)))
+        for key, first in firsts.items()
+        if found[key].is_known
+    ]
+
+
 def _blobs(instance: _Instance, store: StoreId) -> list[StoredBlob]:
     return [
         StoredBlob(Version(row.version), row.locator, row.size_bytes, row.crc32c)
@@ -225,6 +245,7 @@ def _move(connection: Connection, moves: Sequence[Mapping[Locator, Locator]], er
         stores = {store_of(locator) for locator in one}
         if {row.locator for row in found[key].rows if store_of(row.locator) in stores} == one.keys():
             accepted |= one
+    accepted = {old: new for old, new in accepted.items() if old != new}
     rows = {row.locator: row for instance in found.values() for row in instance.rows}
     _refer(connection, last, accepted, rows, erase_after)
     return set(accepted)

@@ -102,11 +102,6 @@ def referenced(connection: Connection, locators: Collection[Locator]) -> set[Loc
     return found
 
 
-def movable(connection: Connection, locators: Collection[Locator]) -> set[Locator]:
-    """Implements `InstanceIndex.movable`."""
-    return set(_current(connection, locators))
-
-
 def relocate(connection: Connection, moves: Mapping[Locator, Locator], erase_after: datetime) -> set[Locator]:
     """Implements `InstanceIndex.relocate`."""
     shards = {shard for _, shard in _current(connection, moves).values()}
