@@ -15,7 +15,8 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,6 +33,8 @@ _FULL_PARTS = 50
 _KEPT = 0.9  # of the size, after old parts were removed
 _TOUCH_SECONDS = 600
 _LEFT_BEHIND_SECONDS = 3600
+_AGE_BITS = 8
+"""Ages of parts are distinguished by so many leading bits, within one per cent: there are at most 7300 such ages."""
 
 _log = logging.getLogger("dicomstore.blobs")
 
@@ -50,6 +53,11 @@ class PartCache:
         self._lock = threading.Lock()
         self._written_bytes = size_bytes  # the first part that is written looks for old ones
         self._has_warned = False
+
+    @property
+    def directory(self) -> Path:
+        """The directory; it need not exist."""
+        return self._directory
 
     @property
     def is_enabled(self) -> bool:
@@ -148,6 +156,12 @@ class PartCache:
             with suppress(OSError):
                 os.unlink(self._path(key))
 
+    def clear(self) -> None:
+        """Remove all parts."""
+        for entry in self._entries():
+            with suppress(OSError):
+                os.unlink(entry.path)
+
     def _path(self, key: str) -> Path:
         return self._directory / key[0] / key
 
@@ -160,33 +174,55 @@ class PartCache:
         if lock is None:
             return
         try:
-            parts, size_bytes = self._parts()
-            parts.sort()
-            for _, size, path in parts if size_bytes > self._size_bytes * (_KEPT + 1 / _FULL_PARTS) else ():
-                if size_bytes <= self._size_bytes * _KEPT:
-                    break
-                with suppress(OSError):
-                    os.unlink(path)
-                size_bytes -= size
+            self._remove_left_behind()
+            self._remove_oldest()
         finally:
             os.close(lock)
 
-    def _parts(self) -> tuple[list[tuple[int, int, str]], int]:
-        """Return time of use, size and path of all parts, and the sum of sizes; remove what ended processes left."""
-        found: list[tuple[int, int, str]] = []
-        total = 0
+    def _remove_oldest(self) -> None:
+        """Remove parts until nine tenths of the size are left, if it is exceeded; the parts are not kept in memory."""
+        now = time.time_ns()
+        sizes: Counter[int] = Counter()  # by age
+        for entry in self._entries():
+            with suppress(OSError):
+                stat = entry.stat()
+                sizes[_age(now, stat)] += stat.st_size
+        excess = sizes.total() - self._size_bytes * _KEPT
+        if excess <= self._size_bytes / _FULL_PARTS:
+            return
+        left = excess
+        for oldest in sorted(sizes, reverse=True):
+            if left <= sizes[oldest]:  # of these, `left` bytes
+                break
+            left -= sizes[oldest]
+        for entry in self._entries():
+            with suppress(OSError):
+                stat = entry.stat()
+                age = _age(now, stat)
+                if age > oldest or (age == oldest and left > 0):
+                    os.unlink(entry.path)
+                    left -= stat.st_size if age == oldest else 0
+
+    def _remove_left_behind(self) -> None:
+        """Remove incomplete parts of ended processes."""
         oldest = time.time() - _LEFT_BEHIND_SECONDS
-        for folder in (*(f"{number:x}" for number in range(_FOLDERS)), _NEW):
-            with suppress(OSError), os.scandir(self._directory / folder) as entries:
-                for entry in entries:
-                    with suppress(OSError):
-                        stat = entry.stat()
-                        if folder != _NEW:
-                            found.append((stat.st_mtime_ns, stat.st_size, entry.path))
-                            total += stat.st_size
-                        elif stat.st_mtime < oldest:
-                            os.unlink(entry.path)
-        return found, total
+        with suppress(OSError), os.scandir(self._directory / _NEW) as entries:
+            for entry in entries:
+                with suppress(OSError):
+                    if entry.stat().st_mtime < oldest:
+                        os.unlink(entry.path)
+
+    def _entries(self) -> Iterator[os.DirEntry[str]]:
+        for number in range(_FOLDERS):
+            with suppress(OSError), os.scandir(self._directory / f"{number:x}") as entries:
+                yield from entries
+
+
+def _age(now_ns: int, found: os.stat_result) -> int:
+    """Return the age of a part, of which few bits are exact; an older one has a greater or equal number."""
+    age = max(now_ns - found.st_mtime_ns, 1)
+    shift = max(age.bit_length() - _AGE_BITS, 0)
+    return (shift << _AGE_BITS) + (age >> shift)
 
 
 def _create(path: Path) -> int:

@@ -4,7 +4,7 @@
                                  the offsets of its erased blobs, one a line; the CRC-32C of these lines. Numbers are
                                  hexadecimal. Replaced with a conditional write
 
-All functions block, except `knows_erased` and `remember`.
+All functions block, except `knows_erased`, `note_erased` and `remember`.
 """
 
 import threading
@@ -81,6 +81,13 @@ class Erasure:
         """Return whether this process has erased a blob, as far as it remembers."""
         with self._lock:  # a lookup changes the order of use
             return place.name.is_packed and place.offset in self._known.get(place.name, ())
+
+    def note_erased(self, places: Iterable[Place]) -> None:
+        """Remember blobs that another process has erased."""
+        with self._lock:
+            for place in places:
+                if place.name.is_packed:
+                    self._known[place.name] = self._known.get(place.name, frozenset()) | {place.offset}
 
     def require_live(self, place: Place) -> None:
         """Check that a blob was not erased. Raises: DataLoss, BLOB_MISSING; as `ObjectClient`."""

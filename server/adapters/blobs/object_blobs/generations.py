@@ -112,6 +112,11 @@ class Generations:
         """Check that the blobs of a generation are still those of this process. Raises: Unavailable."""
         self._processes.require(generation.process)
 
+    def has_unsettled(self, place: Place) -> bool:
+        """Return whether a blob is an unsettled one of this process."""
+        found = self._open.get(place.name.generation)
+        return found is not None and place in found.unsettled
+
     async def settle(self, places: Iterable[Place]) -> None:
         """Remove blobs from the unsettled ones; those of other processes are ignored."""
         changed = {}

@@ -14,7 +14,9 @@ from server.adapters.blobs.derived import DerivedBlobs, is_derived
 from server.adapters.blobs.disk.memory_allowance import Allowance
 from server.adapters.blobs.disk.threads import DiskThreads
 from server.adapters.blobs.object_blobs.cache import PartCache
+from server.adapters.blobs.object_blobs.erased_lists import ErasedLists
 from server.adapters.blobs.object_blobs.erasure import Erasure
+from server.adapters.blobs.object_blobs.forgetting import Forgetting
 from server.adapters.blobs.object_blobs.generations import INGEST, Generations, Processes
 from server.adapters.blobs.object_blobs.names import BLOBS, Locators, Place, parse_name, place_of_large
 from server.adapters.blobs.object_blobs.quarantine import ObjectQuarantine
@@ -89,6 +91,10 @@ class ObjectBlobs:
         self._quarantine = ObjectQuarantine(client)
         self._generations = Generations(client, processes, self._threads)
         self._reader = ObjectReader(client, self._erasure, cache, received_bytes)
+        self._erased_lists = ErasedLists(client)
+        self._forgetting = Forgetting(self._erased_lists, cache, self._background, self._forget, store_id)
+        self._runs_forgetting = cache.is_enabled
+        self._tasks: list[asyncio.Task[None]] = []
         self._sending = Sending(
             client,
             self._generations,
@@ -104,11 +110,16 @@ class ObjectBlobs:
         self._compaction = Compaction(self._copy, self.shared, self.delete, self._sparse_blobs)
 
     async def __aenter__(self) -> "ObjectBlobs":
-        """Enter. Nothing is requested before it is needed."""
+        """Enter. Nothing is requested before it is needed, except what was erased meanwhile if there is a cache."""
+        if self._runs_forgetting:
+            self._tasks.append(asyncio.create_task(self._forgetting.run()))
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Leave. Unsettled blobs stay for the next `recover`."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._sending.packer.close()
         await self._generations.close()
         await self._reader.close()
@@ -136,8 +147,16 @@ class ObjectBlobs:
     async def _erase(self, places: Sequence[Place]) -> None:
         if places:
             await self._threads.run(lambda: self._erasure.erase(places))
+            # Afterwards, so that nobody caches them again. Other processes never knew those that are unsettled here.
+            if known := [place for place in places if not self._generations.has_unsettled(place)]:
+                await self._threads.run(lambda: self._erased_lists.add(known))
             await self._reader.forget(places)
             await self._generations.settle(places)
+
+    async def _forget(self, places: Sequence[Place]) -> None:
+        """Remove blobs that were erased by any process from memory and the cache."""
+        self._erasure.note_erased(places)
+        await self._reader.forget(places)
 
     # Reading
 
@@ -265,6 +284,7 @@ class ObjectBlobs:
         if token is None:
             return
         try:
+            await self._background.run(self._erased_lists.remove_old)
             batches = self._sparse.find()
             while (batch := await self._background.run(lambda: next(batches, None))) is not None:
                 yield [self._locators.of(place) for place in batch]
