@@ -43,7 +43,7 @@ from facade.routes import BARE, DICOM, SERVICE, Row
 from facade.sessions import login
 from facade.sharing import links, redeem
 from facade.versions import ALL_ATTRIBUTES, INSTANCE, SERIES, STUDY, VERSIONS, ApiVersion
-from facade.worklist import search, workitems
+from facade.worklist import rules, search, workitems
 from server.dicom.elements.charset import EXTENSION_TERMS, PLAIN_TERMS
 from server.dicom.elements.dictionary import keyword
 from server.dicom.elements.keywords import path_of
@@ -115,6 +115,11 @@ _DESCRIPTIONS: Mapping[Any, str] = {
     webhooks.dead_letters: "[list dead letters](#webhooks)",
     webhooks.delete_dead_letters: "[remove dead letters](#webhooks)",
     webhooks.retry: "[send dead letters again](#webhooks)",
+    rules.rules: "[list rules](#rules-for-workitems)",
+    rules.create: "[create a rule](#rules-for-workitems)",
+    rules.rule: "[get a rule](#rules-for-workitems)",
+    rules.update: "[change it](#rules-for-workitems)",
+    rules.delete: "[remove it](#rules-for-workitems)",
     extended_query_tags.tags: "[list tags](#extended-query-tags)",
     extended_query_tags.add: "[add tags](#extended-query-tags)",
     extended_query_tags.tag: "[get a tag](#extended-query-tags)",

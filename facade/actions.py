@@ -36,7 +36,7 @@ from facade.lifecycle import bulk_update, commitments, expiry, export, holds, im
 from facade.serving.observe import call_metadata, identity_metadata
 from facade.sessions import login
 from facade.sharing import links, redeem
-from facade.worklist import search, workitems
+from facade.worklist import rules, search, workitems
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -101,6 +101,11 @@ RPCS: Mapping[Endpoint, str] = MappingProxyType(
         webhooks.dead_letters: "WebhookService.ListDeadLetters",
         webhooks.retry: "WebhookService.RetryDeadLetters",
         webhooks.delete_dead_letters: "WebhookService.DeleteDeadLetters",
+        rules.rules: "WorkitemRuleService.ListWorkitemRules",
+        rules.create: "WorkitemRuleService.CreateWorkitemRule",
+        rules.rule: "WorkitemRuleService.GetWorkitemRule",
+        rules.update: "WorkitemRuleService.UpdateWorkitemRule",
+        rules.delete: "WorkitemRuleService.DeleteWorkitemRule",
         extended_query_tags.tags: "ExtendedQueryTagService.ListExtendedQueryTags",
         extended_query_tags.add: "ExtendedQueryTagService.AddExtendedQueryTags",
         extended_query_tags.tag: "ExtendedQueryTagService.GetExtendedQueryTag",

@@ -32,6 +32,7 @@ from dicomstore.v1 import (
     study_event_service_pb2_grpc,
     version_service_pb2_grpc,
     webhook_service_pb2_grpc,
+    workitem_rule_service_pb2_grpc,
     workitem_service_pb2_grpc,
 )
 from dicomstore.v1.capabilities_service_pb2 import GetCapabilitiesRequest, GetCapabilitiesResponse
@@ -61,6 +62,7 @@ _READS = {
     "ChangeFeedService": ["ListChanges", "GetLatestChange", "GetConsumer", "ListConsumers"],
     "StudyEventService": ["ListStudyEvents"],
     "WebhookService": ["GetWebhook", "ListWebhooks", "ListDeadLetters"],
+    "WorkitemRuleService": ["GetWorkitemRule", "ListWorkitemRules"],
     "ExtendedQueryTagService": ["ListExtendedQueryTags", "GetExtendedQueryTag", "ListExtendedQueryTagErrors"],
     "OperationService": ["GetOperation", "ListOperations", "WaitOperation"],
     "PartitionService": ["ListPartitions", "GetPartition"],
@@ -131,6 +133,7 @@ class Core:
         self.search: Any = search_service_pb2_grpc.SearchServiceStub(self.channel)
         self.delete: Any = delete_service_pb2_grpc.DeleteServiceStub(self.channel)
         self.commitments: Any = commitment_service_pb2_grpc.CommitmentServiceStub(self.channel)
+        self.workitem_rules: Any = workitem_rule_service_pb2_grpc.WorkitemRuleServiceStub(self.channel)
         self.workitems: Any = workitem_service_pb2_grpc.WorkitemServiceStub(self.channel)
         self.labels: Any = label_service_pb2_grpc.LabelServiceStub(self.channel)
         self.lifecycle: Any = lifecycle_service_pb2_grpc.LifecycleServiceStub(self.channel)

@@ -36,7 +36,7 @@ from facade.lifecycle import bulk_update, commitments, expiry, export, holds, im
 from facade.sessions import login
 from facade.sharing import links, redeem
 from facade.versions import VersionConvertor
-from facade.worklist import search, workitems
+from facade.worklist import rules, search, workitems
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -144,6 +144,8 @@ SERVICE = (
         {"GET": webhooks.dead_letters, "DELETE": webhooks.delete_dead_letters},
     ),
     Row("/webhooks/{webhook}/deadletters/$retry", {"POST": webhooks.retry}),
+    Row("/workitemrules", {"GET": rules.rules, "POST": rules.create}),
+    Row("/workitemrules/{rule}", {"GET": rules.rule, "PATCH": rules.update, "DELETE": rules.delete}),
     Row(
         "/extendedquerytags",
         {"GET": extended_query_tags.tags, "POST": extended_query_tags.add},

@@ -1,6 +1,5 @@
 """Webhooks and their dead letters (docs/events.md)."""
 
-from collections.abc import Callable, Mapping
 from datetime import UTC
 from typing import Any
 
@@ -30,9 +29,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from facade.channel import Core
-from facade.errors import Refusal
 from facade.request.addresses import urls_in
-from facade.request.json_body import json_body
+from facade.request.json_body import Fields, is_boolean, is_list_of_texts, is_text, json_body, typed_fields
 from facade.request.query import first, integer, parameters_of
 from facade.serving.observe import call_metadata
 
@@ -42,28 +40,14 @@ MAX_LIMIT = 200
 _HEADERS = {"Content-Type": "application/json; charset=utf-8", "Cache-Control": "no-store"}
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list) and all(map(_is_text, value))
-
-
-def _is_boolean(value: Any) -> bool:
-    return isinstance(value, bool)
-
-
-Fields = Mapping[str, tuple[Callable[[Any], bool], str]]
-
 _OF_NEW: Fields = {
-    "url": (_is_text, "a text"),
-    "label": (_is_text, "a text"),
-    "types": (_is_list, "a list of texts"),
-    "partitions": (_is_list, "a list of texts"),
-    "secret": (_is_text, "a text"),
+    "url": (is_text, "a text"),
+    "label": (is_text, "a text"),
+    "types": (is_list_of_texts, "a list of texts"),
+    "partitions": (is_list_of_texts, "a list of texts"),
+    "secret": (is_text, "a text"),
 }
-_OF_CHANGE: Fields = {**_OF_NEW, "enabled": (_is_boolean, "a boolean"), "rotateSecret": (_is_boolean, "a boolean")}
+_OF_CHANGE: Fields = {**_OF_NEW, "enabled": (is_boolean, "a boolean"), "rotateSecret": (is_boolean, "a boolean")}
 
 
 async def webhooks(request: Request) -> Response:
@@ -77,7 +61,7 @@ async def webhooks(request: Request) -> Response:
 
 async def create(request: Request) -> Response:
     """POST /webhooks: create a webhook, and return it with its secret."""
-    wanted = CreateWebhookRequest(**parse(await json_body(request), _OF_NEW))
+    wanted = CreateWebhookRequest(**typed_fields(await json_body(request), _OF_NEW))
     core: Core = request.app.state.core
     answer: CreateWebhookResponse = await core.call(core.webhooks.CreateWebhook, wanted, call_metadata(request))
     location = f"{urls_in(request, '').base}/webhooks/{answer.webhook.id}"
@@ -94,7 +78,7 @@ async def webhook(request: Request) -> Response:
 
 async def update(request: Request) -> Response:
     """PATCH /webhooks/{webhook}: change a webhook."""
-    fields = parse(await json_body(request), _OF_CHANGE)
+    fields = typed_fields(await json_body(request), _OF_CHANGE)
     if "rotateSecret" in fields:
         fields["rotate_secret"] = fields.pop("rotateSecret")
     for name in fields.keys() & {"types", "partitions"}:
@@ -140,28 +124,6 @@ async def delete_dead_letters(request: Request) -> Response:
     core: Core = request.app.state.core
     answer: DeleteDeadLettersResponse = await core.call(core.webhooks.DeleteDeadLetters, wanted, call_metadata(request))
     return _response({"deleted": answer.deleted})
-
-
-def parse(body: Any, allowed: Fields) -> dict[str, Any]:
-    """Return the fields of a parsed body; those with null are omitted.
-
-    Raises:
-        Refusal: 400.
-    """
-    if not isinstance(body, dict):
-        raise Refusal(400, "The field '$' in request body is invalid: It must be an object.")
-    names = {name.lower(): name for name in allowed}
-    fields: dict[str, Any] = {}
-    for written, value in body.items():
-        name = names.get(written.lower())
-        if name is None:
-            raise Refusal(400, f"The field '$' in request body is invalid: Only {', '.join(allowed)} are allowed.")
-        is_valid, kind = allowed[name]
-        if value is not None and not is_valid(value):
-            raise Refusal(400, f"The field '{name}' in request body is invalid: It must be {kind}.")
-        if value is not None:
-            fields[name] = value
-    return fields
 
 
 def _ids(request: Request) -> list[str]:

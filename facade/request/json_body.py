@@ -1,7 +1,7 @@
 """Parsing of small JSON request bodies. Names match in any case; comments and trailing commas are allowed."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -43,6 +43,47 @@ def parse_json(text: bytes) -> Any:
         except orjson.JSONDecodeError:
             continue
     raise Refusal(400, "The syntax of the request body is invalid.")
+
+
+Fields = Mapping[str, tuple[Callable[[Any], bool], str]]
+"""Allowed fields of an object: whether a value is valid, and the kind of its values for error texts."""
+
+
+def is_text(value: Any) -> bool:
+    """Return whether a value is a text."""
+    return isinstance(value, str)
+
+
+def is_list_of_texts(value: Any) -> bool:
+    """Return whether a value is a list of texts."""
+    return isinstance(value, list) and all(map(is_text, value))
+
+
+def is_boolean(value: Any) -> bool:
+    """Return whether a value is a boolean."""
+    return isinstance(value, bool)
+
+
+def typed_fields(body: Any, allowed: Fields) -> dict[str, Any]:
+    """Return the fields of a parsed body; those with null are omitted.
+
+    Raises:
+        Refusal: 400.
+    """
+    if not isinstance(body, dict):
+        raise Refusal(400, "The field '$' in request body is invalid: It must be an object.")
+    names = {name.lower(): name for name in allowed}
+    fields: dict[str, Any] = {}
+    for written, value in body.items():
+        name = names.get(written.lower())
+        if name is None:
+            raise Refusal(400, f"The field '$' in request body is invalid: Only {', '.join(allowed)} are allowed.")
+        is_valid, kind = allowed[name]
+        if value is not None and not is_valid(value):
+            raise Refusal(400, f"The field '{name}' in request body is invalid: It must be {kind}.")
+        if value is not None:
+            fields[name] = value
+    return fields
 
 
 def fields_of(value: Any, names: Mapping[str, str], where: str) -> dict[str, str]:

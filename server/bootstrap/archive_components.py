@@ -61,7 +61,10 @@ from server.domain.store.writability import Writing
 from server.domain.upkeep.audit import Audit
 from server.domain.upkeep.garbage import Housekeeping
 from server.domain.upkeep.scrub import Scrub
+from server.domain.worklist.rule_engine import RuleEngine
+from server.domain.worklist.rule_workitems import RuleWorkitems
 from server.domain.worklist.search import WorkitemSearches
+from server.domain.worklist.workitem_rules import WorkitemRules
 from server.domain.worklist.workitems import Workitems
 from server.model.ids import PartitionName
 from server.model.receipt import Receipt
@@ -365,6 +368,30 @@ class ArchiveComponents(IndexComponents):
     def workitem_searches(self) -> WorkitemSearches:
         """Searches for workitems."""
         return WorkitemSearches(access=self.access, record=self.database.workitems)
+
+    @cached_property
+    def workitem_rules(self) -> WorkitemRules:
+        """Rules for workitems, from the administrator's view."""
+        return WorkitemRules(
+            access=self.access,
+            record=self.database.workitem_rules,
+            partitions=self.partition_names,
+            search=self.search,
+            now=now,
+            changed=self.events_changed,
+        )
+
+    @cached_property
+    def rule_engine(self) -> RuleEngine:
+        """Applying rules for workitems."""
+        return RuleEngine(
+            record=self.database.workitem_rules,
+            workitems=RuleWorkitems(self.search, self.database.instances),
+            now=self.clock.now,
+            read_only=self.read_only,
+            changed=self.events_changed,
+            work=self.record_work,
+        )
 
     @cached_property
     def labels(self) -> LabelService:

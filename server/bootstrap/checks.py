@@ -27,6 +27,7 @@ async def checks(settings: Settings, *, deep: bool) -> list[dict[str, Any]]:
         results.append(await _operations(settings))
         results.append(await _clock(settings))
         results += await _webhooks(settings)
+        results += await _workitem_rules(settings)
         results += await _agreement(settings, deep=deep)
     return results
 
@@ -156,6 +157,21 @@ async def _webhooks(settings: Settings) -> list[dict[str, Any]]:
         if webhook in failing or backlog.dead
     ]
     return [_entry("webhooks", "warning" if failing or dead else "ok", detail, examples)]
+
+
+async def _workitem_rules(settings: Settings) -> list[dict[str, Any]]:
+    """Report rules for workitems that fail."""
+    try:
+        found = await maintenance.workitem_rules(settings)
+    except DicomStoreError as error:
+        return [_entry("workitem rules", "failed", error.message)]
+    if not found:
+        return []
+    failing = [rule for rule in found if rule.state.waiting]
+    waiting = sum(rule.state.waiting for rule in found)
+    detail = f"{counted(len(found), 'rule')}, {len(failing)} failing, {counted(waiting, 'waiting event')}"
+    examples = [f"{rule.id}: {rule.state.problem}, {rule.state.waiting} waiting" for rule in failing]
+    return [_entry("workitem rules", "warning" if failing else "ok", detail, examples)]
 
 
 async def _agreement(settings: Settings, *, deep: bool) -> list[dict[str, Any]]:

@@ -34,6 +34,7 @@ from server.model.events.webhook import Webhook
 from server.model.lifecycle.blob_move import StoreUsage
 from server.model.storage.scrub import ScrubPosition
 from server.model.store_id import StoreId
+from server.model.worklist.workitem_rule import WorkitemRule
 from server.opening import recovering
 from server.ports.index import Sequenced
 from server.ports.storage import Storage
@@ -60,6 +61,12 @@ async def webhooks(settings: Settings) -> Sequence[tuple[Webhook, WebhookBacklog
         record = components.database.webhooks
         found, backlogs = await record.list(), await record.backlogs()
     return [(webhook, backlogs.get(webhook.id, WebhookBacklog())) for webhook in found]
+
+
+async def workitem_rules(settings: Settings) -> Sequence[WorkitemRule]:
+    """Return all rules for workitems. Raises: DicomStoreError."""
+    async with _indexed(settings) as components:
+        return await components.database.workitem_rules.list()
 
 
 async def check_clock(settings: Settings) -> str:

@@ -56,6 +56,7 @@ from server.rpc.security.share_links import ShareServicer
 from server.rpc.security.tokens import TokenServicer
 from server.rpc.services import SERVICES, Services
 from server.rpc.store import StoreServicer
+from server.rpc.worklist.workitem_rules import WorkitemRuleServicer
 from server.rpc.worklist.workitems import WorkitemServicer
 
 _log = logging.getLogger("dicomstore")
@@ -152,6 +153,7 @@ def _background_work(components: ArchiveComponents) -> Sequence[Work]:
         components.commitments.run,
         components.partition_deletion.run,
         components.expiry_worker.run,
+        components.rule_engine.run,
         lambda: _events(components),
     )
 
@@ -291,6 +293,7 @@ def _services(components: ArchiveComponents, watch: Health, authenticator: Authe
         labels=LabelServicer(components.labels),
         commitments=CommitmentServicer(components.commitments),
         workitems=WorkitemServicer(components.workitems, components.workitem_searches),
+        workitem_rules=WorkitemRuleServicer(components.workitem_rules),
         change_feed=ChangeFeedServicer(components.feed, components.consumers),
         study_events=StudyEventServicer(components.study_events),
         webhooks=WebhookServicer(components.webhooks),

@@ -42,6 +42,8 @@ from dicomstore.v1 import (
     version_service_pb2_grpc,
     webhook_service_pb2,
     webhook_service_pb2_grpc,
+    workitem_rule_service_pb2,
+    workitem_rule_service_pb2_grpc,
     workitem_service_pb2,
     workitem_service_pb2_grpc,
 )
@@ -68,6 +70,7 @@ from server.rpc.security.logins import LoginServicer
 from server.rpc.security.share_links import ShareServicer
 from server.rpc.security.tokens import TokenServicer
 from server.rpc.store import StoreServicer
+from server.rpc.worklist.workitem_rules import WorkitemRuleServicer
 from server.rpc.worklist.workitems import WorkitemServicer
 
 SERVICES = tuple(
@@ -82,6 +85,7 @@ SERVICES = tuple(
         (label_service_pb2, "LabelService"),
         (commitment_service_pb2, "CommitmentService"),
         (workitem_service_pb2, "WorkitemService"),
+        (workitem_rule_service_pb2, "WorkitemRuleService"),
         (change_feed_service_pb2, "ChangeFeedService"),
         (study_event_service_pb2, "StudyEventService"),
         (webhook_service_pb2, "WebhookService"),
@@ -112,6 +116,7 @@ class Services:
     labels: LabelServicer
     commitments: CommitmentServicer
     workitems: WorkitemServicer
+    workitem_rules: WorkitemRuleServicer
     change_feed: ChangeFeedServicer
     study_events: StudyEventServicer
     webhooks: WebhookServicer
@@ -137,6 +142,7 @@ class Services:
         label_service_pb2_grpc.add_LabelServiceServicer_to_server(self.labels, server)
         commitment_service_pb2_grpc.add_CommitmentServiceServicer_to_server(self.commitments, server)
         workitem_service_pb2_grpc.add_WorkitemServiceServicer_to_server(self.workitems, server)
+        workitem_rule_service_pb2_grpc.add_WorkitemRuleServiceServicer_to_server(self.workitem_rules, server)
         change_feed_service_pb2_grpc.add_ChangeFeedServiceServicer_to_server(self.change_feed, server)
         study_event_service_pb2_grpc.add_StudyEventServiceServicer_to_server(self.study_events, server)
         webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server(self.webhooks, server)

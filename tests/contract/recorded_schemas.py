@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, MetaData, create_engine, insert, select, text
 
-from server.adapters.sql.core.tables import REVISION, webhook_events, webhooks
+from server.adapters.sql.core.tables import REVISION, webhook_events, webhooks, workitem_rule_events, workitem_rules
 from server.adapters.sql.engine import migrate, open_database
 from server.model.change import Consumer
 from server.model.events.study_event import StudyChanges, StudyEvent, StudyEventKind, StudyState
@@ -82,6 +82,20 @@ async def fill(url: str) -> None:
     assert await database.workitems.add(DEFAULT_PARTITION, workitem)
     await database.close()
     _add_webhook(url)
+    _add_rule(url)
+
+
+def _add_rule(url: str) -> None:
+    """Add a rule for workitems with an event for which it failed."""
+    query = '{"terms": {"ModalitiesInStudy": ["CT"]}, "fuzzy": false, "empty": false}'
+    rule = {"key": 1, "id": "0" * 16, "label": "", "query": query, "partitions": "[]", "template": "{}"}
+    rule |= {"is_enabled": 1, "creator": "anonymous", "created": 1, "number": 1, "workitems": 0, "failed": 1}
+    failed = {"rule_key": 1, "number": 1, "attempts": 1, "next_attempt": 2, "problem": "TAG_QUERY_DISABLED"}
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(insert(workitem_rules), rule)
+        connection.execute(insert(workitem_rule_events), failed)
+    engine.dispose()
 
 
 def _add_webhook(url: str) -> None:

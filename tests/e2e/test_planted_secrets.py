@@ -188,6 +188,7 @@ def every_route() -> list[tuple[str, str]]:
         "number": "1",
         "transaction": f"{UID_ROOT}.78",
         "webhook": "0" * 32,
+        "rule": "0" * 16,
         "workitem": f"{UID_ROOT}.79",
         "requester": "DCMS",
         "partition": "ward",

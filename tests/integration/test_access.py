@@ -179,6 +179,13 @@ EXPECTED: Mapping[str, tuple[str, Message | None]] = {
             *("ListDeadLetters", "RetryDeadLetters", "DeleteDeadLetters"),
         )
     },
+    **{
+        f"WorkitemRuleService.{name}": (OF_ARCHIVE, None)
+        for name in (
+            *("CreateWorkitemRule", "GetWorkitemRule", "ListWorkitemRules"),
+            *("UpdateWorkitemRule", "DeleteWorkitemRule"),
+        )
+    },
     "StudyEventService.ListStudyEvents": (OF_ARCHIVE, None),
     "StudyEventService.WatchStudyEvents": (OF_ARCHIVE, None),
     "ChangeFeedService.GetConsumer": (OF_ARCHIVE, None),

@@ -38,6 +38,7 @@ from server.adapters.sql.events.deliveries import SqlDeliveries
 from server.adapters.sql.events.leases import SqlLeases
 from server.adapters.sql.events.study_events import SqlStudyEvents
 from server.adapters.sql.events.webhooks import SqlWebhooks
+from server.adapters.sql.events.workitem_rules import SqlWorkitemRules
 from server.adapters.sql.instances import SqlInstanceIndex
 from server.adapters.sql.lifecycle.blob_moves import SqlBlobMoves
 from server.adapters.sql.lifecycle.commitments import SqlCommitments
@@ -85,6 +86,7 @@ from server.ports.security.archive_tokens import ArchiveTokens
 from server.ports.security.login_links import LoginLinks
 from server.ports.security.share_links import ShareLinks
 from server.ports.tags import Extract, Tags
+from server.ports.worklist.workitem_rules import WorkitemRules
 from server.ports.worklist.workitems import WorkitemRecord
 
 if TYPE_CHECKING:
@@ -148,6 +150,7 @@ class Database:
         self.webhooks: Webhooks = SqlWebhooks(transactions)
         self.deliveries: Deliveries = SqlDeliveries(transactions, keys)
         self.workitems: WorkitemRecord = SqlWorkitems(transactions, keys)
+        self.workitem_rules: WorkitemRules = SqlWorkitemRules(transactions, keys)
         self._transactions = transactions
 
     async def connect(self) -> None:

@@ -25,7 +25,7 @@ from server.domain.search.request import (
 from server.model.access import Action
 from server.model.call import Call
 from server.model.errors import Reason, WrongState
-from server.model.ids import Address
+from server.model.ids import Address, Uid
 from server.model.search.query import Level, Match, Query
 from server.model.search.query_tag import QueryStatus, Tag, TagStatus
 from server.ports.index import InstanceIndex
@@ -110,6 +110,19 @@ class Search:
         """
         _, _, wanted = await self._parsed(request)
         return wanted.query
+
+    async def study(self, request: SearchRequest, study: Uid) -> bytes | None:
+        """Return the data set of a study with the requested attributes; None if it does not match, or does not exist.
+
+        For work that no client has requested. The partition of the scope must be resolved.
+
+        Raises:
+            DicomStoreError: as `query_of` and `InstanceIndex.search`.
+        """
+        _, _, wanted = await self._parsed(request)
+        query = replace(wanted.query, scope=replace(request.scope, study=study), limit=1)
+        found = await self._find(query, wanted.selection)
+        return found[0][1].dicom_json if found else None
 
     async def _parsed(self, request: SearchRequest) -> tuple[SearchRequest, dict[str, Tag], ParsedRequest]:
         """Return a request with its conditions on labels, the extended query tags in its terms, and its query."""

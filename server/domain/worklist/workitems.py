@@ -89,16 +89,10 @@ class Workitems:
         data_set = parse(dicom_json)
         uid = _uid_of(data_set, uid)
         call.audit.note(workitem=uid)
-        check_new(data_set)
+        new = new_workitem(uid, data_set, self._now())
         if create_partition:
             await self._partitions.create_missing(partition)
-        del data_set[_TRANSACTION_UID]
-        data_set[_SOP_CLASS_UID] = _element("UI", UPS_PUSH)
-        data_set[_SOP_INSTANCE_UID] = _element("UI", uid)
-        if not data_set.get(_WORKLIST_LABEL, {}).get("Value"):
-            data_set[_WORKLIST_LABEL] = _element("LO", WORKLIST_LABEL)
-        new = Workitem(uid, WorkitemState.SCHEDULED, "", "", (), self._now())
-        if not await self._record.add(partition, _with(new, data_set)):
+        if not await self._record.add(partition, new):
             message = "The partition has a workitem with this UID."
             raise AlreadyExists(Reason.WORKITEM_ALREADY_EXISTS, message, status="0111")
         return uid
@@ -210,6 +204,26 @@ class Workitems:
         return permitted.partition
 
 
+def new_workitem(uid: Uid, data_set: DataSet, now: datetime) -> Workitem:
+    """Return a new workitem.
+
+    Args:
+        uid: its UID.
+        data_set: as a client provides it.
+        now: time of its creation.
+
+    Raises:
+        InvalidRequest: INVALID_WORKITEM.
+    """
+    check_new(data_set)
+    provided = {tag: element for tag, element in data_set.items() if tag != _TRANSACTION_UID}
+    provided[_SOP_CLASS_UID] = _element("UI", UPS_PUSH)
+    provided[_SOP_INSTANCE_UID] = _element("UI", uid)
+    if not provided.get(_WORKLIST_LABEL, {}).get("Value"):
+        provided[_WORKLIST_LABEL] = _element("LO", WORKLIST_LABEL)
+    return _with(Workitem(uid, WorkitemState.SCHEDULED, "", "", (), now), provided)
+
+
 def _existing(workitem: Workitem | None) -> Workitem:
     if workitem is None:
         raise workitem_not_found()
@@ -230,7 +244,7 @@ def _uid_of(data_set: DataSet, uid: Uid | None) -> Uid:
 def _with(workitem: Workitem, data_set: dict[str, Any]) -> Workitem:
     """Return a workitem with a data set, in which the server sets state and time of modification."""
     data_set[_STATE] = _element("CS", workitem.state.value)
-    data_set[_MODIFIED] = _element("DT", _date_time(workitem.modified))
+    data_set[_MODIFIED] = _element("DT", date_time(workitem.modified))
     text = serialise(data_set)
     if len(text) > MAX_BYTES:
         raise invalid("", f"The data set has more than {MAX_BYTES} bytes.")
@@ -241,11 +255,12 @@ def _complete_cancellation(data_set: dict[str, Any], now: datetime) -> None:
     """Set the time of the cancellation if it has none (remark in PS3.4 Table CC.2.5-3)."""
     for item in data_set.get(_PROGRESS, {}).get("Value", [])[:1]:
         if not item.get(_CANCELLED, {}).get("Value"):
-            item[_CANCELLED] = _element("DT", _date_time(now))
+            item[_CANCELLED] = _element("DT", date_time(now))
             data_set[_PROGRESS]["Value"][0] = dict(sorted(item.items()))
 
 
-def _date_time(time: datetime) -> str:
+def date_time(time: datetime) -> str:
+    """Return a time in UTC as a value of VR DT."""
     return f"{time:%Y%m%d%H%M%S.%f}+0000"
 
 

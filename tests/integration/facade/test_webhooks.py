@@ -10,7 +10,8 @@ import pytest
 
 from facade.errors import Refusal
 from facade.events.studies import parse_start
-from facade.events.webhooks import _OF_CHANGE, parse
+from facade.events.webhooks import _OF_CHANGE
+from facade.request.json_body import typed_fields
 from facade.request.query import Parameter
 from server.bootstrap.serving import running
 from tests.core import settings_for
@@ -73,7 +74,7 @@ async def test_a_webhook_is_created_changed_and_removed(web: httpx.AsyncClient, 
 )
 def test_malformed_bodies_are_refused(body: Any) -> None:
     with pytest.raises(Refusal):
-        parse(body, _OF_CHANGE)
+        typed_fields(body, _OF_CHANGE)
 
 
 async def test_invalid_webhooks_are_400(web: httpx.AsyncClient) -> None:

@@ -365,6 +365,7 @@ VALUES = {
     "link": "0" * 32,
     "code": "dcml_0",
     "webhook": "0" * 16,
+    "rule": "0" * 16,
     "name": "router",
 }
 MALFORMED = {

@@ -47,7 +47,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import ExecutableDDLElement
 
-REVISION = "0017"
+REVISION = "0018"
 """The migration that creates this schema."""
 
 OLDEST_CODE = "0015"
@@ -900,6 +900,37 @@ webhooks = Table(
     Column("problem", Label, nullable=False, comment="why the last attempt failed"),
     Column("succeeded", BigInteger, comment="time of the last success"),
     UniqueConstraint("id"),
+)
+
+workitem_rules = Table(
+    "workitem_rules",
+    tables,
+    _key("key"),
+    Column("id", Label, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("query", Text, nullable=False, comment="JSON"),
+    Column("partitions", Text, nullable=False, comment="JSON; empty means all"),
+    Column("template", Text, nullable=False, comment="DICOM JSON"),
+    Column("is_enabled", SmallInteger, nullable=False),
+    Column("creator", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("number", BigInteger, nullable=False, comment="applied to study events up to this one, except waiting ones"),
+    Column("workitems", BigInteger, nullable=False, comment="number of created workitems"),
+    Column("failed", BigInteger, comment="time of the last failure"),
+    UniqueConstraint("id"),
+)
+
+workitem_rule_events = Table(
+    "workitem_rule_events",
+    tables,
+    Column("rule_key", BigInteger, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, primary_key=True, autoincrement=False, comment="of a study event"),
+    Column("attempts", BigInteger, nullable=False),
+    Column("next_attempt", BigInteger, nullable=False),
+    Column("problem", Text, nullable=False, comment="why the last attempt failed"),
+    Index(None, "rule_key", "next_attempt"),
+    comment="events for which a rule failed",
+    sqlite_with_rowid=False,
 )
 
 webhook_events = Table(

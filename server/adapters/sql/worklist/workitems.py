@@ -46,16 +46,7 @@ class SqlWorkitems:
         """See the port."""
 
         def work(connection: Connection) -> bool:
-            partition_key = self._partition_keys.one(connection, partition)
-            assert partition_key is not None, "access to the partition was permitted"
-            if is_deleted(connection, partition_key):
-                raise NotFound(Reason.PARTITION_NOT_FOUND, "The partition is deleted.", partition=partition)
-            key = _next_key(connection)
-            row = {"key": key, "partition_key": partition_key, "uid": workitem.uid, **_columns(workitem)}
-            if not _INSERT[connection.dialect.name].tuples(connection, row):
-                return False
-            _write_values(connection, key, partition_key, workitem)
-            return True
+            return add(connection, self._partition_keys, partition, workitem)
 
         return await self._transactions.write(work)
 
@@ -108,6 +99,24 @@ class SqlWorkitems:
             return 0 if key is None else search.count(connection, key, query)
 
         return await self._transactions.search(work)
+
+
+def add(connection: Connection, partition_keys: PartitionKeys, partition: PartitionName, workitem: Workitem) -> bool:
+    """Add a workitem; return False if the partition has one with this UID.
+
+    Raises:
+        NotFound: PARTITION_NOT_FOUND, the partition is deleted; nothing has been written.
+    """
+    partition_key = partition_keys.one(connection, partition)
+    assert partition_key is not None, "partitions are never removed"
+    if is_deleted(connection, partition_key):
+        raise NotFound(Reason.PARTITION_NOT_FOUND, "The partition is deleted.", partition=partition)
+    key = _next_key(connection)
+    row = {"key": key, "partition_key": partition_key, "uid": workitem.uid, **_columns(workitem)}
+    if not _INSERT[connection.dialect.name].tuples(connection, row):
+        return False
+    _write_values(connection, key, partition_key, workitem)
+    return True
 
 
 def _next_key(connection: Connection) -> int:
