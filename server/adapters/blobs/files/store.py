@@ -260,8 +260,7 @@ class FileBlobs:
         return await self.threads.run(lambda: free_bytes(self._blobs))
 
     def _enter(self) -> None:
-        for number in range(256):
-            (self._blobs / f"{number:02x}").mkdir(parents=True, exist_ok=True)
+        self._blobs.mkdir(parents=True, exist_ok=True)
         self._ingest.enter()
         self._quarantine.enter()
         for directory in (self._blobs, self._blobs.parent):

@@ -112,6 +112,7 @@ class FileWriter:
         if is_derived:
             written, self._name = self._name, self._name + SUFFIX
             os.rename(self._names.unsettled(written), self._names.unsettled(self._name))
+        self._names.require_directory(self._name)
         final = self._names.committed(self._name)
         os.link(self._names.unsettled(self._name), final)
         os.fsync(self._fd)
