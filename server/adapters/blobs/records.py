@@ -19,6 +19,7 @@ from server.model.ids import PartitionName
 from server.model.receipt import Receipt
 
 _FACTS = struct.Struct("<QQ64sI")
+_CRC = struct.Struct("<I")
 _CHECK_BYTES = 4
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -47,9 +48,18 @@ class Blocks:
 
 @dataclass(frozen=True, slots=True)
 class Trailer(Blocks):
-    """A trailer with a correct checksum."""
+    """A trailer with a correct checksum.
 
-    receipt: Receipt
+    facts: the encoded receipt and CRC-32C; most readers need only the checksums.
+    """
+
+    facts: bytes
+
+    @property
+    def receipt(self) -> Receipt:
+        """The receipt of the blob."""
+        time, version, partition, _ = _FACTS.unpack_from(self.facts)
+        return Receipt(PartitionName(partition.rstrip(b"\0").decode("ascii")), _EPOCH + time * _MICROSECOND, version)
 
 
 def trailer_bytes(length: int) -> int:
@@ -79,12 +89,11 @@ def parse_trailer(data: bytes, length: int) -> Trailer | None:
     facts, check = data[:-_CHECK_BYTES], data[-_CHECK_BYTES:]
     if len(data) != trailer_bytes(length) or crc32c_of(facts) != int.from_bytes(check, "little"):
         return None
-    time, version, partition, crc32c = _FACTS.unpack_from(facts)
+    (crc32c,) = _CRC.unpack_from(facts, _FACTS.size - _CRC.size)
     blocks = array("I", facts[_FACTS.size :])
     if sys.byteorder == "big":
         blocks.byteswap()
-    name = PartitionName(partition.rstrip(b"\0").decode("ascii"))
-    return Trailer(length, crc32c, blocks, Receipt(name, _EPOCH + time * _MICROSECOND, version))
+    return Trailer(length, crc32c, blocks, facts)
 
 
 def read_verified(read: Read, at: int, found: Blocks, offset: int, length: int) -> memoryview | None:

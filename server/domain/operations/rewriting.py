@@ -21,6 +21,10 @@ from server.ports.blobs import BlobStore, Tail
 
 _PIECE_BYTES = 64 << 10  # the blob store verifies blocks of this size
 _FIRST_BYTES = 4 << 10
+_FOLLOWING_BYTES = 64
+"""Bytes after the last change that are also copied, if they have been read: the next update of the same attributes then
+finds the following element without reading the shared bytes."""
+
 _MIN_SHARED_BYTES = 16 << 10
 """Fewer bytes are copied, because reading two blobs costs more than storing them again."""
 
@@ -63,9 +67,13 @@ class Rewriting:
 
     async def _rewrite(self, stored: StoredInstance, editor: FileEditor) -> ChangedFile:
         start: Buffer = b""
+        shared = await self._blobs.shared(stored.locator)
+        own_bytes = shared.own_bytes if shared is not None else 0
         while not editor.is_done and editor.at < stored.size_bytes:
             at = editor.at
             length = min(_PIECE_BYTES - at % _PIECE_BYTES, stored.size_bytes - at)
+            if at < own_bytes:  # an updated file: its own bytes contain the last changes, and mostly these, too
+                length = min(length, own_bytes - at)
             piece = await self._blobs.read_piece(stored.locator, at, length, stored.crc32c)
             start = start or piece
             size = _FIRST_BYTES  # mostly enough, and feeding copies
@@ -73,7 +81,9 @@ class Rewriting:
                 editor.feed(piece[editor.at - at : editor.at - at + size])
                 size *= 4
         edits = editor.finish(stored.size_bytes)
-        end = edits.end if stored.size_bytes - edits.end >= _MIN_SHARED_BYTES else stored.size_bytes
+        end = min(edits.end + _FOLLOWING_BYTES, len(start)) if edits.end <= len(start) else edits.end
+        if stored.size_bytes - end < _MIN_SHARED_BYTES:
+            end = stored.size_bytes
         async with self._blobs.open_write(partition=stored.id.partition) as writer:
             if end <= len(start):
                 before = bytes(start[:end])

@@ -50,7 +50,9 @@ PATIENT_AND_STUDY = tags_of(
 
 _RESTRICTED = "CHANGEABLE_ATTRIBUTES_PATIENT_AND_STUDY"
 _PAGE = 250
-_CONCURRENT = 64
+_CONCURRENT = 125
+"""Half a page; these share a sync."""
+
 _STEP_SECONDS = 1.5
 """A call of the step does several parts, because a call costs as much as changing a hundred instances."""
 
@@ -129,7 +131,7 @@ class Update:
             name=NAME,
             request_message="UpdateRequest",
             result_message="UpdateResult",
-            steps=(Step("update", self._step), Step("conclude", _conclude)),
+            steps=(Step("update", self._step),),
             check=self._checked,
             clean_up=self._clean_up,
             is_exclusive=True,
@@ -160,7 +162,8 @@ class Update:
         if not cursor.passes:
             cursor, operation = replace(cursor, passes=1), replace(operation, total=await self._total(operation))
         studies = _studies_in(operation.request)
-        end, is_first = time.monotonic() + _STEP_SECONDS, True
+        failed = int(operation.result.get("studies_failed", 0))
+        end = time.monotonic() + _STEP_SECONDS
         while cursor.study < len(studies):
             targets = [target for target in targets_of(operation.request) if target.study == studies[cursor.study]]
             study = Address(targets[0].partition, targets[0].study)
@@ -173,14 +176,17 @@ class Update:
                         cursor = replace(cursor, target=cursor.target + 1, after=0)
                         continue
                     following = await self._stage(operation, replace(cursor, after=page[-1].stored.version), page)
-            except _StudyFailed as failed:
-                following = await self._fail(operation, cursor, study, failed)
+            except _StudyFailed as error:
+                following = await self._fail(operation, cursor, study, error)
+                failed += 1
             if following is None:  # the operation or the instances have changed meanwhile
                 return Progress(operation.cursor)
-            cursor, operation, is_first = following, replace(operation, cursor=following.encoded()), False
-            if time.monotonic() > end or cursor.study == len(studies):  # the last part has ended the step
-                break
-        return Progress(operation.cursor, is_last=is_first)
+            cursor, operation = following, replace(operation, cursor=following.encoded())
+            if time.monotonic() > end:
+                return Progress(operation.cursor)
+        if failed:
+            raise InvalidRequest(Reason.INVALID_INSTANCE, f"{failed} of the studies could not be updated.")
+        return Progress(operation.cursor, is_last=True)
 
     async def _total(self, operation: Operation) -> int:
         states = [await self._index.state(target) for target in dict.fromkeys(targets_of(operation.request))]
@@ -216,20 +222,25 @@ class Update:
 
     async def _rewrite(self, wanted: Sequence[Content], operation: Operation) -> list[ChangedFile]:
         """Write new files. Raises _StudyFailed with the errors of all that can't be written."""
-        limit = asyncio.Semaphore(_CONCURRENT)
+        results: dict[int, ChangedFile | Exception] = {}
+        coming = iter(enumerate(wanted))
 
-        async def rewrite(content: Content) -> ChangedFile:
-            async with limit:
-                return await self._rewriting.rewrite(content, self._changes_of(content, operation))
+        async def rewrite_some() -> None:
+            for number, content in coming:
+                try:
+                    results[number] = await self._rewriting.rewrite(content, self._changes_of(content, operation))
+                except Exception as error:  # noqa: BLE001 - examined when all have ended
+                    results[number] = error
 
-        results = await asyncio.gather(*map(rewrite, wanted), return_exceptions=True)
-        files = [result for result in results if isinstance(result, ChangedFile)]
+        await asyncio.gather(*(rewrite_some() for _ in range(min(_CONCURRENT, len(wanted)))))
+        in_order = [results[number] for number in range(len(wanted))]
+        files = [result for result in in_order if isinstance(result, ChangedFile)]
         if len(files) == len(wanted):
             return files
         await self._new_blobs.discard([file.locator for file in files])
         errors = []
-        for content, result in zip(wanted, results, strict=True):
-            if isinstance(result, BaseException):
+        for content, result in zip(wanted, in_order, strict=True):
+            if isinstance(result, Exception):
                 if not isinstance(result, DicomStoreError) or isinstance(result, Unavailable | Exhausted):
                     raise result
                 errors.append(OperationError(self._now(), result.reason, result.message, content.stored.id.address))
@@ -247,9 +258,7 @@ class Update:
 
         def conclude(current: Operation, count: int) -> OperationUpdate | None:
             result = _counted(current.result, studies_processed=1, studies_updated=count > 0, instances_updated=count)
-            is_last = following.study == len(_studies_in(operation.request))
-            progress = Progress(following.encoded(), result=result, is_last=is_last)
-            return self._advanced(operation, progress)(current)
+            return self._advanced(operation, Progress(following.encoded(), result=result))(current)
 
         try:
             applied = await self._updates.apply(
@@ -287,7 +296,6 @@ class Update:
                 failed=state.instance_count if state else 0,
                 errors=failed.errors[:_MAX_ERRORS],
                 result=result,
-                is_last=following.study == len(_studies_in(operation.request)),
             )
             return self._advanced(operation, progress)(current)
 
@@ -301,13 +309,6 @@ class Update:
 
     async def _clean_up(self, operation: Operation) -> None:
         await self._updates.discard(operation.id, self._now())
-
-
-async def _conclude(operation: Operation) -> Progress:
-    """End the operation: it has failed if a study has."""
-    if count := operation.result.get("studies_failed", 0):
-        raise InvalidRequest(Reason.INVALID_INSTANCE, f"{count} of the studies could not be updated.")
-    return Progress(is_last=True)
 
 
 class _StudyFailed(Exception):

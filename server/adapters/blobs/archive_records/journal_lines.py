@@ -29,6 +29,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from server.model.ids import Address, InstanceId, PartitionName, Uid, Version
 from server.model.instance import Locator
@@ -312,5 +313,6 @@ def parsed(texts: Iterable[str]) -> Iterator[Line]:
             yield text.split()
 
 
+@lru_cache(maxsize=16)  # the versions of a transaction mostly have the same one
 def _encoded(by: Provenance) -> str:
     return base64.b64encode(json.dumps([by.author, by.reason, int(by.origin)]).encode()).decode()

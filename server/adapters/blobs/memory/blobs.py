@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 
 from server.adapters.blobs.checksums import Checksums, joined, without_start
-from server.adapters.blobs.records import Trailer, damaged, missing, piece_of, read_verified
+from server.adapters.blobs.records import Trailer, damaged, missing, parse_trailer, piece_of, read_verified, trailer
 from server.model.buffer import Buffer
 from server.model.errors import Reason, Unavailable
 from server.model.ids import PartitionName
@@ -165,8 +165,9 @@ class _Writer:
         """See the port."""
         locator = uuid.uuid4().hex
         self._blobs[locator] = b"".join(self._pieces)
-        checksums = self._checksums
-        self._trailers[locator] = Trailer(checksums.length, checksums.whole, checksums.all_blocks, receipt)
+        parsed = parse_trailer(trailer(receipt, self._checksums), self._checksums.length)
+        assert parsed is not None, "it is intact"
+        self._trailers[locator] = parsed
         return locator
 
     async def commit_before(self, tail: Tail, receipt: Receipt) -> Derived:
