@@ -123,7 +123,10 @@ def _update_result(result: UpdateResult) -> dict[str, Any]:
         "studyFailed": result.studies_failed,
         "instanceUpdated": result.instances_updated,
     }
-    return counts | {"errors": list(result.errors)} if result.errors else counts
+    errors = list(result.errors)
+    if result.errors_omitted:
+        errors.append(f"and {result.errors_omitted} more")
+    return counts | {"errors": errors} if errors else counts
 
 
 def _export_result(result: ExportResult) -> dict[str, Any]:

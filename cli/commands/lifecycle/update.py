@@ -90,6 +90,8 @@ async def _update(chosen: Target, request: UpdateRequest, *, wait: bool, as_json
     found.result.Unpack(result)
     for error in result.errors:
         problems.print(error, markup=False, highlight=False)
+    if result.errors_omitted:
+        problems.print(f"and {result.errors_omitted} more", highlight=False)
     if wait and not (chosen.quiet or as_json):
         problems.print(
             f"{counted(result.instances_updated, 'instance')} of {counted(result.studies_updated, 'study', 'studies')} "

@@ -59,6 +59,7 @@ _STEP_SECONDS = 1.5
 _MAX_ERRORS = 100
 _MAX_PASSES = 10
 _MAX_MESSAGES = 5
+_MAX_TEXTS = 100
 _MAX_REASON_LENGTH = 500
 
 
@@ -290,7 +291,10 @@ class Update:
 
         def update(current: Operation) -> OperationUpdate | None:
             result = _counted(current.result, studies_processed=1, studies_failed=1)
-            result = {**result, "errors": [*current.result.get("errors", ()), *messages]}
+            before, omitted = current.result.get("errors", ()), int(current.result.get("errors_omitted", 0))
+            shown = messages[: max(0, _MAX_TEXTS - len(before))]
+            omitted += len(messages) - len(shown)
+            result = {**result, "errors": [*before, *shown], "errors_omitted": omitted}
             progress = Progress(
                 following.encoded(),
                 failed=state.instance_count if state else 0,

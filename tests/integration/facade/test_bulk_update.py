@@ -15,6 +15,7 @@ import pytest
 from server.bootstrap.maintenance import auditing
 from server.bootstrap.serving import running
 from server.config import Settings
+from server.domain.operations import update
 from tests.core import settings_for
 from tests.data import DEFLATED, EXPLICIT_BIG, IMPLICIT_LITTLE, JPEG_BASELINE, UID_ROOT, part10
 from tests.integration.facade.serving import JSON, parts_of, serving, stored
@@ -360,6 +361,18 @@ async def test_a_study_on_hold_is_not_updated(updates: Archive) -> None:
     assert (done["status"], done["results"]["studyFailed"]) == ("failed", 1)
     assert "trial" in done["results"]["errors"][1]
     assert [str(one.PatientName) for one in await updates.datasets()] == ["Test^Patient"]
+
+
+async def test_the_number_of_texts_about_errors_is_limited(updates: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(update, "_MAX_TEXTS", 3)
+    studies = [f"{UID_ROOT}.{number}" for number in (21, 22, 23)]
+    for study in studies:
+        await stored(updates.web, part10(StudyInstanceUID=study, SeriesInstanceUID=f"{study}.1"))
+        await updates.web.put(f"/v2/studies/{study}/hold", json={"reason": "trial"})
+    results = (await updates.update(NAME, *studies))["results"]
+    heads = [f"Failed to update instances for study {study}." for study in studies]
+    assert [results["errors"][0], *results["errors"][2:]] == [*heads[:2], "and 3 more"]
+    assert results["studyFailed"] == 3
 
 
 async def test_extended_query_tags_follow_an_update(updates: Archive) -> None:

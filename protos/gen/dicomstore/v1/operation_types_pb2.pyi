@@ -44,18 +44,20 @@ class UpdateRequest(_message.Message):
     def __init__(self, targets: _Optional[_Iterable[_Union[_resources_pb2.Address, _Mapping]]] = ..., changes: _Optional[bytes] = ..., attributes: _Optional[_Union[ChangeableAttributes, str]] = ..., reason: _Optional[str] = ..., partition: _Optional[str] = ..., author: _Optional[str] = ...) -> None: ...
 
 class UpdateResult(_message.Message):
-    __slots__ = ("studies_processed", "studies_updated", "studies_failed", "instances_updated", "errors")
+    __slots__ = ("studies_processed", "studies_updated", "studies_failed", "instances_updated", "errors", "errors_omitted")
     STUDIES_PROCESSED_FIELD_NUMBER: _ClassVar[int]
     STUDIES_UPDATED_FIELD_NUMBER: _ClassVar[int]
     STUDIES_FAILED_FIELD_NUMBER: _ClassVar[int]
     INSTANCES_UPDATED_FIELD_NUMBER: _ClassVar[int]
     ERRORS_FIELD_NUMBER: _ClassVar[int]
+    ERRORS_OMITTED_FIELD_NUMBER: _ClassVar[int]
     studies_processed: int
     studies_updated: int
     studies_failed: int
     instances_updated: int
     errors: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, studies_processed: _Optional[int] = ..., studies_updated: _Optional[int] = ..., studies_failed: _Optional[int] = ..., instances_updated: _Optional[int] = ..., errors: _Optional[_Iterable[str]] = ...) -> None: ...
+    errors_omitted: int
+    def __init__(self, studies_processed: _Optional[int] = ..., studies_updated: _Optional[int] = ..., studies_failed: _Optional[int] = ..., instances_updated: _Optional[int] = ..., errors: _Optional[_Iterable[str]] = ..., errors_omitted: _Optional[int] = ...) -> None: ...
 
 class ExportRequest(_message.Message):
     __slots__ = ("sources", "query", "everything", "partition", "azure_blob", "s3", "gcs", "folder", "transfer_syntax_uid", "without_manifest", "dicomdir", "author")
