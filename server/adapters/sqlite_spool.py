@@ -10,9 +10,10 @@ from pathlib import Path
 
 from server.model.ids import Address, InstanceId, PartitionName, Uid, Version
 from server.model.instance import Locator
+from server.model.lifecycle.expiry import Expiry
 from server.model.lifecycle.version import Provenance, VersionOrigin
 from server.model.receipt import Receipt
-from server.ports.journal import LabelChange
+from server.ports.journal import ExpiryChange, LabelChange
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -36,6 +37,8 @@ class SqliteSpool:
             "series TEXT, instance TEXT) WITHOUT ROWID",
             "CREATE TABLE aside (locator TEXT PRIMARY KEY) WITHOUT ROWID",
             "CREATE TABLE labels (resource TEXT PRIMARY KEY, version INTEGER, time INTEGER, labels TEXT) WITHOUT ROWID",
+            "CREATE TABLE expiries (study TEXT PRIMARY KEY, version INTEGER, time INTEGER, expires INTEGER, "
+            "author TEXT, set_at INTEGER) WITHOUT ROWID",
             "CREATE TABLE resources (resource TEXT PRIMARY KEY, time INTEGER) WITHOUT ROWID",
             "CREATE TABLE versions (locator TEXT PRIMARY KEY, number INTEGER, author TEXT, reason TEXT, "
             "origin INTEGER) WITHOUT ROWID",
@@ -128,7 +131,7 @@ class SqliteSpool:
 
     def add(self, locator: Locator, receipt: Receipt) -> None:
         """See the port."""
-        time = (receipt.time - _EPOCH) // _MICROSECOND
+        time = _number(receipt.time)
         self._connection.execute(
             "INSERT OR IGNORE INTO blobs SELECT coalesce(max(number), 0), ?, ?, ?, ? FROM versions WHERE locator = ?",
             (time, receipt.version, locator, receipt.partition, locator),
@@ -139,10 +142,7 @@ class SqliteSpool:
         self._connection.executemany(
             "INSERT INTO labels VALUES (?, ?, ?, ?) ON CONFLICT (resource) DO UPDATE SET version = excluded.version, "
             "time = excluded.time, labels = excluded.labels WHERE excluded.version > version",
-            (
-                (_text_of(one.resource), one.version, (one.time - _EPOCH) // _MICROSECOND, json.dumps(dict(one.labels)))
-                for one in changes
-            ),
+            ((_text_of(one.resource), one.version, _number(one.time), json.dumps(dict(one.labels))) for one in changes),
         )
 
     def labels(self) -> Iterator[LabelChange]:
@@ -150,7 +150,23 @@ class SqliteSpool:
         for resource, version, time, labels in self._connection.execute("SELECT * FROM labels"):
             partition, *uids = resource.split("/")
             address = Address(PartitionName(partition), *map(Uid, uids))
-            yield LabelChange(version, _EPOCH + time * _MICROSECOND, address, json.loads(labels))
+            yield LabelChange(version, _time(time), address, json.loads(labels))
+
+    def add_expiries(self, changes: Iterable[ExpiryChange]) -> None:
+        """See the port."""
+        self._connection.executemany(
+            "INSERT INTO expiries VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (study) DO UPDATE SET "
+            "version = excluded.version, time = excluded.time, expires = excluded.expires, author = excluded.author, "
+            "set_at = excluded.set_at WHERE excluded.version > version",
+            map(_expiry_row, changes),
+        )
+
+    def expiries(self) -> Iterator[ExpiryChange]:
+        """See the port."""
+        for study, version, time, expires, author, set_at in self._connection.execute("SELECT * FROM expiries"):
+            partition, uid = study.split("/")
+            expiry = None if expires is None else Expiry(_time(expires), author, _time(set_at))
+            yield ExpiryChange(version, _time(time), Address(PartitionName(partition), Uid(uid)), expiry)
 
     def add_resource(self, instance: InstanceId, time: datetime) -> None:
         """See the port."""
@@ -158,14 +174,14 @@ class SqliteSpool:
         levels = (replace(of_instance, series=None, instance=None), replace(of_instance, instance=None), of_instance)
         self._connection.executemany(
             "INSERT INTO resources VALUES (?, ?) ON CONFLICT (resource) DO UPDATE SET time = min(time, excluded.time)",
-            [(_text_of(address), (time - _EPOCH) // _MICROSECOND) for address in levels],
+            [(_text_of(address), _number(time)) for address in levels],
         )
 
     def first_time(self, resource: Address) -> datetime | None:
         """See the port."""
         found = self._connection.execute("SELECT time FROM resources WHERE resource = ?", (_text_of(resource),))
         row = found.fetchone()
-        return None if row is None else _EPOCH + row[0] * _MICROSECOND
+        return None if row is None else _time(row[0])
 
     def in_order(self, count: int) -> Iterator[list[tuple[Locator, Receipt]]]:
         """See the port."""
@@ -174,9 +190,24 @@ class SqliteSpool:
         )
         while rows := cursor.fetchmany(count):
             yield [
-                (locator, Receipt(PartitionName(partition), _EPOCH + time * _MICROSECOND, version))
+                (locator, Receipt(PartitionName(partition), _time(time), version))
                 for time, version, locator, partition in rows
             ]
+
+
+def _expiry_row(change: ExpiryChange) -> tuple[str | int | None, ...]:
+    to = change.expiry
+    details = (None, None, None) if to is None else (_number(to.expires), to.author, _number(to.time))
+    return _text_of(change.study), change.version, _number(change.time), *details
+
+
+def _number(time: datetime) -> int:
+    """Return a time as microseconds."""
+    return (time - _EPOCH) // _MICROSECOND
+
+
+def _time(number: int) -> datetime:
+    return _EPOCH + number * _MICROSECOND
 
 
 def _text_of(resource: Address) -> str:

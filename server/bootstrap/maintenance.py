@@ -226,6 +226,8 @@ async def recover(settings: Settings, *, with_quarantined: bool = False) -> Reco
             moves=database.blob_moves,
             holds=database.holds,
             hold_changes=storage.journal.hold_changes(),
+            expiries=database.expiries,
+            expiry_changes=storage.journal.expiry_changes(),
             deleted_partitions=storage.journal.deleted_partitions(),
             now=clock.now,
             retention=timedelta(hours=settings.retention_hours),

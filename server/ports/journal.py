@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 from server.model.ids import Address, InstanceId, PartitionName, Version
 from server.model.instance import Locator
+from server.model.lifecycle.expiry import Expiry
 from server.model.lifecycle.hold import Hold
 from server.model.lifecycle.label import Labels
 from server.model.lifecycle.version import Provenance
@@ -35,6 +36,19 @@ class HoldChange(NamedTuple):
     resource: Address
     name: str
     hold: Hold | None
+
+
+class ExpiryChange(NamedTuple):
+    """The time at which a study expires that was set, or, if it is None, removed; see `Journal.expires`.
+
+    version: a number from the counters of the index; a later change for the same study has a greater one.
+    time: from the clock of receipts.
+    """
+
+    version: int
+    time: datetime
+    study: Address
+    expiry: Expiry | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +157,10 @@ class Journal(Protocol):
         """Record that this transaction sets or releases a hold. Raises: as above."""
         ...
 
+    def expires(self, change: ExpiryChange) -> None:
+        """Record that this transaction sets or removes the expiry of a study. Raises: as above."""
+        ...
+
     def prepare(self) -> None:
         """Make the entries of this transaction durable. Call it before the commit. Raises: as above."""
         ...
@@ -197,6 +215,10 @@ class ArchiveJournal(Journal, Protocol):
 
     def hold_changes(self) -> Iterator[HoldChange]:
         """Yield the changes of holds by transactions as in `entries`, in any order."""
+        ...
+
+    def expiry_changes(self) -> Iterator[ExpiryChange]:
+        """Yield the changes of expiry by transactions as in `entries`, in any order."""
         ...
 
     def deleted_partitions(self) -> Collection[PartitionName]:

@@ -8,7 +8,7 @@ from server.model.ids import Address, InstanceId, Version
 from server.model.instance import Locator
 from server.model.lifecycle.version import Provenance
 from server.model.receipt import Receipt
-from server.ports.journal import LabelChange
+from server.ports.journal import ExpiryChange, LabelChange
 
 
 class Spool(Protocol):
@@ -60,6 +60,14 @@ class Spool(Protocol):
 
     def labels(self) -> Iterator[LabelChange]:
         """Yield the last change of the labels of each study, series and instance."""
+        ...
+
+    def add_expiries(self, changes: Iterable[ExpiryChange]) -> None:
+        """Add changes of expiry; of each study the last one counts."""
+        ...
+
+    def expiries(self) -> Iterator[ExpiryChange]:
+        """Yield the last change of the expiry of each study."""
         ...
 
     def add_resource(self, instance: InstanceId, time: datetime) -> None:

@@ -10,10 +10,11 @@ from server.adapters.blobs.factory import storage_of
 from server.model.archive import Mark
 from server.model.audit.trail import AuditTrailSettings
 from server.model.ids import Version
+from server.model.lifecycle.expiry import Expiry
 from server.model.lifecycle.hold import Hold
 from server.model.lifecycle.version import Provenance, VersionOrigin
 from server.model.storage.scrub import ScrubPosition
-from server.ports.journal import HoldChange, LabelChange, OpenDeletion
+from server.ports.journal import ExpiryChange, HoldChange, LabelChange, OpenDeletion
 from server.ports.storage import Storage
 from tests.contract.blobs import all_blobs, put
 from tests.contract.index.samples import identity, series_ref, study_ref
@@ -202,6 +203,8 @@ def test_a_journal_lists_what_it_has_absorbed_from_that_of_another_store_instead
         other.journal.replaced({"e": (Version(7), by)})
         other.journal.labelled(8, at, study_ref(1), {"project": "lung"})
         other.journal.held(HoldChange(9, study_ref(1), "trial", hold))
+        for expiry in (Expiry(at, "someone", at), None):
+            other.journal.expires(ExpiryChange(9, at, study_ref(1), expiry))
         other.journal.deleted_all(10 + number, study_ref(3))
         other.journal.stored_later(10 + number, ["f"])
         other.journal.committed()
@@ -220,6 +223,8 @@ def test_a_journal_lists_what_it_has_absorbed_from_that_of_another_store_instead
     assert list(found.versions()) == list(other.journal.versions())
     assert list(found.label_changes()) == list(other.journal.label_changes())
     assert list(found.hold_changes()) == list(other.journal.hold_changes())
+    assert list(found.expiry_changes()) == list(other.journal.expiry_changes())
+    assert list(found.expiry_changes())[-1] == ExpiryChange(9, at, study_ref(1), None)
     assert found.open_deletions() == {11: OpenDeletion(study_ref(3), {"f"})}
 
 

@@ -3,7 +3,7 @@
 import random
 import shutil
 import sqlite3
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from dicomstore.v1 import lifecycle_service_pb2_grpc
 from dicomstore.v1 import partition_service_pb2 as partitions
 from dicomstore.v1 import retrieve_service_pb2 as retrieve
 from dicomstore.v1.resources_pb2 import DUPLICATE_POLICY_NEW_VERSION
+from google.protobuf.duration_pb2 import Duration
 
 from server.adapters.blobs.packed import PackedBlobs
 from server.adapters.sql import engine
@@ -263,6 +264,49 @@ async def test_holds_are_restored(stored: Stored, tmp_path: Path, index: str) ->
                 (one.resource.study_instance_uid, one.name, one.reason, one.time.ToMicroseconds()) for one in found
             )
             assert await core.delete(Ref(study_instance_uid=released)) in (0, 1)
+
+
+@pytest.mark.parametrize("index", ["lost", "older"])
+async def test_expiries_are_restored(stored: Stored, tmp_path: Path, index: str) -> None:
+    kept, removed, undeleted, again = stored.order[:4]
+    later = datetime.now(UTC).replace(microsecond=0) + timedelta(days=3)
+
+    async def expiries(stub: Any) -> dict[str, Any]:
+        studies = (kept, "1.2.7", "1.2.8", removed, undeleted, again)
+        answers = [
+            await stub.GetExpiry(lifecycle.GetExpiryRequest(study=Ref(study_instance_uid=study))) for study in studies
+        ]
+        return dict(zip(studies, answers, strict=True))
+
+    async with a_core(stored.data) as core:
+        stub = lifecycle_service_pb2_grpc.LifecycleServiceStub(core.channel)
+        for study in (removed, undeleted, again):
+            request = lifecycle.SetExpiryRequest(study=Ref(study_instance_uid=study))
+            request.expire_time.FromDatetime(later)
+            await stub.SetExpiry(request)
+    shutil.copy(stored.data / "index.db", tmp_path / "older")
+    async with a_core(stored.data) as core:
+        stub = lifecycle_service_pb2_grpc.LifecycleServiceStub(core.channel)
+        request = lifecycle.SetExpiryRequest(study=Ref(study_instance_uid=kept))
+        request.expire_time.FromDatetime(later)
+        await stub.SetExpiry(request)
+        await stub.SetExpiry(lifecycle.SetExpiryRequest(study=Ref(study_instance_uid=removed)))
+        for study in (undeleted, again):
+            await core.delete(Ref(study_instance_uid=study))
+        await stub.UndeleteInstances(lifecycle.UndeleteInstancesRequest(resource=Ref(study_instance_uid=undeleted)))
+        await core.stored(part10(StudyInstanceUID=again))
+        for study, days in (("1.2.7", 1), ("1.2.8", 2), ("1.2.8", 4)):
+            files = [part10(StudyInstanceUID=study, SeriesInstanceUID="1.2.3", SOPInstanceUID=f"{study}.1")]
+            await core.stored(*files, expires_after=Duration(seconds=days * 86_400))
+        expected = await expiries(stub)
+    assert [answer.HasField("expiry") for answer in expected.values()] == [True] * 3 + [False] * 3
+    for _ in range(2):
+        remove_index(stored.data)
+        if index == "older":
+            shutil.copy(tmp_path / "older", stored.data / "index.db")
+        await recover(settings_for(stored.data))
+        async with a_core(stored.data) as core:
+            assert await expiries(lifecycle_service_pb2_grpc.LifecycleServiceStub(core.channel)) == expected
 
 
 async def test_what_was_deleted_or_replaced_after_the_release_of_a_hold_is_repeated(

@@ -55,7 +55,7 @@ class Expiry:
             expiry_time(now, expires - now, "expire_time")
         address = await self._access.permit(call, Action.DELETE, address)
         expiry = None if expires is None else StudyExpiry(expires, call.principal.id, now)
-        if not await self._expiries.set(address, expiry):
+        if not await self._expiries.set(address, expiry, now):
             raise await not_found(self._index, address)
         call.audit.items = 1
         return expiry

@@ -23,8 +23,9 @@ from server.model.lifecycle.version import Provenance
 from server.model.receipt import Receipt
 from server.ports.blobs import BlobStore
 from server.ports.index import InstanceIndex, Partitions
-from server.ports.journal import HoldChange, LabelChange, OpenDeletion
+from server.ports.journal import ExpiryChange, HoldChange, LabelChange, OpenDeletion
 from server.ports.lifecycle.blob_moves import BlobMoves
+from server.ports.lifecycle.expiries import Expiries
 from server.ports.lifecycle.holds import Holds
 from server.ports.lifecycle.labels import LabelRecord
 from server.ports.spool import Spool
@@ -73,6 +74,7 @@ class Recovery:
         deletions: from the journal; deletions of many instances that are not all among `retired`.
         label_changes: from the journal.
         hold_changes: from the journal.
+        expiry_changes: from the journal.
         deleted_partitions: from the journal.
         retention: time before deleted bytes are erased.
         with_quarantined: also index quarantined blobs. A complete index did not have them, so they are uploads without
@@ -95,6 +97,8 @@ class Recovery:
         moves: BlobMoves,
         holds: Holds,
         hold_changes: Iterable[HoldChange] = (),
+        expiries: Expiries,
+        expiry_changes: Iterable[ExpiryChange] = (),
         deleted_partitions: Collection[PartitionName] = (),
         now: Callable[[], datetime],
         retention: timedelta,
@@ -113,6 +117,8 @@ class Recovery:
         self._label_changes = label_changes
         self._moves = moves
         self._holds = holds
+        self._expiries = expiries
+        self._expiry_changes = expiry_changes
         self._last_holds: dict[tuple[Address, str], HoldChange] = {}
         for change in hold_changes:
             last = self._last_holds.setdefault((change.resource, change.name), change)
@@ -147,6 +153,7 @@ class Recovery:
             await self._add_all(to_add)
         await self._restore_labels()
         await self._restore_holds()
+        await self._restore_expiries()
         await self._delete_partitions()
         return self._done
 
@@ -174,13 +181,24 @@ class Recovery:
         """
         self._spool.add_labels(self._label_changes)
         for version, time, resource, labels in self._spool.labels():
-            # The times of added instances are exact; the index has those of transactions, which may be a little later.
-            times = (self._spool.first_time(resource), await self._index.first_stored(resource))
-            if any(first is not None and first <= time for first in times):
+            if await self._existed(resource, time):
                 await self._labels.change(resource, lambda _, labels=labels: labels, time)  # type: ignore[misc]
                 self._done.labelled += bool(labels)
             else:
                 _log.info("labels without a resource version=%d", version)
+
+    async def _restore_expiries(self) -> None:
+        """Set the expiries of the journal, as labels."""
+        self._spool.add_expiries(self._expiry_changes)
+        for _, time, study, expiry in self._spool.expiries():
+            if await self._existed(study, time):
+                await self._expiries.set(study, expiry, time)
+
+    async def _existed(self, resource: Address, time: datetime) -> bool:
+        """Return whether the first instance of a resource was received before a time."""
+        # The times of added instances are exact; the index has those of transactions, which may be a little later.
+        times = (self._spool.first_time(resource), await self._index.first_stored(resource))
+        return any(first is not None and first <= time for first in times)
 
     async def _repeat_changes(self) -> None:
         """Repeat the restorations, deletes and moves in the journal."""

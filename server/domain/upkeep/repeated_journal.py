@@ -7,7 +7,7 @@ from server.model.ids import Address, InstanceId, Version
 from server.model.instance import Locator
 from server.model.lifecycle.label import Labels
 from server.model.lifecycle.version import Provenance
-from server.ports.journal import HoldChange, Journal
+from server.ports.journal import ExpiryChange, HoldChange, Journal
 from server.ports.spool import Spool
 
 
@@ -36,6 +36,9 @@ class RepeatedJournal:
 
     def held(self, change: HoldChange) -> None:
         """Record nothing: every change of a hold is a repetition."""
+
+    def expires(self, change: ExpiryChange) -> None:
+        """Record nothing: every change of expiry is a repetition."""
 
     def labelled(self, version: int, time: datetime, resource: Address, labels: Labels) -> None:
         """Record nothing: every change of labels is a repetition."""

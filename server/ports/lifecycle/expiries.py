@@ -15,8 +15,11 @@ class Expiries(Protocol):
     `InstanceIndex`.
     """
 
-    async def set(self, study: Address, expiry: Expiry | None) -> bool:
-        """Set or, with None, remove the expiry of a study. Returns False if the study does not exist."""
+    async def set(self, study: Address, expiry: Expiry | None, now: datetime) -> bool:
+        """Set or, with None, remove the expiry of a study. Returns False if the study does not exist.
+
+        now: the time recorded for the change, from the clock of receipts.
+        """
         ...
 
     async def get(self, study: Address) -> Expiry | None:

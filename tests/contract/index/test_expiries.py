@@ -61,12 +61,12 @@ async def test_an_identical_instance_resets_the_expiry_and_a_different_one_does_
 async def test_an_expiry_is_set_and_removed(database: Database) -> None:
     await database.instances.add([sample(1, 1, 1)], NOON)
     expiry = Expiry(LATER, "someone", NOON)
-    assert await database.expiries.set(study_ref(1), expiry)
+    assert await database.expiries.set(study_ref(1), expiry, NOON)
     assert await database.expiries.get(study_ref(1)) == expiry
-    assert await database.expiries.set(study_ref(1), None)
+    assert await database.expiries.set(study_ref(1), None, NOON)
     assert await database.expiries.get(study_ref(1)) is None
-    assert not await database.expiries.set(study_ref(2), expiry)
-    assert not await database.expiries.set(study_ref(1, PartitionName("nowhere")), expiry)
+    assert not await database.expiries.set(study_ref(2), expiry, NOON)
+    assert not await database.expiries.set(study_ref(1, PartitionName("nowhere")), expiry, NOON)
 
 
 async def test_studies_are_due_from_their_time_on_in_order(database: Database) -> None:

@@ -332,7 +332,7 @@ class Run:
     async def set_expiry(self) -> None:
         place = self.a_place(1)
         expires = self.now + timedelta(hours=self.chance.randrange(4))
-        is_set = await self.database.expiries.set(address_of(place), Expiry(expires, "a", self.now))
+        is_set = await self.database.expiries.set(address_of(place), Expiry(expires, "a", self.now), self.now)
         assert is_set == (place in self.model.groups), self.log
         if is_set:
             self.model.groups[place].expires = expires

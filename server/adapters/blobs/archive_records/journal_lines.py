@@ -16,6 +16,9 @@
                       it changes labels: the address of the study, series or instance, and all its labels
     H <version> <JSON in base64>
                       it sets or releases a hold: address of the resource, name, and reason, author and time, or null
+    P <version> <microseconds> <JSON in base64>
+                      it sets or removes the expiry of a study: partition, study, and time of expiry, author and time
+                      of the request, or null
     C                 it was committed
     V                 it was rolled back
 
@@ -33,6 +36,7 @@ from functools import lru_cache
 
 from server.model.ids import Address, InstanceId, PartitionName, Uid, Version
 from server.model.instance import Locator
+from server.model.lifecycle.expiry import Expiry
 from server.model.lifecycle.hold import Hold
 from server.model.lifecycle.label import Labels
 from server.model.lifecycle.version import Provenance, VersionOrigin
@@ -40,6 +44,7 @@ from server.ports.journal import (
     ArchiveJournal,
     DeletionEntries,
     Entry,
+    ExpiryChange,
     HoldChange,
     LabelChange,
     OpenDeletion,
@@ -49,7 +54,7 @@ from server.ports.journal import (
 _ASKED_AT_ONCE = 500
 _LINE = re.compile(
     r"([TCV]|D \S+|R \S+ \S+ \S+ \S+ \S+|M \S+ \S+|S \d+ \S+( \S+){0,2}|K \d+ \S+|E \d+"
-    r"|H \d+ \S+|N \S+ \d+ \S+|L \d+ \d+ \S+)\n"
+    r"|H \d+ \S+|P \d+ \d+ \S+|N \S+ \d+ \S+|L \d+ \d+ \S+)\n"
 )
 _ENDS, _OF_BLOBS, _OF_DELETIONS = "CV", "DMRN", "SKE"  # kinds of lines
 _MAKES_VISIBLE = "RN"
@@ -125,15 +130,22 @@ class LineJournal(ABC):
         """See the port."""
         uids = (resource.study, resource.series, resource.instance)
         text = json.dumps([resource.partition, *uids, dict(labels)]).encode()
-        self.note(iter([f"L {version} {(time - _EPOCH) // _MICROSECOND} {base64.b64encode(text).decode()}\n"]))
+        self.note(iter([f"L {version} {_number(time)} {base64.b64encode(text).decode()}\n"]))
 
     def held(self, change: HoldChange) -> None:
         """See the port."""
         version, resource, name, hold = change
-        details = None if hold is None else [hold.reason, hold.author, (hold.time - _EPOCH) // _MICROSECOND]
+        details = None if hold is None else [hold.reason, hold.author, _number(hold.time)]
         uids = (resource.study, resource.series, resource.instance)
         text = json.dumps([resource.partition, *uids, name, details]).encode()
         self.note(iter([f"H {version} {base64.b64encode(text).decode()}\n"]))
+
+    def expires(self, change: ExpiryChange) -> None:
+        """See the port."""
+        version, time, study, expiry = change
+        details = None if expiry is None else [_number(expiry.expires), expiry.author, _number(expiry.time)]
+        text = json.dumps([study.partition, study.study, details]).encode()
+        self.note(iter([f"P {version} {_number(time)} {base64.b64encode(text).decode()}\n"]))
 
     # Reading
 
@@ -165,7 +177,7 @@ class LineJournal(ABC):
             if kind == "L":
                 partition, study, series, instance, labels = json.loads(base64.b64decode(words[2]))
                 resource = Address(PartitionName(partition), study, series, instance)
-                yield LabelChange(int(words[0]), _EPOCH + int(words[1]) * _MICROSECOND, resource, labels)
+                yield LabelChange(int(words[0]), _time(int(words[1])), resource, labels)
 
     def hold_changes(self) -> Iterator[HoldChange]:
         """See the port."""
@@ -176,8 +188,20 @@ class LineJournal(ABC):
                 hold = None
                 if details is not None:
                     reason, author, time = details
-                    hold = Hold(resource, name, reason, author, _EPOCH + time * _MICROSECOND)
+                    hold = Hold(resource, name, reason, author, _time(time))
                 yield HoldChange(int(words[0]), resource, name, hold)
+
+    def expiry_changes(self) -> Iterator[ExpiryChange]:
+        """See the port."""
+        for kind, *words in self.effective_lines():
+            if kind == "P":
+                partition, study, details = json.loads(base64.b64decode(words[2]))
+                expiry = None
+                if details is not None:
+                    expires, author, set_at = details
+                    expiry = Expiry(_time(expires), author, _time(set_at))
+                address = Address(PartitionName(partition), Uid(study))
+                yield ExpiryChange(int(words[0]), _time(int(words[1])), address, expiry)
 
     def deleted_partitions(self) -> set[PartitionName]:
         """See the port."""
@@ -242,6 +266,9 @@ def lines_of(journal: ArchiveJournal) -> Iterator[str]:
         yield from formatted.lines
     for hold in journal.hold_changes():
         formatted.held(hold)
+        yield from formatted.lines
+    for expiry in journal.expiry_changes():
+        formatted.expires(expiry)
         yield from formatted.lines
     deletions = journal.deletions()
     for number, scope in deletions.begun.items():
@@ -311,6 +338,15 @@ def parsed(texts: Iterable[str]) -> Iterator[Line]:
     for text in texts:
         if text.endswith("\n") and _LINE.fullmatch(text):
             yield text.split()
+
+
+def _number(time: datetime) -> int:
+    """Return a time as microseconds."""
+    return (time - _EPOCH) // _MICROSECOND
+
+
+def _time(number: int) -> datetime:
+    return _EPOCH + number * _MICROSECOND
 
 
 @lru_cache(maxsize=16)  # the versions of a transaction mostly have the same one

@@ -11,6 +11,7 @@ from server.ports.journal import (
     ArchiveJournal,
     DeletionEntries,
     Entry,
+    ExpiryChange,
     HoldChange,
     LabelChange,
     OpenDeletion,
@@ -39,6 +40,7 @@ class SetJournal:
         self.moved = primary.moved
         self.labelled = primary.labelled
         self.held = primary.held
+        self.expires = primary.expires
         self.prepare = primary.prepare
         self.committed = primary.committed
         self.ended = primary.ended
@@ -81,6 +83,10 @@ class SetJournal:
     def hold_changes(self) -> Iterator[HoldChange]:
         """See the port."""
         return chain.from_iterable(journal.hold_changes() for journal in self._read())
+
+    def expiry_changes(self) -> Iterator[ExpiryChange]:
+        """See the port."""
+        return chain.from_iterable(journal.expiry_changes() for journal in self._read())
 
     def deleted_partitions(self) -> Collection[PartitionName]:
         """See the port."""

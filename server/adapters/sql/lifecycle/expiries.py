@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select
 
 from server.adapters.sql.core import counters
+from server.adapters.sql.core.progress import progress_of
 from server.adapters.sql.core.shards import shard_of
 from server.adapters.sql.core.tables import expiries, holds, partitions, studies
 from server.adapters.sql.core.times import to_datetime, to_microseconds
@@ -15,6 +16,7 @@ from server.adapters.sql.partitions import PartitionKeys
 from server.adapters.sql.writing.deleting import delete_resource
 from server.model.ids import Address, PartitionName, Uid
 from server.model.lifecycle.expiry import Expiry
+from server.ports.journal import ExpiryChange
 
 _IS_HELD = (
     select(holds.c.key)
@@ -31,12 +33,12 @@ class SqlExpiries:
         self._transactions = transactions
         self._partition_keys = partition_keys
 
-    async def set(self, study: Address, expiry: Expiry | None) -> bool:
+    async def set(self, study: Address, expiry: Expiry | None, now: datetime) -> bool:
         """See the port."""
 
         def work(connection: Connection) -> bool:
             partition_key = self._partition_keys.one(connection, study.partition)
-            return partition_key is not None and _set(connection, partition_key, study, expiry)
+            return partition_key is not None and _set(connection, partition_key, study, expiry, now)
 
         return await self._transactions.write(work)
 
@@ -79,12 +81,17 @@ class SqlExpiries:
         return await self._transactions.write(work)
 
 
-def _set(connection: Connection, partition_key: int, study: Address, expiry: Expiry | None) -> bool:
-    shard = _lock(connection, partition_key, study)
+def _set(connection: Connection, partition_key: int, study: Address, expiry: Expiry | None, now: datetime) -> bool:
+    assert study.study is not None, "a study"
+    shard = shard_of(connection, partition_key, study.study)
+    last = counters.lock(connection, [shard])
     found = select(studies.c.key).where(studies.c.partition_key == partition_key, studies.c.uid == study.study)
     study_key = connection.execute(found).scalar()
     if study_key is None:
         return False
+    version = last.next_version()  # an index without this change is recognised as older
+    if progress := progress_of(connection.info):
+        progress.journal.expires(ExpiryChange(version, to_datetime(last.time(now)), study, expiry))
     connection.execute(delete(expiries).where(expiries.c.study_key == study_key))
     if expiry is not None:
         row = {
@@ -97,11 +104,13 @@ def _set(connection: Connection, partition_key: int, study: Address, expiry: Exp
             "time": to_microseconds(expiry.time),
         }
         connection.execute(insert(expiries), row)
+    last.save()
     return True
 
 
 def _is_due(connection: Connection, partition_key: int, study: Address, due: datetime) -> bool:
-    _lock(connection, partition_key, study)
+    assert study.study is not None, "a study"
+    counters.lock(connection, [shard_of(connection, partition_key, study.study)])
     row = _row(connection, partition_key, study, ~_IS_HELD, expiries.c.expires <= to_microseconds(due))
     return row is not None
 
@@ -112,11 +121,3 @@ def _row(connection: Connection, partition_key: int, study: Address, *conditions
         .join_from(expiries, studies, studies.c.key == expiries.c.study_key)
         .where(studies.c.partition_key == partition_key, studies.c.uid == study.study, *conditions)
     ).one_or_none()
-
-
-def _lock(connection: Connection, partition_key: int, study: Address) -> int:
-    """Lock the shard of a study, and return it."""
-    assert study.study is not None, "a study"
-    shard = shard_of(connection, partition_key, study.study)
-    counters.lock(connection, [shard])
-    return shard

@@ -16,6 +16,7 @@ from server.adapters.sql.audit_outbox import change_outbox
 from server.adapters.sql.core import counters
 from server.adapters.sql.core.counters import Counters
 from server.adapters.sql.core.prepared import Prepared
+from server.adapters.sql.core.progress import progress_of
 from server.adapters.sql.core.shards import shard_of
 from server.adapters.sql.core.tables import (
     FRAMES_PER_CHUNK,
@@ -30,7 +31,7 @@ from server.adapters.sql.core.tables import (
     study_block_changes,
     study_blocks,
 )
-from server.adapters.sql.core.times import to_microseconds
+from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.partitions import PartitionKeys, deleted_later
 from server.adapters.sql.query_tags.tag_values import ByTags, Found, Owners, active_later
 from server.adapters.sql.rows import STORED, stored_instance
@@ -42,7 +43,7 @@ from server.adapters.sql.writing.replacing import Replacing
 from server.adapters.sql.writing.usage import count_bytes
 from server.model.change import ChangeAction
 from server.model.errors import NotFound, Reason
-from server.model.ids import InstanceId, PartitionName, Version
+from server.model.ids import Address, InstanceId, PartitionName, Uid, Version
 from server.model.instance import (
     Added,
     AddOutcome,
@@ -54,10 +55,12 @@ from server.model.instance import (
     PixelLayout,
     StoredInstance,
 )
+from server.model.lifecycle.expiry import Expiry
 from server.model.lifecycle.version import VersionOrigin
 from server.model.search.query import Level
 from server.model.search.return_keys import lines_of_elements
 from server.ports.index import Batch
+from server.ports.journal import ExpiryChange
 from server.ports.outbox import RecordsOf
 from server.ports.tags import Extract
 
@@ -124,7 +127,7 @@ def add(
             change_outbox(connection, records_of(outcomes))
         batch.write(connection)
     else:
-        batch.write_expiries(connection)
+        batch.write_only_expiries(connection)
     return outcomes
 
 
@@ -436,16 +439,27 @@ class StudyChanges:
                 "time": self.time,
             }
 
-    def write_expiries(self, connection: Connection) -> None:
-        """Set the expiry of studies, also of those to which no instance was added."""
+    def write_only_expiries(self, connection: Connection) -> None:
+        """Set the expiry of studies to which no instance was added."""
         if self._expiries:
-            rows = list(self._expiries.values())
-            _DELETE_EXPIRY.send(connection, [{"of_study_key": row["study_key"]} for row in rows])
-            _INSERT_EXPIRY.send(connection, rows)
+            self._write_expiries(connection)
+            self._last.save()
+
+    def _write_expiries(self, connection: Connection) -> None:
+        if not self._expiries:
+            return
+        if progress := progress_of(connection.info):
+            for (partition, study), row in self._expiries.items():
+                expiry = Expiry(to_datetime(row["expires"]), row["author"], to_datetime(row["time"]))
+                address = Address(partition, Uid(study))
+                progress.journal.expires(ExpiryChange(self._last.next_version(), expiry.time, address, expiry))
+        rows = list(self._expiries.values())
+        _DELETE_EXPIRY.send(connection, [{"of_study_key": row["study_key"]} for row in rows])
+        _INSERT_EXPIRY.send(connection, rows)
 
     def write(self, connection: Connection) -> None:
         """Write all changes."""
-        self.write_expiries(connection)
+        self._write_expiries(connection)
         note_stored(connection, self._open_deletions, self._partition_keys, self._new)
         write_groups(connection, studies, self._studies.values())
         _count_new_studies(connection, self._studies.values())

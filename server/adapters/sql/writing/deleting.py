@@ -28,13 +28,14 @@ from server.adapters.sql.core.tables import (
     studies,
     versions,
 )
-from server.adapters.sql.core.times import to_microseconds
+from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.query_tags.tag_values import delete_of_series, delete_of_study, delete_of_versions
 from server.adapters.sql.rows import SERIES_KEY, STUDY_KEY, address, within
 from server.adapters.sql.writing.adding import change_blocks
 from server.adapters.sql.writing.holding import require_not_held
 from server.model.change import ChangeAction
-from server.model.ids import Address
+from server.model.ids import Address, PartitionName
+from server.ports.journal import ExpiryChange
 
 FEW = 200
 """Maximum number of instances that are moved at once."""
@@ -125,6 +126,7 @@ class Moves:
 
 
 _MOVE_STUDY = Moves(studies, deleted_studies, studies.c.key == _OF_STUDY)
+_EXPIRY = Prepared(select(expiries.c.study_key).where(expiries.c.study_key == _OF_STUDY))
 _DELETE_EXPIRY = Prepared(delete(expiries).where(expiries.c.study_key == _OF_STUDY))
 _MOVE_SERIES = Moves(series, deleted_series, series.c.key == _OF_SERIES)
 _MOVE_ALL_SERIES = Moves(series, deleted_series, series.c.study_key == _OF_STUDY)
@@ -196,7 +198,7 @@ def delete_resource(
     }
     bounds = (found[2], found[2]) if depth == 3 else (_FIRST, _LAST)
     if depth < 3:
-        _move_groups(connection, row, count)
+        _move_groups(connection, row, resource.partition)
     if count <= FEW:
         entries = _move(connection, row, count, bounds)
         last.write_entries(entries)
@@ -209,7 +211,7 @@ def delete_resource(
         if progress := progress_of(connection.info):
             progress.journal.deleted_all(row["key"], resource)
     if depth == 3:
-        _shrink_series(connection, row)
+        _shrink_series(connection, row, resource.partition)
     _INSERT_DELETION.run(connection, [row])
     last.save()
     return int(count)
@@ -240,20 +242,20 @@ def move_on(connection: Connection) -> bool:
     return True
 
 
-def _move_groups(connection: Connection, deletion: Row, count: int) -> None:
+def _move_groups(connection: Connection, deletion: Row, partition: PartitionName) -> None:
     """Move the rows of a study and its series, or of a series and, if it was the only one, its study."""
-    of = {"of_study_key": deletion["study_key"], "of_series_key": deletion["series_key"], "gone": count}
+    of = {"of_study_key": deletion["study_key"], "of_series_key": deletion["series_key"], "gone": deletion["instances"]}
     if deletion["series_key"] is None:
         _MOVE_ALL_SERIES.run(connection, of)
         delete_of_series(connection, deletion["study_key"])
-        _move_study(connection, deletion)
+        _move_study(connection, deletion, partition)
     else:
         _MOVE_SERIES.run(connection, of)
         delete_of_series(connection, deletion["study_key"], deletion["series_key"])
-        _shrink_study(connection, deletion, of | {"gone_series": 1})
+        _shrink_study(connection, deletion, partition, of | {"gone_series": 1})
 
 
-def _shrink_series(connection: Connection, deletion: Row) -> None:
+def _shrink_series(connection: Connection, deletion: Row, partition: PartitionName) -> None:
     """Remove an instance from the counts of its series and study, which are deleted if they become empty."""
     of = {"of_study_key": deletion["study_key"], "of_series_key": deletion["series_key"], "gone": 1}
     _SHRINK_SERIES.run(connection, [of])
@@ -261,19 +263,24 @@ def _shrink_series(connection: Connection, deletion: Row) -> None:
     if is_empty:
         _MOVE_SERIES.run(connection, of)
         delete_of_series(connection, deletion["study_key"], deletion["series_key"])
-    _shrink_study(connection, deletion, of | {"gone_series": int(is_empty)})
+    _shrink_study(connection, deletion, partition, of | {"gone_series": int(is_empty)})
 
 
-def _shrink_study(connection: Connection, deletion: Row, of: Row) -> None:
+def _shrink_study(connection: Connection, deletion: Row, partition: PartitionName, of: Row) -> None:
     _SHRINK_STUDY.run(connection, [of])
     if not _SERIES_LEFT.row(connection, of)[0]:
-        _move_study(connection, deletion)
+        _move_study(connection, deletion, partition)
 
 
-def _move_study(connection: Connection, deletion: Row) -> None:
+def _move_study(connection: Connection, deletion: Row, partition: PartitionName) -> None:
     study = deletion["study_key"]
     _MOVE_STUDY.run(connection, {"of_study_key": study})
-    _DELETE_EXPIRY.send(connection, [{"of_study_key": study}])
+    if _EXPIRY.row(connection, {"of_study_key": study}) is not None:  # a restored study does not expire
+        _DELETE_EXPIRY.send(connection, [{"of_study_key": study}])
+        if progress := progress_of(connection.info):
+            of_study = Address(partition, deletion["study_uid"])
+            change = ExpiryChange(deletion["key"], to_datetime(deletion["time"]), of_study, None)
+            progress.journal.expires(change)
     delete_of_study(connection, study)
     change_blocks(connection, {(deletion["partition_key"], study // STUDIES_PER_BLOCK, deletion["shard"]): -1})
 
