@@ -4,7 +4,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +54,22 @@ def prepare(settings: Settings, *, only_index: bool = False) -> Prepared:
         StartError: storage and database do not belong together, the schema differs from the required one, or a URL is
             invalid. Unavailable, Exhausted
     """
+    with _closed_on_failure(settings) as storage:
+        return _prepared(settings, storage, only_index=only_index)
+
+
+@contextmanager
+def _closed_on_failure(settings: Settings) -> Iterator[Storage]:
+    """Open the storage, and close it if the context is left by an exception: a start that fails leaves no lease."""
     storage = _storage(settings)
+    try:
+        yield storage
+    except BaseException:
+        storage.close()
+        raise
+
+
+def _prepared(settings: Settings, storage: Storage, *, only_index: bool) -> Prepared:
     reserves = [] if only_index else [Reserve(directory) for directory in _directories(settings, storage)]
     with storage.identity.lock():
         for reserve in reserves:
@@ -96,7 +111,8 @@ async def prepare_when_there(settings: Settings, *, only_index: bool = False) ->
 
 def has_storage(settings: Settings) -> bool:
     """Return whether this process has access to a storage that belongs to an archive; blocking. Raises: StartError."""
-    return _storage(settings).identity.read().id is not None
+    with closing(_storage(settings)) as storage:
+        return storage.identity.read().id is not None
 
 
 def stores_of(settings: Settings) -> BlobsIdentity:
@@ -111,7 +127,8 @@ def check_binding(settings: Settings) -> str:
     Raises:
         StartError: they do not belong together, or a URL is invalid. Unavailable
     """
-    return _compared(settings, _storage(settings), only_index=False)[1]
+    with closing(_storage(settings)) as storage:
+        return _compared(settings, storage, only_index=False)[1]
 
 
 def directories(settings: Settings) -> set[Path]:
@@ -152,7 +169,8 @@ def recovering(settings: Settings) -> Iterator[Prepared]:
         StartError: the archive is in use, or the database belongs to another archive. Unavailable, Exhausted
     """
     storage = _storage(settings)
-    with storage.identity.lock():
+    with ExitStack() as until_complete, storage.identity.lock():
+        until_complete.callback(storage.close)
         blobs, index = _identities(settings, storage)
         if storage.marks.is_in_use():
             raise StartError(f"The archive in {blobs.place} is running: stop it first.")
@@ -164,19 +182,16 @@ def recovering(settings: Settings) -> Iterator[Prepared]:
         storage.identity.write(archive, is_bound=blobs.is_bound, is_recovering=True)
         engine.migrate(settings.database_url)
         if engine.bind_to(settings.database_url, archive) != archive:
-            raise StartError(f"The index {index.place} was bound to another data directory meanwhile.")
+            raise StartError(f"The index {index.place} was bound to another archive meanwhile.")
         engine.raise_to(settings.database_url, blobs.mark)
-        try:
-            yield Prepared(ReadOnlyState(), storage, storage.marks.enter())
-        finally:
-            storage.close()
+        yield Prepared(ReadOnlyState(), storage, storage.marks.enter())
+        until_complete.close()
         storage.identity.write(archive, is_bound=True)
 
 
 def migrate(settings: Settings) -> None:
     """Migrate the database to the current schema; blocking. Raises: as `prepare`."""
-    storage = _storage(settings)
-    with storage.identity.lock():
+    with closing(_storage(settings)) as storage, storage.identity.lock():
         _, lost = _compared(settings, storage, only_index=True)
         if lost:
             raise StartError(f"The database can't be migrated: {lost}.")
@@ -244,7 +259,7 @@ def _bind(settings: Settings, storage: Storage) -> None:
     archive = blobs.id or uuid.uuid4().hex
     if blobs.id is None:
         storage.identity.write(archive, is_bound=False)
-    if engine.bind_to(settings.database_url, archive) != archive:  # another data directory was bound first
-        raise StartError(f"The index {index.place} was bound to another data directory meanwhile: start again.")
+    if engine.bind_to(settings.database_url, archive) != archive:  # another archive was bound first
+        raise StartError(f"The index {index.place} was bound to another archive meanwhile: start again.")
     storage.identity.write(archive, is_bound=True)
-    _log.info("bound data directory and index archive=%s", archive)
+    _log.info("bound storage and index archive=%s", archive)

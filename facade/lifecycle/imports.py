@@ -107,13 +107,15 @@ def _fields(value: Any, names: dict[str, type], where: str) -> dict[str, Any]:
             raise _invalid(where, f"Only {', '.join(names)} are allowed.")
         if content is None:
             continue
-        if type(content) is not names[name] or (isinstance(content, int) and not 0 <= content < 1 << 31):
+        if type(content) is not names[name]:
             raise _invalid(name if where == "$" else f"{where}.{name}", f"It must be {_KINDS[names[name]]}.")
-        fields[name] = content
+        # The core knows the limits of numbers; its message takes 32 bits.
+        fields[name] = min(max(content, -1), _MAX_NUMBER) if type(content) is int else content
     return fields
 
 
-_KINDS = {dict: "an object", str: "a string", bool: "true or false", int: "a number"}
+_MAX_NUMBER = (1 << 31) - 1
+_KINDS = {dict: "an object", str: "a string", bool: "true or false", int: "a whole number"}
 
 
 def _invalid(where: str, why: str) -> Refusal:

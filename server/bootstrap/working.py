@@ -104,6 +104,7 @@ async def components_without_blobs(
 ) -> IndexComponents:
     """Open the index only: this machine has no access to the storage, so it runs no operations that need blobs."""
     _log.warning("operations are not recorded in the audit trail: this process has no access to the storage")
+    stack.push_async_callback(asyncio.to_thread, prepared.storage.close)
     database = engine.open_database(
         settings.database_url, settings.search_seconds, extract, reading_niceness=_READING_NICENESS
     )

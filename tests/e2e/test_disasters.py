@@ -172,7 +172,7 @@ def test_a_bucket_and_the_database_of_another_archive_are_refused_and_named(site
     assert "belongs to another archive" in wrong.refusal()
     assert site.settings["blobs"] in run(wrong, configuration)
     assert "belongs to another archive" in run(wrong, fails(doctor))
-    assert "whose data directory is not" in site.machine(blobs=site.new_bucket()).refusal()
+    assert "whose bytes are not in" in site.machine(blobs=site.new_bucket()).refusal()
 
 
 def test_a_wrong_clock_and_lost_keys_are_reported_and_accepted(site: Site) -> None:

@@ -21,7 +21,7 @@ def names_in(banner: str) -> list[str]:
 async def test_the_start_prints_only_the_lines_shown_in_the_readme(tmp_path: Path) -> None:
     shown = (REPOSITORY / "README.md").read_text().partition("dicomstore is running\n")[2].partition("\n\n")[0]
     for first_lines in (
-        ["database migrated", "bound data directory and index"],
+        ["database migrated", "bound storage and index"],
         [],
     ):  # the database is new, then up to date
         async with up(tmp_path, "--workers", 1) as archive:

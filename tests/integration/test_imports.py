@@ -444,6 +444,11 @@ async def test_an_import_is_started_over_http(tmp_path: Path, source: Path) -> N
         ({"source": {"type": "s3", "settings": {"bucket": "x"}}}, "import_sources"),
         ({"source": {"type": "folder", "settings": {"path": "/etc"}}}, "import_sources"),
         ({"source": {"type": "folder", "settings": {"path": "/a"}}, "options": {"inPlace": 1}}, "options.inPlace"),
+        *(
+            ({"source": {"type": "folder", "settings": {"path": "/a"}}, "options": {name: seconds}}, text)
+            for name in ("intervalSeconds", "settleSeconds")
+            for seconds, text in ((-5, "from 1 to 3600"), (1 << 40, "from 1 to 3600"), (1.5, "a whole number"))
+        ),
     ],
 )
 async def test_malformed_requests_are_refused(tmp_path: Path, body: dict[str, Any], text: str) -> None:

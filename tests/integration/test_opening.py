@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from server.adapters.blobs.objects.client import ObjectClient
 from server.bootstrap.working import working
-from server.opening import StartError, check_binding, migrate, prepare
+from server.opening import StartError, check_binding, migrate, prepare, recovering
 from tests.core import Ref, settings_for
 from tests.data import new_uid, part10
 from tests.integration.conftest import a_core
@@ -130,7 +131,7 @@ async def test_a_second_data_directory_on_one_database_is_refused(tmp_path: Path
     async with a_core(tmp_path / "one", database=url) as core:
         if is_used:
             await core.stored(part10())
-    assert "one data directory" in await refusal(tmp_path / "other", database=url)
+    assert "serves one archive" in await refusal(tmp_path / "other", database=url)
 
 
 @pytest.mark.postgres
@@ -180,3 +181,22 @@ async def test_a_worker_refuses_a_mismatched_index_and_data_directory_and_needs_
     with pytest.raises(StartError, match="another archive"):
         async with working(settings_for(tmp_path / "other", database=f"sqlite:///{data / 'index.db'}")):
             pass
+
+
+async def test_a_start_that_fails_leaves_no_lease_in_the_bucket(tmp_path: Path, bucket_url: str) -> None:
+    settings = settings_for(tmp_path / "data", blobs=bucket_url)
+    client = ObjectClient(bucket_url)
+    await asyncio.to_thread(migrate, settings)
+    prepared = await asyncio.to_thread(prepare, settings)
+    assert len(list(client.names("processes"))) == 1
+    await asyncio.to_thread(prepared.storage.close)
+    other = settings_for(tmp_path / "other", blobs=bucket_url)
+    client.put("blobs/0123456789abcdef/0123456789abcdefl", b"x")
+    for start in (prepare, check_binding):
+        with pytest.raises(StartError) as refused:
+            await asyncio.to_thread(start, other)
+        assert bucket_url in str(refused.value)
+        assert "data directory" not in str(refused.value)
+    with pytest.raises(StartError), recovering(settings):
+        raise StartError("a recovery that fails")
+    assert list(client.names("processes")) == []

@@ -73,7 +73,7 @@ def _named(stores: Collection[StoreId]) -> str:
 
 _CORRECT = "Correct DICOMSTORE_DATA, DICOMSTORE_BLOBS or DICOMSTORE_DATABASE (`dicomstore config` shows them)"
 _RESTORE = (
-    "restore the index from a backup, or rebuild it from the data directory with `dicomstore recover` "
+    "restore the index from a backup, or rebuild it from the stored bytes with `dicomstore recover` "
     "(docs/operations.md, When the index is lost, damaged or old)"
 )
 _UNTOUCHED = " Nothing was changed."
@@ -87,7 +87,7 @@ _LOST_INDEX = (
     f"another archive. {_CORRECT} if it is the wrong one, or {_RESTORE}.{_UNTOUCHED}"
 )
 _OTHER = (
-    "The index {index.place} belongs to another archive than the data directory {blobs.place} "
+    "The index {index.place} belongs to another archive than the instances in {blobs.place} "
     f"({{index.id}} and {{blobs.id}}). {_CORRECT}.{_UNTOUCHED}"
 )
 _NO_STORE = (
@@ -100,12 +100,12 @@ _LOST = (
 )
 _RECOVERING = "a recovery of the index {index.place} was interrupted."
 _BEHIND = (
-    "the index {index.place} is at version {index.mark.version} and sequence {index.mark.sequence}, the data directory "
+    "the index {index.place} is at version {index.mark.version} and sequence {index.mark.sequence}, {blobs.place} "
     "has seen {blobs.mark.version} and {blobs.mark.sequence}: "
 )
 _OLDER = _BEHIND + "the index is an older copy, or has lost transactions."
 _DAMAGED_LOG = _BEHIND + "a frame of its write-ahead log is damaged; a copy of the log is in {index.damaged_log}."
 _NO_ID = (
-    "The index {index.place} belongs to an archive whose data directory is not {blobs.place}: a database serves one "
-    f"data directory. {_CORRECT}, or restore the data directory with its archive.json from a backup.{_UNTOUCHED}"
+    "The index {index.place} belongs to an archive whose bytes are not in {blobs.place}: a database serves one "
+    f"archive. {_CORRECT}, or restore the bytes of the archive, with its archive.json, from a backup.{_UNTOUCHED}"
 )

@@ -83,3 +83,12 @@ async def test_links_and_other_folders_are_refused(tmp_path: Path) -> None:
     assert list((tmp_path / "elsewhere").iterdir()) == []
     with pytest.raises(DestinationError):
         FolderTarget(str(tmp_path / "elsewhere"), [str(tmp_path / "root")])
+
+
+async def test_a_missing_folder_below_a_permitted_one_is_created_and_a_permitted_one_is_not(tmp_path: Path) -> None:
+    with closing(destination(tmp_path)) as folder:
+        await folder.write("op/x.dcm", pieces(b"x"))
+    assert (tmp_path / "a" / "b" / "op" / "x.dcm").read_bytes() == b"x"
+    with closing(destination(tmp_path / "missing")) as folder, pytest.raises(DestinationError):
+        await folder.write("op/x.dcm", pieces(b"x"))
+    assert not (tmp_path / "missing").exists()
