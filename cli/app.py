@@ -31,6 +31,7 @@ from cli.commands.share import share
 from cli.commands.store import store
 from cli.commands.token import token
 from cli.commands.up import up
+from cli.commands.worklist.workitems import workitems
 from cli.connection import (
     CoreCaOption,
     CoreCertificateOption,
@@ -93,6 +94,7 @@ app.command("import", rich_help_panel="Use the archive")(import_)
 app.command(rich_help_panel="Use the archive")(adopt)
 
 app.add_typer(versions, name="versions", rich_help_panel="Use the archive")
+app.add_typer(workitems, name="workitems", rich_help_panel="Use the archive")
 app.add_typer(hold, name="hold", rich_help_panel="Administer the archive")
 app.add_typer(blobs, name="blobs", rich_help_panel="Administer the archive")
 app.add_typer(partition, name="partition", rich_help_panel="Administer the archive")

@@ -104,19 +104,22 @@ def parse_words(words: Iterable[str], empty: Iterable[str] = ()) -> tuple[Level,
     Raises:
         typer.BadParameter: a word is neither a level in the first place nor KEY=VALUE.
     """
-    level = Level.STUDIES
+    rest = list(words)
+    level = Level(rest.pop(0)) if rest and rest[0] in set(Level) else Level.STUDIES
+    return level, parse_terms(rest, empty)
+
+
+def parse_terms(words: Iterable[str], empty: Iterable[str] = ()) -> list[pb.Term]:
+    """Return the terms; `empty` as in `parse_words`. Raises: typer.BadParameter, a word is not KEY=VALUE."""
     values: dict[str, list[str]] = {}
-    for position, word in enumerate(words):
+    for word in words:
         key, equals, value = word.partition("=")
-        if equals and key:
-            values.setdefault(key, []).append(value)
-        elif position == 0 and word in set(Level):
-            level = Level(word)
-        else:
+        if not (equals and key):
             raise typer.BadParameter(f"{word!r} is not KEY=VALUE", param_hint="KEY=VALUE")
+        values.setdefault(key, []).append(value)
     for key in empty:
         values.setdefault(key, []).append(_NO_VALUE)
-    return level, [pb.Term(attribute=key, values=alternatives) for key, alternatives in values.items()]
+    return [pb.Term(attribute=key, values=alternatives) for key, alternatives in values.items()]
 
 
 def _output(level: Level, include: list[str], *, as_json: bool, as_csv: bool, as_uids: bool) -> MatchOutput:

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from dicomstore.v1 import operation_service_pb2 as pb
@@ -14,18 +14,14 @@ from cli.connection import CALL_TIMEOUT_S, CoreOption, JsonOption, PartitionOpti
 from cli.errors import FAILED, INTERRUPTED, run
 from cli.output import problems
 from cli.resources import reference
+from cli.results.data_set import SetOption, data_set_of
 from common.counting import counted
 
 
 def update(
     ctx: typer.Context,
     studies: Annotated[list[str], typer.Argument(metavar="STUDY...", help="Study Instance UIDs.", show_default=False)],
-    changes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEYWORD=VALUE", help="New value of an attribute; several values are separated by \\."
-        ),
-    ] = None,
+    changes: SetOption = None,
     file: Annotated[
         Path | None,
         typer.Option("--changes", help="File with a DICOM JSON data set of new values.", exists=True, dir_okay=False),
@@ -46,31 +42,13 @@ def update(
     """
     if (series or instance) and len(studies) > 1:
         raise typer.BadParameter("--series and --instance need a single study.")
-    wanted = _data_set(changes or [], file)
+    wanted = data_set_of(changes or [], file)
     if not wanted:
         raise typer.BadParameter("Give new values with --set or --changes.")
     chosen = target(ctx, core, partition, quiet)
     targets = [reference(chosen.partition, study, series, instance) for study in studies]
     request = UpdateRequest(targets=targets, changes=json.dumps(wanted).encode(), reason=reason)
     run(_update(chosen, request, wait=not no_wait, as_json=as_json), core=chosen.core, interrupted=INTERRUPTED)
-
-
-def _data_set(changes: list[str], file: Path | None) -> dict[str, Any]:
-    """Return the new values as DICOM JSON, with keywords instead of tags for those of the command line."""
-    wanted: dict[str, Any] = {}
-    if file is not None:
-        try:
-            wanted = json.loads(file.read_bytes())
-        except ValueError:
-            raise typer.BadParameter(f"{file} is not JSON.") from None
-        if not isinstance(wanted, dict):
-            raise typer.BadParameter(f"{file} is not a DICOM JSON data set.")
-    for change in changes:
-        keyword, separator, value = change.partition("=")
-        if not separator:
-            raise typer.BadParameter(f"'{keyword}' has no value: use KEYWORD=VALUE.")
-        wanted[keyword] = {"Value": value.split("\\")}
-    return wanted
 
 
 async def _update(chosen: Target, request: UpdateRequest, *, wait: bool, as_json: bool) -> int:

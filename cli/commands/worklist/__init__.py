@@ -1,0 +1,1 @@
+"""Commands of the worklist: workitems, and the rules that create them."""
