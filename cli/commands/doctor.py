@@ -288,7 +288,7 @@ _HINTS = {
     "clock": "see docs/operations.md, Deleting and erasing",
     "webhooks": "see `dicomstore webhooks list`; correct the receiver, then `dicomstore webhooks retry ID --all` sends "
     "dead letters again",
-    "workitem rules": "see `dicomstore workitems rules list`; correct the rule with `dicomstore workitems rules update`",
+    "workitem rules": "see `dicomstore workitems rules list`; correct it with `dicomstore workitems rules update`",
     "agreement": "repeat while nothing is stored or deleted; if it persists, restore the named instances from a backup",
     "history": "earlier versions and deleted instances can be restored from a backup only; until then the named ones "
     "can be neither reverted to nor restored",
