@@ -128,6 +128,7 @@ def recover(
         (done.quarantined, "blobs already in quarantine"),
         (done.duplicates, "duplicate blobs of indexed instances, quarantined"),
         (done.labelled, "studies, series and instances with labels from the journal"),
+        (done.workitems, "workitems from the journal"),
         (done.unreadable, "unreadable blobs, left unchanged"),
     ):
         typer.echo(f"{count:>9} {label}")

@@ -13,7 +13,8 @@ from server.model.instance import Locator
 from server.model.lifecycle.expiry import Expiry
 from server.model.lifecycle.version import Provenance, VersionOrigin
 from server.model.receipt import Receipt
-from server.ports.journal import ExpiryChange, LabelChange
+from server.model.worklist.workitem import Workitem, WorkitemState
+from server.ports.journal import ExpiryChange, LabelChange, WorkitemChange
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -39,6 +40,8 @@ class SqliteSpool:
             "CREATE TABLE labels (resource TEXT PRIMARY KEY, version INTEGER, time INTEGER, labels TEXT) WITHOUT ROWID",
             "CREATE TABLE expiries (study TEXT PRIMARY KEY, version INTEGER, time INTEGER, expires INTEGER, "
             "author TEXT, set_at INTEGER) WITHOUT ROWID",
+            "CREATE TABLE workitems (partition TEXT, uid TEXT, version INTEGER, state TEXT, lock TEXT, time INTEGER, "
+            "data_set TEXT, PRIMARY KEY (partition, uid)) WITHOUT ROWID",
             "CREATE TABLE resources (resource TEXT PRIMARY KEY, time INTEGER) WITHOUT ROWID",
             "CREATE TABLE versions (locator TEXT PRIMARY KEY, number INTEGER, author TEXT, reason TEXT, "
             "origin INTEGER) WITHOUT ROWID",
@@ -168,6 +171,26 @@ class SqliteSpool:
             expiry = None if expires is None else Expiry(_time(expires), author, _time(set_at))
             yield ExpiryChange(version, _time(time), Address(PartitionName(partition), Uid(uid)), expiry)
 
+    def add_workitems(self, changes: Iterable[WorkitemChange]) -> None:
+        """See the port. A transaction that was not committed may have the version of a later one."""
+        self._connection.executemany(
+            "INSERT INTO workitems VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (partition, uid) DO UPDATE SET "
+            "version = excluded.version, state = excluded.state, lock = excluded.lock, time = excluded.time, "
+            "data_set = excluded.data_set WHERE (excluded.version, excluded.time) > (version, time)",
+            map(_row_of, changes),
+        )
+
+    def workitems(self) -> Iterator[WorkitemChange]:
+        """See the port."""
+        columns = "partition, uid, version, state, lock, time, data_set"
+        for row in self._connection.execute(f"SELECT {columns} FROM workitems ORDER BY version"):  # noqa: S608 - ours
+            partition, uid, version, state, lock, time, data_set = row
+            workitem = None
+            if state:
+                modified = _time(time)
+                workitem = Workitem(Uid(uid), WorkitemState(state), lock, data_set, (), modified)
+            yield WorkitemChange(version, PartitionName(partition), Uid(uid), workitem)
+
     def add_resource(self, instance: InstanceId, time: datetime) -> None:
         """See the port."""
         of_instance = instance.address
@@ -208,6 +231,14 @@ def _number(time: datetime) -> int:
 
 def _time(number: int) -> datetime:
     return _EPOCH + number * _MICROSECOND
+
+
+def _row_of(change: WorkitemChange) -> tuple[object, ...]:
+    version, partition, uid, workitem = change
+    if workitem is None:
+        return partition, uid, version, "", "", 0, ""
+    time = _number(workitem.modified)
+    return partition, uid, version, workitem.state.value, workitem.lock, time, workitem.data_set
 
 
 def _text_of(resource: Address) -> str:

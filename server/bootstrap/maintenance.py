@@ -228,6 +228,8 @@ async def recover(settings: Settings, *, with_quarantined: bool = False) -> Reco
             hold_changes=storage.journal.hold_changes(),
             expiries=database.expiries,
             expiry_changes=storage.journal.expiry_changes(),
+            workitems=database.workitems,
+            workitem_changes=storage.journal.workitem_changes(),
             deleted_partitions=storage.journal.deleted_partitions(),
             now=clock.now,
             retention=timedelta(hours=settings.retention_hours),

@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from server.model.ids import Address, InstanceId, PartitionName, Version
+from server.model.ids import Address, InstanceId, PartitionName, Uid, Version
 from server.model.instance import Locator
 from server.model.lifecycle.expiry import Expiry
 from server.model.lifecycle.hold import Hold
 from server.model.lifecycle.label import Labels
 from server.model.lifecycle.version import Provenance
 from server.model.store_id import StoreId
+from server.model.worklist.workitem import Workitem
 
 Entry = tuple[Locator, Locator | None]
 """A blob, and its copy; None if its instance was deleted."""
@@ -49,6 +50,19 @@ class ExpiryChange(NamedTuple):
     time: datetime
     study: Address
     expiry: Expiry | None
+
+
+class WorkitemChange(NamedTuple):
+    """A workitem after a change, or, if it is None, its removal; see `Journal.workitem_changed`.
+
+    version: as in `HoldChange`.
+    workitem: without the values of its search keys.
+    """
+
+    version: int
+    partition: PartitionName
+    uid: Uid
+    workitem: Workitem | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +175,13 @@ class Journal(Protocol):
         """Record that this transaction sets or removes the expiry of a study. Raises: as above."""
         ...
 
+    def workitem_changed(self, change: WorkitemChange) -> None:
+        """Record a workitem as it is after this transaction, or that it is removed. Raises: as above.
+
+        Partitions are deleted without a record of each of their workitems.
+        """
+        ...
+
     def prepare(self) -> None:
         """Make the entries of this transaction durable. Call it before the commit. Raises: as above."""
         ...
@@ -221,8 +242,13 @@ class ArchiveJournal(Journal, Protocol):
         """Yield the changes of expiry by transactions as in `entries`, in any order."""
         ...
 
-    def deleted_partitions(self) -> Collection[PartitionName]:
-        """Return the partitions that transactions as in `entries` deleted; they may have been created again."""
+    def workitem_changes(self) -> Iterator[WorkitemChange]:
+        """Yield the changes of workitems by transactions as in `entries`, in any order."""
+        ...
+
+    def deleted_partitions(self) -> Mapping[PartitionName, int]:
+        """Return the partitions that transactions as in `entries` deleted, each with the number of its last deletion,
+        which is a version; they may have been created again."""
         ...
 
     def deletions(self) -> DeletionEntries:

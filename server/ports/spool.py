@@ -8,7 +8,7 @@ from server.model.ids import Address, InstanceId, Version
 from server.model.instance import Locator
 from server.model.lifecycle.version import Provenance
 from server.model.receipt import Receipt
-from server.ports.journal import ExpiryChange, LabelChange
+from server.ports.journal import ExpiryChange, LabelChange, WorkitemChange
 
 
 class Spool(Protocol):
@@ -68,6 +68,14 @@ class Spool(Protocol):
 
     def expiries(self) -> Iterator[ExpiryChange]:
         """Yield the last change of the expiry of each study."""
+        ...
+
+    def add_workitems(self, changes: Iterable[WorkitemChange]) -> None:
+        """Add changes of workitems; of each workitem the last one counts."""
+        ...
+
+    def workitems(self) -> Iterator[WorkitemChange]:
+        """Yield the last change of each workitem, in the order of these changes."""
         ...
 
     def add_resource(self, instance: InstanceId, time: datetime) -> None:

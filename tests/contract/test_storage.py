@@ -9,12 +9,13 @@ import pytest
 from server.adapters.blobs.factory import storage_of
 from server.model.archive import Mark
 from server.model.audit.trail import AuditTrailSettings
-from server.model.ids import Version
+from server.model.ids import DEFAULT_PARTITION, Address, PartitionName, Uid, Version
 from server.model.lifecycle.expiry import Expiry
 from server.model.lifecycle.hold import Hold
 from server.model.lifecycle.version import Provenance, VersionOrigin
 from server.model.storage.scrub import ScrubPosition
-from server.ports.journal import ExpiryChange, HoldChange, LabelChange, OpenDeletion
+from server.model.worklist.workitem import Workitem, WorkitemState
+from server.ports.journal import ExpiryChange, HoldChange, LabelChange, OpenDeletion, WorkitemChange
 from server.ports.storage import Storage
 from tests.contract.blobs import all_blobs, put
 from tests.contract.index.samples import identity, series_ref, study_ref
@@ -196,6 +197,7 @@ def test_a_journal_lists_what_it_has_absorbed_from_that_of_another_store_instead
     at = datetime(2026, 3, 1, 12, tzinfo=UTC)
     by = Provenance("someone", "a reason", VersionOrigin.UPDATED)
     hold = Hold(study_ref(1), "trial", "a reason", "someone", at)
+    workitem = Workitem(Uid("1.2"), WorkitemState.IN_PROGRESS, "a digest", '{"00741204":{"vr":"LO"}}', (), at)
     for number in range(2):
         other.journal.deleted(["a", "b"])
         other.journal.moved({"c": "d"})
@@ -205,10 +207,14 @@ def test_a_journal_lists_what_it_has_absorbed_from_that_of_another_store_instead
         other.journal.held(HoldChange(9, study_ref(1), "trial", hold))
         for expiry in (Expiry(at, "someone", at), None):
             other.journal.expires(ExpiryChange(9, at, study_ref(1), expiry))
+        other.journal.workitem_changed(WorkitemChange(9, DEFAULT_PARTITION, Uid("1.2"), workitem))
+        other.journal.workitem_changed(WorkitemChange(10, DEFAULT_PARTITION, Uid("1.3"), None))
         other.journal.deleted_all(10 + number, study_ref(3))
+        other.journal.deleted_all(20 + number, Address(PartitionName("ward")))
         other.journal.stored_later(10 + number, ["f"])
         other.journal.committed()
-    other.journal.completed(10)
+    for number in (10, 20):
+        other.journal.completed(number)
     other.journal.committed()
     storage.journal.deleted(["z"])
     storage.journal.prepare()
@@ -216,7 +222,7 @@ def test_a_journal_lists_what_it_has_absorbed_from_that_of_another_store_instead
     for _ in range(2):
         storage.journal.absorb("0000000a", other.journal)
         storage.journal.absorb("", storage_of("memory:").journal)
-        storage.journal.take_over(lambda locators: [], lambda: {11})
+        storage.journal.take_over(lambda locators: [], lambda: {11, 21})
     found = storage.journal
     assert sorted(found.entries(), key=str) == sorted([("z", None), *other.journal.entries()], key=str)
     assert list(found.restorations()) == list(other.journal.restorations()) == [("a", identity(1))] * 2
@@ -225,7 +231,14 @@ def test_a_journal_lists_what_it_has_absorbed_from_that_of_another_store_instead
     assert list(found.hold_changes()) == list(other.journal.hold_changes())
     assert list(found.expiry_changes()) == list(other.journal.expiry_changes())
     assert list(found.expiry_changes())[-1] == ExpiryChange(9, at, study_ref(1), None)
-    assert found.open_deletions() == {11: OpenDeletion(study_ref(3), {"f"})}
+    changes = list(found.workitem_changes())
+    assert [change.workitem for change in changes] == [workitem, None] * 2
+    assert changes == list(other.journal.workitem_changes())
+    assert found.deleted_partitions() == {"ward": 21}
+    assert found.open_deletions() == {
+        11: OpenDeletion(study_ref(3), {"f"}),
+        21: OpenDeletion(Address(PartitionName("ward"))),
+    }
 
 
 def test_the_records_of_a_further_store_are_kept_by_the_primary_one(tmp_path: Path) -> None:

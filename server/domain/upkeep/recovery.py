@@ -7,13 +7,16 @@ its earlier results.
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 
+import orjson
 from crc32c import crc32c as crc32c_of
 
 from server.dicom.ingest.reader import Description, InstanceReader
+from server.dicom.worklist.search_keys import search_values
 from server.domain.store.receive import new_instance
 from server.model.damage import Damage
 from server.model.errors import DataLoss, DicomStoreError, Reason
@@ -23,12 +26,13 @@ from server.model.lifecycle.version import Provenance
 from server.model.receipt import Receipt
 from server.ports.blobs import BlobStore
 from server.ports.index import InstanceIndex, Partitions
-from server.ports.journal import ExpiryChange, HoldChange, LabelChange, OpenDeletion
+from server.ports.journal import ExpiryChange, HoldChange, LabelChange, OpenDeletion, WorkitemChange
 from server.ports.lifecycle.blob_moves import BlobMoves
 from server.ports.lifecycle.expiries import Expiries
 from server.ports.lifecycle.holds import Holds
 from server.ports.lifecycle.labels import LabelRecord
 from server.ports.spool import Spool
+from server.ports.worklist.workitems import WorkitemRecord
 
 _PAGE = 500
 _MAX_BATCH = 100
@@ -52,6 +56,7 @@ class Recovered:
     quarantined: int = 0
     unreadable: int = 0
     labelled: int = 0
+    workitems: int = 0
     examples: list[str] = field(default_factory=list)
 
 
@@ -75,6 +80,7 @@ class Recovery:
         label_changes: from the journal.
         hold_changes: from the journal.
         expiry_changes: from the journal.
+        workitem_changes: from the journal.
         deleted_partitions: from the journal.
         retention: time before deleted bytes are erased.
         with_quarantined: also index quarantined blobs. A complete index did not have them, so they are uploads without
@@ -99,7 +105,9 @@ class Recovery:
         hold_changes: Iterable[HoldChange] = (),
         expiries: Expiries,
         expiry_changes: Iterable[ExpiryChange] = (),
-        deleted_partitions: Collection[PartitionName] = (),
+        workitems: WorkitemRecord,
+        workitem_changes: Iterable[WorkitemChange] = (),
+        deleted_partitions: Mapping[PartitionName, int] = MappingProxyType({}),
         now: Callable[[], datetime],
         retention: timedelta,
         max_header_bytes: int,
@@ -124,12 +132,15 @@ class Recovery:
             last = self._last_holds.setdefault((change.resource, change.name), change)
             if change.version > last.version:
                 self._last_holds[change.resource, change.name] = change
+        self._workitems = workitems
+        self._workitem_changes = workitem_changes
         self._deleted_partitions = deleted_partitions
         self._now = now
         self._retention = retention
         self._max_header_bytes = max_header_bytes
         self._with_quarantined = with_quarantined
         self._made: set[PartitionName] = set()
+        self._with_workitems: set[PartitionName] = set()
         self._done = Recovered()
 
     async def run(self) -> Recovered:
@@ -154,6 +165,7 @@ class Recovery:
         await self._restore_labels()
         await self._restore_holds()
         await self._restore_expiries()
+        await self._restore_workitems()
         await self._delete_partitions()
         return self._done
 
@@ -170,9 +182,21 @@ class Recovery:
 
     async def _delete_partitions(self) -> None:
         """Delete the deleted partitions that are in an older index, unless they were created again and are in use."""
-        for name in self._deleted_partitions:
+        for name in self._deleted_partitions.keys() - self._with_workitems:
             if not await self._index.find(Address(name), limit=1):
                 await self._partitions.delete(name, self._now())
+
+    async def _restore_workitems(self) -> None:
+        """Put the workitems into the state of the journal. Those of a partition end with its deletion."""
+        self._spool.add_workitems(self._workitem_changes)
+        for version, partition, uid, workitem in self._spool.workitems():
+            if workitem is None or version < self._deleted_partitions.get(partition, 0):
+                await self._workitems.restore(partition, uid, None)
+                continue
+            await self._require_partition(partition, workitem.modified)
+            values = search_values(orjson.loads(workitem.data_set))
+            self._done.workitems += await self._workitems.restore(partition, uid, replace(workitem, values=values))
+            self._with_workitems.add(partition)
 
     async def _restore_labels(self) -> None:
         """Set the labels of the journal.
@@ -319,7 +343,7 @@ class Recovery:
 
     async def _add(self, some: Sequence[_Read]) -> None:
         for read in some:
-            await self._require_partition(read.receipt)
+            await self._require_partition(read.receipt.partition, read.receipt.time)
         outcomes = await self._index.add([read.instance for read in some], some[-1].receipt.time)
         duplicates = []
         for read, outcome in zip(some, outcomes, strict=True):
@@ -346,11 +370,10 @@ class Recovery:
         self._done.moved += len(moved)
         return bool(moved)
 
-    async def _require_partition(self, receipt: Receipt) -> None:
-        name = receipt.partition
+    async def _require_partition(self, name: PartitionName, time: datetime) -> None:
         if name not in self._made:
             if await self._partitions.get(name) is None:
-                await self._partitions.create(name, receipt.time)
+                await self._partitions.create(name, time)
             self._made.add(name)
 
     async def _is_at(self, copy: Locator, *, not_at: Locator) -> bool:

@@ -7,7 +7,7 @@ from server.model.ids import Address, InstanceId, Version
 from server.model.instance import Locator
 from server.model.lifecycle.label import Labels
 from server.model.lifecycle.version import Provenance
-from server.ports.journal import ExpiryChange, HoldChange, Journal
+from server.ports.journal import ExpiryChange, HoldChange, Journal, WorkitemChange
 from server.ports.spool import Spool
 
 
@@ -39,6 +39,9 @@ class RepeatedJournal:
 
     def expires(self, change: ExpiryChange) -> None:
         """Record nothing: every change of expiry is a repetition."""
+
+    def workitem_changed(self, change: WorkitemChange) -> None:
+        """Record nothing: every change of a workitem is a repetition."""
 
     def labelled(self, version: int, time: datetime, resource: Address, labels: Labels) -> None:
         """Record nothing: every change of labels is a repetition."""

@@ -35,6 +35,14 @@ class WorkitemRecord(Protocol):
         """
         ...
 
+    async def restore(self, partition: PartitionName, uid: Uid, workitem: Workitem | None) -> bool:
+        """Put a workitem of an existing partition into a state from the journal, None: remove it; return whether it
+        exists then.
+
+        For recoveries: the journal has the change already. A partition that never existed has no workitems to remove.
+        """
+        ...
+
     async def search(self, query: WorkitemQuery) -> MatchPage:
         """Return a page of matches, newest first: `limit`, or fewer if their data sets are too large together.
 

@@ -19,6 +19,9 @@
     P <version> <microseconds> <JSON in base64>
                       it sets or removes the expiry of a study: partition, study, and time of expiry, author and time
                       of the request, or null
+    W <version> <compressed JSON in base64>
+                      it creates or changes a workitem: partition, UID, and state, lock, time and data set; or removes
+                      it: partition and UID
     C                 it was committed
     V                 it was rolled back
 
@@ -29,6 +32,7 @@ index the transaction counts as committed, because a client requested it and may
 import base64
 import json
 import re
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -40,6 +44,7 @@ from server.model.lifecycle.expiry import Expiry
 from server.model.lifecycle.hold import Hold
 from server.model.lifecycle.label import Labels
 from server.model.lifecycle.version import Provenance, VersionOrigin
+from server.model.worklist.workitem import Workitem, WorkitemState
 from server.ports.journal import (
     ArchiveJournal,
     DeletionEntries,
@@ -48,13 +53,14 @@ from server.ports.journal import (
     HoldChange,
     LabelChange,
     OpenDeletion,
+    WorkitemChange,
     open_deletions,
 )
 
 _ASKED_AT_ONCE = 500
 _LINE = re.compile(
     r"([TCV]|D \S+|R \S+ \S+ \S+ \S+ \S+|M \S+ \S+|S \d+ \S+( \S+){0,2}|K \d+ \S+|E \d+"
-    r"|H \d+ \S+|P \d+ \d+ \S+|N \S+ \d+ \S+|L \d+ \d+ \S+)\n"
+    r"|[HW] \d+ \S+|P \d+ \d+ \S+|N \S+ \d+ \S+|L \d+ \d+ \S+)\n"
 )
 _ENDS, _OF_BLOBS, _OF_DELETIONS = "CV", "DMRN", "SKE"  # kinds of lines
 _MAKES_VISIBLE = "RN"
@@ -147,6 +153,16 @@ class LineJournal(ABC):
         text = json.dumps([study.partition, study.study, details]).encode()
         self.note(iter([f"P {version} {_number(time)} {base64.b64encode(text).decode()}\n"]))
 
+    def workitem_changed(self, change: WorkitemChange) -> None:
+        """See the port."""
+        version, partition, uid, workitem = change
+        content: list[object] = [partition, uid]
+        if workitem is not None:
+            time = _number(workitem.modified)
+            content += [workitem.state.value, workitem.lock, time, workitem.data_set]
+        text = zlib.compress(json.dumps(content).encode(), 1)
+        self.note(iter([f"W {version} {base64.b64encode(text).decode()}\n"]))
+
     # Reading
 
     def entries(self) -> Iterator[Entry]:
@@ -203,9 +219,26 @@ class LineJournal(ABC):
                 address = Address(PartitionName(partition), Uid(study))
                 yield ExpiryChange(int(words[0]), _time(int(words[1])), address, expiry)
 
-    def deleted_partitions(self) -> set[PartitionName]:
+    def workitem_changes(self) -> Iterator[WorkitemChange]:
         """See the port."""
-        return {PartitionName(words[1]) for kind, *words in self.effective_lines() if kind == "S" and len(words) == 2}
+        for kind, *words in self.effective_lines():
+            if kind == "W":
+                partition, uid, *content = json.loads(zlib.decompress(base64.b64decode(words[1])))
+                workitem = None
+                if content:
+                    state, lock, time, data_set = content
+                    modified = _time(time)
+                    workitem = Workitem(Uid(uid), WorkitemState(state), lock, data_set, (), modified)
+                yield WorkitemChange(int(words[0]), PartitionName(partition), Uid(uid), workitem)
+
+    def deleted_partitions(self) -> Mapping[PartitionName, int]:
+        """See the port."""
+        found: dict[PartitionName, int] = {}
+        for kind, *words in self.effective_lines():
+            if kind == "S" and len(words) == 2:
+                name = PartitionName(words[1])
+                found[name] = max(found.get(name, 0), int(words[0]))
+        return found
 
     def deletions(self) -> DeletionEntries:
         """See the port."""
@@ -269,6 +302,9 @@ def lines_of(journal: ArchiveJournal) -> Iterator[str]:
         yield from formatted.lines
     for expiry in journal.expiry_changes():
         formatted.expires(expiry)
+        yield from formatted.lines
+    for workitem in journal.workitem_changes():
+        formatted.workitem_changed(workitem)
         yield from formatted.lines
     deletions = journal.deletions()
     for number, scope in deletions.begun.items():

@@ -15,6 +15,7 @@ from server.ports.journal import (
     HoldChange,
     LabelChange,
     OpenDeletion,
+    WorkitemChange,
     open_deletions,
 )
 
@@ -41,6 +42,7 @@ class SetJournal:
         self.labelled = primary.labelled
         self.held = primary.held
         self.expires = primary.expires
+        self.workitem_changed = primary.workitem_changed
         self.prepare = primary.prepare
         self.committed = primary.committed
         self.ended = primary.ended
@@ -88,9 +90,17 @@ class SetJournal:
         """See the port."""
         return chain.from_iterable(journal.expiry_changes() for journal in self._read())
 
-    def deleted_partitions(self) -> Collection[PartitionName]:
+    def workitem_changes(self) -> Iterator[WorkitemChange]:
         """See the port."""
-        return frozenset(chain.from_iterable(journal.deleted_partitions() for journal in self._read()))
+        return chain.from_iterable(journal.workitem_changes() for journal in self._read())
+
+    def deleted_partitions(self) -> Mapping[PartitionName, int]:
+        """See the port."""
+        found: dict[PartitionName, int] = {}
+        for journal in self._read():
+            for name, number in journal.deleted_partitions().items():
+                found[name] = max(found.get(name, 0), number)
+        return found
 
     def deletions(self) -> DeletionEntries:
         """See the port."""

@@ -5,7 +5,11 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from server.adapters.sql.core import counters
+from server.adapters.sql.core.counters import Counters
 from server.adapters.sql.core.prepared import Prepared
+from server.adapters.sql.core.progress import progress_of
+from server.adapters.sql.core.shards import shard_of
 from server.adapters.sql.core.tables import workitem_values, workitems
 from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.core.transactions import Transactions
@@ -16,6 +20,7 @@ from server.adapters.sql.worklist.values import rows_of
 from server.model.errors import NotFound, Reason
 from server.model.ids import PartitionName, Uid
 from server.model.worklist.workitem import MatchPage, Workitem, WorkitemQuery, WorkitemState
+from server.ports.journal import WorkitemChange
 from server.ports.worklist.workitems import Change
 
 _c = workitems.c
@@ -23,7 +28,6 @@ _ROW = select(_c.key, _c.state, _c.lock, _c.modified, _c.elements).where(
     _c.partition_key == bindparam("of_partition"), _c.uid == bindparam("of_uid")
 )
 _GET = Prepared(_ROW)
-_LOCKED = Prepared(_ROW.with_for_update())
 _LAST_KEY = Prepared(select(func.coalesce(func.max(_c.key), 0)))
 _NEXT_KEY = Prepared(text("SELECT nextval('workitem_keys')"))
 _INSERT = {
@@ -32,6 +36,7 @@ _INSERT = {
 }
 _UPDATE = Prepared(update(workitems).where(_c.key == bindparam("of_key")))
 _INSERT_VALUES = Prepared(insert(workitem_values))
+_DELETE = Prepared(delete(workitems).where(_c.key == bindparam("of_key")))
 _DELETE_VALUES = Prepared(delete(workitem_values).where(workitem_values.c.workitem_key == bindparam("of_key")))
 
 
@@ -65,18 +70,37 @@ class SqlWorkitems:
 
         def work(connection: Connection) -> Workitem | None:
             partition_key = self._partition_keys.one(connection, partition)
-            row = None
-            if partition_key is not None:
-                row = _LOCKED.row(connection, {"of_partition": partition_key, "of_uid": uid})
-            if row is None or partition_key is None:
+            if partition_key is None:
+                return None
+            last = _lock(connection, partition_key, uid)
+            row = _GET.row(connection, {"of_partition": partition_key, "of_uid": uid})
+            if row is None:
                 return None
             present = _workitem(uid, row)
             changed = change(present)
             if changed is not present:
-                _UPDATE.send(connection, [{"of_key": row.key, **_columns(changed)}])
-                _DELETE_VALUES.send(connection, [{"of_key": row.key}])
-                _write_values(connection, row.key, partition_key, changed)
+                _replace(connection, row.key, partition_key, changed)
+                _record(connection, last, partition, uid, changed)
             return changed
+
+        return await self._transactions.write(work)
+
+    async def restore(self, partition: PartitionName, uid: Uid, workitem: Workitem | None) -> bool:
+        """See the port."""
+
+        def work(connection: Connection) -> bool:
+            partition_key = self._partition_keys.one(connection, partition)
+            if partition_key is None:
+                return False
+            row = _GET.row(connection, {"of_partition": partition_key, "of_uid": uid})
+            if workitem is None:
+                if row is not None:
+                    _remove(connection, row.key)
+            elif row is None:
+                _add(connection, partition_key, workitem)
+            else:
+                _replace(connection, row.key, partition_key, workitem)
+            return workitem is not None
 
         return await self._transactions.write(work)
 
@@ -109,14 +133,48 @@ def add(connection: Connection, partition_keys: PartitionKeys, partition: Partit
     """
     partition_key = partition_keys.one(connection, partition)
     assert partition_key is not None, "partitions are never removed"
+    last = _lock(connection, partition_key, workitem.uid)
     if is_deleted(connection, partition_key):
         raise NotFound(Reason.PARTITION_NOT_FOUND, "The partition is deleted.", partition=partition)
+    if not _add(connection, partition_key, workitem):
+        return False
+    _record(connection, last, partition, workitem.uid, workitem)
+    return True
+
+
+def _lock(connection: Connection, partition_key: int, uid: Uid) -> Counters:
+    """Wait for other changes of a workitem. Must come before other locks on workitems and studies."""
+    return counters.lock_later(connection, [shard_of(connection, partition_key, uid)], versions=1)()
+
+
+def _record(
+    connection: Connection, last: Counters, partition: PartitionName, uid: Uid, workitem: Workitem | None
+) -> None:
+    """Record a change in the journal, and with a version, so that an index without it is recognised as older."""
+    version = last.next_version()
+    if progress := progress_of(connection.info):
+        progress.journal.workitem_changed(WorkitemChange(version, partition, uid, workitem))
+    last.save()
+
+
+def _add(connection: Connection, partition_key: int, workitem: Workitem) -> bool:
     key = _next_key(connection)
     row = {"key": key, "partition_key": partition_key, "uid": workitem.uid, **_columns(workitem)}
     if not _INSERT[connection.dialect.name].tuples(connection, row):
         return False
     _write_values(connection, key, partition_key, workitem)
     return True
+
+
+def _replace(connection: Connection, key: int, partition_key: int, workitem: Workitem) -> None:
+    _UPDATE.send(connection, [{"of_key": key, **_columns(workitem)}])
+    _DELETE_VALUES.send(connection, [{"of_key": key}])
+    _write_values(connection, key, partition_key, workitem)
+
+
+def _remove(connection: Connection, key: int) -> None:
+    _DELETE_VALUES.send(connection, [{"of_key": key}])
+    _DELETE.send(connection, [{"of_key": key}])
 
 
 def _next_key(connection: Connection) -> int:
