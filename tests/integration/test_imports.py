@@ -4,11 +4,13 @@ import asyncio
 import json
 import os
 import time
+import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import grpc
 import pytest
@@ -26,6 +28,7 @@ from pydicom.data import get_testdata_file
 
 from server.adapters.blobs.objects.client import ObjectClient
 from server.adapters.sources import folder
+from server.adapters.sources.bucket import BucketSource
 from server.bootstrap.working import working
 from server.domain.imports import batch
 from server.domain.imports import operation as operation_type
@@ -482,6 +485,61 @@ async def test_objects_of_a_bucket_are_imported(tmp_path: Path, bucket_url: str)
             "other/c",
         ]
         assert client.get("errors/bad")[0] == b"no DICOM"
+
+
+def put_raw(url: str, key: str) -> None:
+    """Create an object with a name that the library of the archive refuses; the test server verifies no signature."""
+    bucket = url.removeprefix("s3://").partition("/")[0]
+    address = f"{os.environ['AWS_ENDPOINT_URL']}/{bucket}/{quote(f'archive/incoming/{key}')}"
+    urllib.request.urlopen(urllib.request.Request(address, data=b"x", method="PUT"), timeout=30).close()
+
+
+async def test_names_that_cannot_be_used_are_failures_and_stop_no_import(tmp_path: Path, bucket_url: str) -> None:
+    valid = ["5", "9/in/x", "9/y", "a/0", "a/1", "a/z", "b/.. ", "c/ctl x", "d"]
+    invalid = ["a//b", "a//c", "b/../c", "b/./c", "c/ctl\x01x"]
+    for name in valid:
+        ObjectClient(bucket_url).put(f"incoming/{name}", part10())
+    for name in invalid:
+        await asyncio.to_thread(put_raw, bucket_url, name)
+    source = BucketSource(f"{bucket_url}/incoming")
+    assert await source.count(10) == len(valid) - 1  # one is hidden
+    after, names = "", []
+    while page := await source.page(after, 2):
+        names += [entry if isinstance(entry, SourceFile) else entry[0] for entry in page]
+        after = names[-1] if isinstance(names[-1], str) else names[-1].name
+        if len(names) % 3 == 0:
+            source = BucketSource(f"{bucket_url}/incoming")  # continues anywhere
+    found = [entry if isinstance(entry, str) else entry.name for entry in names]
+    assert found == ["5", "9/in/x", "9/y", "a//b", "a/0", "a/1", "a/z", "c/ctl\x01x", "c/ctl x", "d"]
+    async with archive(tmp_path, import_sources=bucket_url) as one:
+        operation, result = await one.imported(f"{bucket_url}/incoming", errors=f"{bucket_url}/errors")
+        assert operation.state == pb.OPERATION_STATE_SUCCEEDED, operation.error
+        assert (result.stored, result.failed) == (len(valid) - 1, 2)
+        records = [found.name for found in ObjectClient(bucket_url).names("errors")]
+        assert records == ["errors/a/%2F/b.error.json", "errors/c/ctl%01x.error.json"]
+
+
+async def test_a_bucket_is_listed_once_for_all_pages(bucket_url: str) -> None:
+    """Some services have no listing that begins after a name."""
+    client = ObjectClient(bucket_url)
+    for number in range(25):
+        client.put(f"in/{number:03}", b"x")
+    source, after, count = BucketSource(f"{bucket_url}/in"), "", 0
+    listings = 0
+    names = source._client.names
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        nonlocal listings
+        listings += 1
+        return names(*arguments, **options)
+
+    source._client.names = counted  # type: ignore[method-assign]
+    while page := await source.page(after, 4):
+        count += len(page)
+        last = page[-1]
+        assert isinstance(last, SourceFile)
+        after = last.name
+    assert (count, listings) == (25, 1)
 
 
 @pytest.mark.parametrize("in_place", [False, True], ids=["copied", "adopted"])

@@ -176,7 +176,8 @@ class ObjectClient:
     def names(self, prefix: str = "", after: str | None = None, limit: int | None = None) -> Iterator[Listed]:
         """Yield the objects below `prefix`, which ends at a `/` of their names; requests are made as needed.
 
-        Buckets are listed in the order of names, local files in none.
+        Buckets are listed in the order of names, local files in none. Raises `InvalidName` for an object with a name
+        that cannot be used, which others may have written; up to a thousand names before it are not yielded.
 
         after: only objects with names after this one.
         limit: most objects.
@@ -191,7 +192,10 @@ class ObjectClient:
                     lambda obs, store: obs.list(store, prefix or None, offset=after, chunk_size=size)  # noqa: B023
                 )
                 started = True
-            chunk = self._call(lambda obs, store: next(page, None), attempts=1)  # noqa: B023
+            try:
+                chunk = self._call(lambda obs, store: next(page, None), attempts=1)  # noqa: B023
+            except InvalidName as error:
+                raise InvalidName(error.name.removeprefix(f"{self.prefix}/" if self.prefix else "")) from None
             if chunk is None:
                 return
             for found in chunk:
@@ -205,8 +209,12 @@ class ObjectClient:
 
     def folders(self, prefix: str = "") -> list[str]:
         """Return the names of the folders directly below `prefix`: parts of object names that end before a `/`."""
+        return self.folder(prefix)[1]
+
+    def folder(self, prefix: str = "") -> tuple[list[Listed], list[str]]:
+        """Return the objects directly below `prefix`, and the names of the folders, all at once."""
         found = self._call(lambda obs, store: obs.list_with_delimiter(store, prefix or None))
-        return [str(name) for name in found["common_prefixes"]]
+        return [_listed(one) for one in found["objects"]], [str(name) for name in found["common_prefixes"]]
 
     def copy(self, name: str, target: str) -> None:
         """Copy an object within the store. `target` must be the caller's own name. Raises: NotFound."""
@@ -382,6 +390,8 @@ def _translated(error: Exception) -> Exception:
         return NotFound("There is no such object.")
     if name == "AlreadyExistsError":
         return Exists("The object exists.")
+    if name == "InvalidPathError" and (invalid := _invalid_name(text)) is not None:
+        return invalid
     if name == "PreconditionError":
         return Changed("The object has changed.")
     status = _STATUS.search(text)
@@ -401,6 +411,34 @@ class _Unavailable(Unavailable):
     """Attributes: is_transient: trying again may help."""
 
     is_transient = True
+
+
+class InvalidName(_Unavailable):
+    """A listed object has an empty segment, `.` or `..` as a segment, or a control character in its name.
+
+    name: of the object. It may have patient data.
+    """
+
+    is_transient = False
+
+    def __init__(self, name: str) -> None:
+        super().__init__(Reason.STORAGE_UNAVAILABLE, "An object in the bucket has a name that cannot be used.")
+        self.name = name
+
+
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "0": "\0"}
+_INVALID_NAME = re.compile(r'\bpath: "((?:[^"\\]|\\.)*)"')
+_ESCAPE = re.compile(r"\\(?:u\{([0-9a-f]+)\}|(.))", re.DOTALL)
+
+
+def _invalid_name(text: str) -> InvalidName | None:
+    """Return the error for a name that the library refuses, from its text, where the name is written as in Rust."""
+    found = _INVALID_NAME.search(text)
+    if found is None:
+        return None
+    return InvalidName(
+        _ESCAPE.sub(lambda one: chr(int(one[1], 16)) if one[1] else _ESCAPES.get(one[2], one[2]), found[1])
+    )
 
 
 def _cause(name: str, status: int) -> str:
