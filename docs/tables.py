@@ -95,6 +95,7 @@ _DESCRIPTIONS: Mapping[Any, str] = {
     qido.instances_of_study: "[search](#searching) instances of the study",
     qido.instances_of_series: "[search](#searching) instances of the series",
     bulk_update.bulk_update: "[update](#updating)",
+    bulk_update.revert_to: "[revert to an earlier state](#versions)",
     export.export: "[export](#export)",
     imports.start_import: "[import](#import)",
     delete.delete: "[delete](#deleting)",

@@ -128,6 +128,7 @@ RPCS: Mapping[Endpoint, str] = MappingProxyType(
 OPERATIONS: Mapping[Endpoint, str] = MappingProxyType(
     {
         bulk_update.bulk_update: "UpdateRequest",
+        bulk_update.revert_to: "UpdateRequest",
         export.export: "ExportRequest",
         imports.start_import: "ImportRequest",
     }

@@ -1,10 +1,10 @@
-"""Updates of attributes of stored instances (docs/api.md, Update)."""
+"""Updates of attributes of stored instances, and reverting studies (docs/api.md, Update, Versions)."""
 
 from typing import Any
 
 import orjson
 from dicomstore.v1.operation_service_pb2 import StartOperationRequest, StartOperationResponse
-from dicomstore.v1.operation_types_pb2 import ChangeableAttributes, UpdateRequest
+from dicomstore.v1.operation_types_pb2 import ChangeableAttributes, EarlierState, UpdateRequest
 from dicomstore.v1.resources_pb2 import Address
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,10 +12,11 @@ from starlette.responses import Response
 from facade.channel import Core
 from facade.endpoints.operations import reference, running_already
 from facade.errors import CoreFailure, Refusal
-from facade.request.addresses import parse_uid, partition_of
-from facade.request.json_body import invalid_field, json_body
+from facade.request.addresses import parse_uid, partition_of, resource_of
+from facade.request.json_body import fields_of, invalid_field, json_body
 from facade.request.query import parameters_of
 from facade.request.reason import reason_of
+from facade.request.times import time_of
 from facade.serving.observe import call_metadata
 from facade.versions import ApiVersion
 
@@ -41,7 +42,26 @@ async def bulk_update(request: Request) -> Response:
     version: ApiVersion = request.path_params["version"]
     if not version.has_updates:
         raise Refusal(404, "The requested resource does not exist.")
-    wanted = _wanted(request, await json_body(request))
+    return await _started(request, _wanted(request, await json_body(request)))
+
+
+async def revert_to(request: Request) -> Response:
+    """POST …/$revert of a study or series: start an operation that reverts it to an earlier state; 202."""
+    names = {"time": "time", "beforeoperation": "beforeOperation"}
+    fields = fields_of(await json_body(request), names, "")
+    if len(fields) != 1:
+        raise invalid_field("", "It must have either 'time' or 'beforeOperation'.")
+    state = EarlierState(before_operation=fields.get("beforeOperation", "").replace("-", "").lower())
+    if "time" in fields:
+        time = time_of(fields["time"])
+        if time is None:
+            raise invalid_field("time", "It must be a date and time with a time zone.")
+        state = EarlierState(time=time)
+    reason = reason_of(request, parameters_of(request))
+    return await _started(request, UpdateRequest(targets=[resource_of(request)], revert_to=state, reason=reason))
+
+
+async def _started(request: Request, wanted: UpdateRequest) -> Response:
     start = StartOperationRequest()
     start.request.Pack(wanted)
     core: Core = request.app.state.core

@@ -189,6 +189,7 @@ class ArchiveComponents(IndexComponents):
             blobs=self.blobs,
             new_blobs=self.committer,
             rewriting=Rewriting(self.blobs, self.new_receipt),
+            operations=self.database.operations,
             now=now,
             on_change=self._number_changes,
             max_targets=self.settings.update_max_targets,

@@ -211,6 +211,7 @@ class _Worker:
                 blobs=blobs,
                 new_blobs=committer,
                 rewriting=_ReportingRewriting(blobs, self._receipt(clock, storage), self._tell),
+                operations=database.operations,
                 now=self._now,
                 on_change=_nothing,
                 max_targets=10,

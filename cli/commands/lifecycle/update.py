@@ -48,10 +48,11 @@ def update(
     chosen = target(ctx, core, partition, quiet)
     targets = [reference(chosen.partition, study, series, instance) for study in studies]
     request = UpdateRequest(targets=targets, changes=json.dumps(wanted).encode(), reason=reason)
-    run(_update(chosen, request, wait=not no_wait, as_json=as_json), core=chosen.core, interrupted=INTERRUPTED)
+    run(perform(chosen, request, wait=not no_wait, as_json=as_json), core=chosen.core, interrupted=INTERRUPTED)
 
 
-async def _update(chosen: Target, request: UpdateRequest, *, wait: bool, as_json: bool) -> int:
+async def perform(chosen: Target, request: UpdateRequest, *, wait: bool, as_json: bool) -> int:
+    """Start an operation and, with `wait`, follow it to its end; return the exit code."""
     start = pb.StartOperationRequest()
     start.request.Pack(request)
     async with chosen.channel() as channel:

@@ -9,8 +9,11 @@ from typing import Annotated
 import typer
 from dicomstore.v1 import retrieve_service_pb2, retrieve_service_pb2_grpc, version_service_pb2_grpc
 from dicomstore.v1 import version_service_pb2 as pb
+from dicomstore.v1.operation_types_pb2 import EarlierState, UpdateRequest
 from google.protobuf import json_format
 
+from cli.commands.audit import time_of
+from cli.commands.lifecycle.update import perform
 from cli.connection import (
     CALL_TIMEOUT_S,
     CoreOption,
@@ -21,7 +24,7 @@ from cli.connection import (
     messages_of,
     target,
 )
-from cli.errors import FAILED, run
+from cli.errors import FAILED, INTERRUPTED, run
 from cli.output import data, print_rows, problems
 from cli.resources import InstanceArgument, SeriesArgument, StudyArgument, reference
 from cli.results.dicom_json import cell
@@ -126,6 +129,37 @@ def revert(
     chosen = target(ctx, core, partition, quiet)
     resource = reference(chosen.partition, study, series, instance)
     run(_revert(chosen, pb.RevertInstanceRequest(instance=resource, version=version, reason=reason)), core=chosen.core)
+
+
+@versions.command("revert-study")
+def revert_study(
+    ctx: typer.Context,
+    study: StudyArgument,
+    series: Annotated[str | None, typer.Option(help="Only this series of the study.")] = None,
+    time: Annotated[
+        str, typer.Option("--to", metavar="TIME", help="The state at this time: ISO 8601, or a period before now (3d).")
+    ] = "",
+    operation: Annotated[
+        str, typer.Option("--before", metavar="OPERATION", help="The state when this update was started.")
+    ] = "",
+    reason: Annotated[str, typer.Option(help="Why, for the history.")] = "",
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the id of the operation and return.")] = False,
+    as_json: JsonOption = False,
+    core: CoreOption = None,
+    partition: PartitionOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Make an earlier state of a study the current one, as new versions of the instances that differ.
+
+    All instances change at once. Those that were stored later stay as they are.
+    """
+    if bool(time) == bool(operation):
+        raise typer.BadParameter("Give either --to or --before.")
+    state = EarlierState(time=time_of(time)) if time else EarlierState(before_operation=operation)
+    chosen = target(ctx, core, partition, quiet)
+    resource = reference(chosen.partition, study, series, None)
+    request = UpdateRequest(targets=[resource], revert_to=state, reason=reason)
+    run(perform(chosen, request, wait=not no_wait, as_json=as_json), core=chosen.core, interrupted=INTERRUPTED)
 
 
 async def _list(chosen: Target, request: pb.ListVersionsRequest, as_json: bool) -> int:

@@ -34,7 +34,7 @@ STORED = (
 )
 """Columns for `stored_instance`. Includes instances of a deleted series, see `ALIVE`."""
 
-OF_VERSION = (
+OF_ANY_VERSION = (
     select(
         versions.c.version,
         partitions.c.name.label("partition"),
@@ -53,8 +53,10 @@ OF_VERSION = (
     .join(series, series.c.key == instances.c.series_key)
     .join(studies, studies.c.key == instances.c.study_key)
     .join(partitions, partitions.c.key == instances.c.partition_key)
-    .where(versions.c.version == bindparam("of_version"))
 )
+"""As `STORED`, for versions of instances, current or not."""
+
+OF_VERSION = OF_ANY_VERSION.where(versions.c.version == bindparam("of_version"))
 """As `STORED`, for one version of an instance, current or not."""
 
 

@@ -54,6 +54,28 @@ def changed_instance(before: Content, file: ChangedFile, changes: Changes, prove
     )
 
 
+def reverted_instance(earlier: Content, file: ChangedFile, provenance: Provenance) -> NewInstance:
+    """Return the index entry of an instance with the content of an earlier version, whose bytes `file` has."""
+    stored, data_set = earlier.stored, orjson.loads(earlier.dicom_json)
+    return NewInstance(
+        id=stored.id,
+        sop_class_uid=stored.sop_class_uid,
+        transfer_syntax_uid=stored.transfer_syntax_uid,
+        size_bytes=file.size_bytes,
+        crc32c=file.crc32c,
+        locator=file.locator,
+        dicom_json=earlier.dicom_json,
+        study=attributes_of(Level.STUDY, data_set),
+        series=attributes_of(Level.SERIES, data_set),
+        instance=attributes_of(Level.INSTANCE, data_set),
+        pixels=earlier.pixels,
+        bulk=earlier.bulk,
+        invalid_tags=earlier.invalid_tags,
+        is_mislabelled=stored.is_mislabelled,
+        provenance=provenance,
+    )
+
+
 def replaced(dicom_json: bytes, elements: Sequence[tuple[bytes, bytes]]) -> bytes:
     """Return canonical JSON with some elements replaced or inserted.
 

@@ -80,7 +80,18 @@ class Rewriting:
             while not editor.is_done and editor.at < at + length:
                 editor.feed(piece[editor.at - at : editor.at - at + size])
                 size *= 4
-        edits = editor.finish(stored.size_bytes)
+        return await self._written(stored, start, editor.finish(stored.size_bytes))
+
+    async def copy(self, stored: StoredInstance) -> ChangedFile:
+        """Write a file with the bytes of another version, which it shares; return its blob as `rewrite`.
+
+        Raises:
+            DataLoss, Exhausted, Unavailable: as the blob store.
+        """
+        return await self._written(stored, b"", Edits([Edit(0, 0, b"")], has_utf_8=False))
+
+    async def _written(self, stored: StoredInstance, start: Buffer, edits: Edits) -> ChangedFile:
+        """Write a file with edits. `start` are bytes of it that have been read."""
         end = min(edits.end + _FOLLOWING_BYTES, len(start)) if edits.end <= len(start) else edits.end
         if stored.size_bytes - end < _MIN_SHARED_BYTES:
             end = stored.size_bytes

@@ -1,4 +1,4 @@
-"""Operation type `update`: changes attributes of stored instances.
+"""Operation type `update`: changes attributes of stored instances, or reverts them to an earlier state.
 
 Studies are processed one after the other. The new files of a study are written and staged, which changes nothing that
 clients see; then all become the current versions in one transaction. If a file cannot be written, or an instance is on
@@ -19,21 +19,22 @@ import orjson
 
 from server.dicom.elements.keywords import tags_of
 from server.dicom.updating.changes import Changes, Refused, changes_of
-from server.dicom.updating.description import changed_instance
+from server.dicom.updating.description import changed_instance, reverted_instance
 from server.dicom.updating.originals import with_originals
 from server.domain.operations import lifecycle
 from server.domain.operations.rewriting import Rewriting
 from server.domain.operations.types import OperationType, Progress, Step
 from server.model.access import Action
-from server.model.errors import DicomStoreError, Exhausted, InvalidRequest, Reason, Unavailable, WrongState
+from server.model.errors import DicomStoreError, Exhausted, InvalidRequest, NotFound, Reason, Unavailable, WrongState
 from server.model.ids import Address, PartitionName, parse_address
-from server.model.instance import Locator
+from server.model.instance import Locator, NewInstance, StoredInstance
 from server.model.lifecycle.update import ChangedFile, Content
 from server.model.lifecycle.version import Provenance, VersionOrigin
 from server.model.operation import Json, Operation, OperationError, OperationUpdate
 from server.ports.blobs import BlobStore
 from server.ports.index import InstanceIndex
 from server.ports.lifecycle.updates import Updates
+from server.ports.operations import Operations
 
 NAME = "update"
 
@@ -114,6 +115,7 @@ class Update:
         blobs: BlobStore,
         new_blobs: NewBlobs,
         rewriting: Rewriting,
+        operations: Operations,
         now: Callable[[], datetime],
         on_change: Callable[[], Awaitable[None]],
         max_targets: int,
@@ -124,6 +126,7 @@ class Update:
         self._blobs = blobs
         self._new_blobs = new_blobs
         self._rewriting = rewriting
+        self._operations = operations
         self._now = now
         self._on_change = on_change
         self._max_targets = max_targets
@@ -152,7 +155,12 @@ class Update:
             raise _invalid("targets", "A target is a study, a series or an instance, all of one partition.")
         if len(request.get("reason", "")) > _MAX_REASON_LENGTH:
             raise _invalid("reason", f"A reason has at most {_MAX_REASON_LENGTH} characters.")
-        _ = changes_in(request)
+        if "revert_to" not in request:
+            _ = changes_in(request)
+        elif request.get("changes"):
+            raise _invalid("revert_to", "An operation has either changes or an earlier state.")
+        elif not request["revert_to"]:
+            raise _invalid("revert_to", "A time or the id of an operation is required.")
         return request
 
     # -- steps -----------------------------------------------------------------------------------------------------
@@ -163,6 +171,7 @@ class Update:
         if not cursor.passes:
             cursor, operation = replace(cursor, passes=1), replace(operation, total=await self._total(operation))
         studies = _studies_in(operation.request)
+        earlier = await self._earlier(operation)
         failed = int(operation.result.get("studies_failed", 0))
         end = time.monotonic() + _STEP_SECONDS
         while cursor.study < len(studies):
@@ -170,13 +179,14 @@ class Update:
             study = Address(targets[0].partition, targets[0].study)
             try:
                 if cursor.target == len(targets):
-                    following = await self._apply(operation, cursor, study)
+                    following = await self._apply(operation, cursor, study, earlier)
                 else:
                     page = await self._updates.contents(targets[cursor.target], cursor.after, _PAGE)
                     if not page:
                         cursor = replace(cursor, target=cursor.target + 1, after=0)
                         continue
-                    following = await self._stage(operation, replace(cursor, after=page[-1].stored.version), page)
+                    following = replace(cursor, after=page[-1].stored.version)
+                    following = await self._stage(operation, following, page, earlier)
             except _StudyFailed as error:
                 following = await self._fail(operation, cursor, study, error)
                 failed += 1
@@ -189,18 +199,46 @@ class Update:
             raise InvalidRequest(Reason.INVALID_INSTANCE, f"{failed} of the studies could not be updated.")
         return Progress(operation.cursor, is_last=True)
 
+    async def _earlier(self, operation: Operation) -> datetime | None:
+        """Return the time of the state to revert to; None if there is none.
+
+        Raises:
+            NotFound: OPERATION_NOT_FOUND, there is no such operation of type `update` in the partition.
+        """
+        state = operation.request.get("revert_to")
+        if state is None:
+            return None
+        if "time" in state:
+            return datetime.fromisoformat(state["time"])
+        before = await self._operations.get(state["before_operation"])
+        if before is None or before.type != NAME or partition_of(before.request) != partition_of(operation.request):
+            raise NotFound(Reason.OPERATION_NOT_FOUND, "The operation whose effect is to be reverted is not known.")
+        return before.created
+
     async def _total(self, operation: Operation) -> int:
         states = [await self._index.state(target) for target in dict.fromkeys(targets_of(operation.request))]
         return sum(state.instance_count for state in states if state is not None)
 
-    async def _stage(self, operation: Operation, following: _Cursor, page: Sequence[Content]) -> _Cursor | None:
+    async def _stage(
+        self, operation: Operation, following: _Cursor, page: Sequence[Content], earlier: datetime | None
+    ) -> _Cursor | None:
         """Write and stage the new files of some instances; return the next position, None if nothing was done."""
         there = await self._updates.staged(operation.id, [content.stored.version for content in page])
         wanted = [content for content in page if content.stored.version not in there]
-        files = await self._rewrite(wanted, operation)
-        locators = [file.locator for file in files]
-        staged = list(zip((content.stored for content in wanted), files, strict=True))
         update = self._advanced(operation, Progress(following.encoded(), done=len(wanted)))
+        if earlier is None:
+            before = [content.stored for content in wanted]
+            files = await self._write(
+                wanted, lambda content: self._rewriting.rewrite(content, self._changes_of(content, operation))
+            )
+        else:
+            found = await self._updates.earlier([content.stored.version for content in wanted], earlier)
+            wanted = [content for content in wanted if _differs(content.stored, found.get(content.stored.version))]
+            sources = {content.stored.version: found[content.stored.version] for content in wanted}
+            before = [replace(source, version=version) for version, source in sources.items()]
+            files = await self._write(wanted, lambda content: self._rewriting.copy(sources[content.stored.version]))
+        locators = [file.locator for file in files]
+        staged = list(zip(before, files, strict=True))
         try:
             is_staged = await self._updates.stage(operation.id, staged, update)
         except BaseException as error:
@@ -221,19 +259,21 @@ class Update:
             return changes
         return with_originals(changes, content.dicom_json, operation.created, self._modifying_system)
 
-    async def _rewrite(self, wanted: Sequence[Content], operation: Operation) -> list[ChangedFile]:
+    async def _write(
+        self, wanted: Sequence[Content], write: Callable[[Content], Awaitable[ChangedFile]]
+    ) -> list[ChangedFile]:
         """Write new files. Raises _StudyFailed with the errors of all that can't be written."""
         results: dict[int, ChangedFile | Exception] = {}
         coming = iter(enumerate(wanted))
 
-        async def rewrite_some() -> None:
+        async def write_some() -> None:
             for number, content in coming:
                 try:
-                    results[number] = await self._rewriting.rewrite(content, self._changes_of(content, operation))
+                    results[number] = await write(content)
                 except Exception as error:  # noqa: BLE001 - examined when all have ended
                     results[number] = error
 
-        await asyncio.gather(*(rewrite_some() for _ in range(min(_CONCURRENT, len(wanted)))))
+        await asyncio.gather(*(write_some() for _ in range(min(_CONCURRENT, len(wanted)))))
         in_order = [results[number] for number in range(len(wanted))]
         files = [result for result in in_order if isinstance(result, ChangedFile)]
         if len(files) == len(wanted):
@@ -247,15 +287,21 @@ class Update:
                 errors.append(OperationError(self._now(), result.reason, result.message, content.stored.id.address))
         raise _StudyFailed(errors)
 
-    async def _apply(self, operation: Operation, cursor: _Cursor, study: Address) -> _Cursor | None:
+    async def _apply(
+        self, operation: Operation, cursor: _Cursor, study: Address, earlier: datetime | None
+    ) -> _Cursor | None:
         """Make all staged versions of a study the current ones; return the next position."""
         if cursor.passes > _MAX_PASSES:
             raise _StudyFailed([OperationError(self._now(), Reason.BUSY, "The study changes too often.", study)])
-        provenance = Provenance(
-            operation.request.get("author", ""), operation.request.get("reason", ""), VersionOrigin.UPDATED
-        )
+        origin = VersionOrigin.UPDATED if earlier is None else VersionOrigin.REVERTED
+        provenance = Provenance(operation.request.get("author", ""), operation.request.get("reason", ""), origin)
         following = replace(cursor, study=cursor.study + 1, target=0, after=0, passes=1)
         again = replace(cursor, target=0, after=0, passes=cursor.passes + 1)
+
+        def describe(content: Content, file: ChangedFile) -> NewInstance:
+            if earlier is not None:
+                return reverted_instance(content, file, provenance)
+            return changed_instance(content, file, self._changes_of(content, operation), provenance)
 
         def conclude(current: Operation, count: int) -> OperationUpdate | None:
             result = _counted(current.result, studies_processed=1, studies_updated=count > 0, instances_updated=count)
@@ -265,10 +311,11 @@ class Update:
             applied = await self._updates.apply(
                 operation.id,
                 study,
-                lambda content, file: changed_instance(content, file, self._changes_of(content, operation), provenance),
+                describe,
                 self._now(),
                 conclude,
                 self._advanced(operation, Progress(again.encoded())),
+                earlier,
             )
         except WrongState as error:
             raise _StudyFailed([OperationError(self._now(), error.reason, error.message, study)]) from error
@@ -313,6 +360,11 @@ class Update:
 
     async def _clean_up(self, operation: Operation) -> None:
         await self._updates.discard(operation.id, self._now())
+
+
+def _differs(current: StoredInstance, earlier: StoredInstance | None) -> bool:
+    """Return whether an earlier version exists and has other content than the current one."""
+    return earlier is not None and (earlier.size_bytes, earlier.crc32c) != (current.size_bytes, current.crc32c)
 
 
 class _StudyFailed(Exception):

@@ -1,6 +1,6 @@
 """Versions that an operation of type `update` has written, until it makes all of a study visible at once."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -28,6 +28,10 @@ class Updates(Protocol):
         the tables and bulk elements."""
         ...
 
+    async def earlier(self, versions: Collection[Version], time: datetime) -> Mapping[Version, StoredInstance]:
+        """Return, by current version, the versions of the same instances that were current at a time."""
+        ...
+
     async def stage(
         self, operation_id: str, files: Sequence[tuple[StoredInstance, ChangedFile]], update: Update
     ) -> bool:
@@ -49,11 +53,14 @@ class Updates(Protocol):
         now: datetime,
         conclude: Conclude,
         restart: Update = lambda _: None,
+        earlier: datetime | None = None,
     ) -> Applied:
         """Make all staged versions of an operation the current ones of their instances, in one transaction.
 
         Instances that were deleted since are left out. Also stores the next state of the operation: that of `restart`,
         if some instances have to be staged again. Does nothing if `conclude` returns None.
+
+        earlier: `describe` gets the contents that were current at this time instead of the current ones.
 
         Raises:
             WrongState: ON_HOLD.

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +20,17 @@ async def settings(archive: CoreClient) -> Settings:
     return settings_for(archive.data)
 
 
-async def started(settings: Settings, dicomstore: Any, *arguments: str) -> Any:
+async def started(settings: Settings, dicomstore: Any, *arguments: str, command: Sequence[str] = ("update",)) -> Any:
     """Run the command, and what a worker does meanwhile."""
 
     async def work() -> None:
-        while not command.done():
+        while not running.done():
             await perform(settings)
             await asyncio.sleep(0.05)
 
-    command = asyncio.create_task(dicomstore("update", *arguments))
+    running = asyncio.create_task(dicomstore(*command, *arguments))
     await work()
-    return await command
+    return await running
 
 
 async def test_values_are_given_by_keyword_or_in_a_file(settings: Settings, dicomstore: Any, tmp_path: Path) -> None:
@@ -51,6 +52,18 @@ async def test_the_operation_is_printed_without_waiting(settings: Settings, dico
     await perform(settings)
     [line] = (await dicomstore("operations", done.stdout.strip(), "--json")).stdout.splitlines()
     assert json.loads(line)["result"]["instances_updated"] == "1"
+
+
+async def test_a_study_is_reverted_to_the_state_before_an_update(settings: Settings, dicomstore: Any) -> None:
+    update = (await dicomstore("update", "1.2", "--set", "PatientName=Doe^Jane", "--no-wait")).stdout.strip()
+    await perform(settings)
+    revert = ("versions", "revert-study")
+    done = await started(settings, dicomstore, "1.2", "--before", update, "--reason", "wrong", command=revert)
+    assert (done.exit_code, done.stderr.splitlines()[-1]) == (0, "1 instance of 1 study updated, 0 studies failed")
+    assert len((await dicomstore("search", "PatientName=Old", "--json")).stdout.splitlines()) == 1
+    done = await started(settings, dicomstore, "1.2", "--to", "0s", command=revert)
+    assert done.stderr.splitlines()[-1] == "0 instances of 0 studies updated, 0 studies failed"
+    assert (await dicomstore(*revert, "1.2")).exit_code == 2
 
 
 async def test_an_update_can_be_cancelled(settings: Settings, dicomstore: Any) -> None:

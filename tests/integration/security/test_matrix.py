@@ -385,6 +385,7 @@ BODIES = {
     "/partitions/{partition}": b'{"duplicates": "default"}',
     "/extendedquerytags": b'[{"path": "StationName", "level": "Series"}]',
     "/changefeed/consumers/{name}": b'{"sequence": 1}',
+    "/$revert": b'{"time": "2026-01-01T00:00:00Z"}',
     "/studies/$bulkUpdate": (
         b'{"studyInstanceUids": ["1.2"], "changeDataset": {"00100020": {"vr": "LO", "Value": ["P-1"]}}}'
     ),

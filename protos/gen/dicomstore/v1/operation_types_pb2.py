@@ -29,7 +29,7 @@ from dicomstore.v1 import store_service_pb2 as dicomstore_dot_v1_dot_store__serv
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#dicomstore/v1/operation_types.proto\x12\rdicomstore.v1\x1a\"dicomstore/v1/access_options.proto\x1a\x1d\x64icomstore/v1/resources.proto\x1a\"dicomstore/v1/search_service.proto\x1a!dicomstore/v1/store_service.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"$\n\x0eReindexRequest\x12\x0c\n\x04tags\x18\x01 \x03(\t:\x04\x88\xb2\x19\x07\"\xbb\x01\n\rUpdateRequest\x12\'\n\x07targets\x18\x01 \x03(\x0b\x32\x16.dicomstore.v1.Address\x12\x0f\n\x07\x63hanges\x18\x02 \x01(\x0c\x12\x37\n\nattributes\x18\x03 \x01(\x0e\x32#.dicomstore.v1.ChangeableAttributes\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x11\n\tpartition\x18\x05 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x06 \x01(\t:\x04\x88\xb2\x19\x05\"\x9d\x01\n\x0cUpdateResult\x12\x19\n\x11studies_processed\x18\x01 \x01(\x03\x12\x17\n\x0fstudies_updated\x18\x02 \x01(\x03\x12\x16\n\x0estudies_failed\x18\x03 \x01(\x03\x12\x19\n\x11instances_updated\x18\x04 \x01(\x03\x12\x0e\n\x06\x65rrors\x18\x05 \x03(\t\x12\x16\n\x0e\x65rrors_omitted\x18\x06 \x01(\x03\"\xc1\x03\n\rExportRequest\x12\'\n\x07sources\x18\x01 \x03(\x0b\x32\x16.dicomstore.v1.Address\x12)\n\x05query\x18\x02 \x01(\x0b\x32\x1a.dicomstore.v1.ExportQuery\x12\x12\n\neverything\x18\x03 \x01(\x08\x12\x11\n\tpartition\x18\x04 \x01(\t\x12\x39\n\nazure_blob\x18\x05 \x01(\x0b\x32#.dicomstore.v1.AzureBlobDestinationH\x00\x12*\n\x02s3\x18\x06 \x01(\x0b\x32\x1c.dicomstore.v1.S3DestinationH\x00\x12,\n\x03gcs\x18\x07 \x01(\x0b\x32\x1d.dicomstore.v1.GcsDestinationH\x00\x12\x32\n\x06\x66older\x18\x08 \x01(\x0b\x32 .dicomstore.v1.FolderDestinationH\x00\x12\x1b\n\x13transfer_syntax_uid\x18\t \x01(\t\x12\x18\n\x10without_manifest\x18\n \x01(\x08\x12\x10\n\x08\x64icomdir\x18\x0b \x01(\x08\x12\x0e\n\x06\x61uthor\x18\x0c \x01(\t:\x04\x88\xb2\x19\x08\x42\r\n\x0b\x64\x65stination\"s\n\x0b\x45xportQuery\x12(\n\x05level\x18\x01 \x01(\x0e\x32\x19.dicomstore.v1.QueryLevel\x12\"\n\x05terms\x18\x02 \x03(\x0b\x32\x13.dicomstore.v1.Term\x12\x16\n\x0e\x66uzzy_matching\x18\x03 \x01(\x08\"~\n\x14\x41zureBlobDestination\x12\x15\n\rcontainer_uri\x18\x01 \x01(\t\x12\x19\n\x11\x63onnection_string\x18\x02 \x01(\t\x12\x16\n\x0e\x63ontainer_name\x18\x03 \x01(\t\x12\x1c\n\x14use_managed_identity\x18\x04 \x01(\x08\"\xb8\x01\n\rS3Destination\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\t\x12\x0e\n\x06prefix\x18\x02 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x03 \x01(\t\x12\x0e\n\x06region\x18\x04 \x01(\t\x12\x1c\n\x14virtual_hosted_style\x18\x05 \x01(\x08\x12\x15\n\raccess_key_id\x18\x06 \x01(\t\x12\x19\n\x11secret_access_key\x18\x07 \x01(\t\x12\x15\n\rsession_token\x18\x08 \x01(\t\"M\n\x0eGcsDestination\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\t\x12\x0e\n\x06prefix\x18\x02 \x01(\t\x12\x1b\n\x13service_account_key\x18\x03 \x01(\t\"!\n\x11\x46olderDestination\x12\x0c\n\x04path\x18\x01 \x01(\t\"\x8b\x01\n\x0c\x45xportResult\x12\x10\n\x08\x65xported\x18\x01 \x01(\x03\x12\x0f\n\x07skipped\x18\x02 \x01(\x03\x12\x16\n\x0e\x65xported_bytes\x18\x03 \x01(\x03\x12\x12\n\nerror_href\x18\x04 \x01(\t\x12\x15\n\rmanifest_href\x18\x05 \x01(\t\x12\x15\n\rdicomdir_href\x18\x06 \x01(\t\"\xd8\x02\n\rImportRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\t\x12\x18\n\x10\x63reate_partition\x18\x03 \x01(\x08\x12\x31\n\nvalidation\x18\x04 \x01(\x0e\x32\x1d.dicomstore.v1.ValidationMode\x12\x32\n\nduplicates\x18\x05 \x01(\x0e\x32\x1e.dicomstore.v1.DuplicatePolicy\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x10\n\x08in_place\x18\x07 \x01(\x08\x12\x15\n\rdelete_source\x18\x08 \x01(\x08\x12\x0e\n\x06\x65rrors\x18\t \x01(\t\x12\x12\n\ncontinuous\x18\n \x01(\x08\x12\x18\n\x10interval_seconds\x18\x0b \x01(\x05\x12\x16\n\x0esettle_seconds\x18\x0c \x01(\x05\x12\x0e\n\x06\x61uthor\x18\r \x01(\t:\x04\x88\xb2\x19\n\"\x89\x01\n\x0cImportResult\x12\x0e\n\x06stored\x18\x01 \x01(\x03\x12\x11\n\tidentical\x18\x02 \x01(\x03\x12\x0f\n\x07skipped\x18\x03 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x04 \x01(\x03\x12\x14\n\x0cstored_bytes\x18\x05 \x01(\x03\x12\x0f\n\x07removed\x18\x06 \x01(\x03\x12\x0e\n\x06passes\x18\x07 \x01(\x03\"=\n\x0bMoveRequest\x12\n\n\x02to\x18\x01 \x01(\t\x12\x1c\n\x14max_bytes_per_second\x18\x02 \x01(\x03:\x04\x88\xb2\x19\n\"\x86\x01\n\nMoveResult\x12\x16\n\x0eversions_moved\x18\x01 \x01(\x03\x12\x13\n\x0b\x62ytes_moved\x18\x02 \x01(\x03\x12\x15\n\rversions_left\x18\x03 \x01(\x03\x12\x34\n\x10old_copies_until\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*j\n\x14\x43hangeableAttributes\x12%\n!CHANGEABLE_ATTRIBUTES_UNSPECIFIED\x10\x00\x12+\n\'CHANGEABLE_ATTRIBUTES_PATIENT_AND_STUDY\x10\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#dicomstore/v1/operation_types.proto\x12\rdicomstore.v1\x1a\"dicomstore/v1/access_options.proto\x1a\x1d\x64icomstore/v1/resources.proto\x1a\"dicomstore/v1/search_service.proto\x1a!dicomstore/v1/store_service.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"$\n\x0eReindexRequest\x12\x0c\n\x04tags\x18\x01 \x03(\t:\x04\x88\xb2\x19\x07\"\xeb\x01\n\rUpdateRequest\x12\'\n\x07targets\x18\x01 \x03(\x0b\x32\x16.dicomstore.v1.Address\x12\x0f\n\x07\x63hanges\x18\x02 \x01(\x0c\x12\x37\n\nattributes\x18\x03 \x01(\x0e\x32#.dicomstore.v1.ChangeableAttributes\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x11\n\tpartition\x18\x05 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x06 \x01(\t\x12.\n\trevert_to\x18\x07 \x01(\x0b\x32\x1b.dicomstore.v1.EarlierState:\x04\x88\xb2\x19\x05\"_\n\x0c\x45\x61rlierState\x12*\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12\x1a\n\x10\x62\x65\x66ore_operation\x18\x02 \x01(\tH\x00\x42\x07\n\x05state\"\x9d\x01\n\x0cUpdateResult\x12\x19\n\x11studies_processed\x18\x01 \x01(\x03\x12\x17\n\x0fstudies_updated\x18\x02 \x01(\x03\x12\x16\n\x0estudies_failed\x18\x03 \x01(\x03\x12\x19\n\x11instances_updated\x18\x04 \x01(\x03\x12\x0e\n\x06\x65rrors\x18\x05 \x03(\t\x12\x16\n\x0e\x65rrors_omitted\x18\x06 \x01(\x03\"\xc1\x03\n\rExportRequest\x12\'\n\x07sources\x18\x01 \x03(\x0b\x32\x16.dicomstore.v1.Address\x12)\n\x05query\x18\x02 \x01(\x0b\x32\x1a.dicomstore.v1.ExportQuery\x12\x12\n\neverything\x18\x03 \x01(\x08\x12\x11\n\tpartition\x18\x04 \x01(\t\x12\x39\n\nazure_blob\x18\x05 \x01(\x0b\x32#.dicomstore.v1.AzureBlobDestinationH\x00\x12*\n\x02s3\x18\x06 \x01(\x0b\x32\x1c.dicomstore.v1.S3DestinationH\x00\x12,\n\x03gcs\x18\x07 \x01(\x0b\x32\x1d.dicomstore.v1.GcsDestinationH\x00\x12\x32\n\x06\x66older\x18\x08 \x01(\x0b\x32 .dicomstore.v1.FolderDestinationH\x00\x12\x1b\n\x13transfer_syntax_uid\x18\t \x01(\t\x12\x18\n\x10without_manifest\x18\n \x01(\x08\x12\x10\n\x08\x64icomdir\x18\x0b \x01(\x08\x12\x0e\n\x06\x61uthor\x18\x0c \x01(\t:\x04\x88\xb2\x19\x08\x42\r\n\x0b\x64\x65stination\"s\n\x0b\x45xportQuery\x12(\n\x05level\x18\x01 \x01(\x0e\x32\x19.dicomstore.v1.QueryLevel\x12\"\n\x05terms\x18\x02 \x03(\x0b\x32\x13.dicomstore.v1.Term\x12\x16\n\x0e\x66uzzy_matching\x18\x03 \x01(\x08\"~\n\x14\x41zureBlobDestination\x12\x15\n\rcontainer_uri\x18\x01 \x01(\t\x12\x19\n\x11\x63onnection_string\x18\x02 \x01(\t\x12\x16\n\x0e\x63ontainer_name\x18\x03 \x01(\t\x12\x1c\n\x14use_managed_identity\x18\x04 \x01(\x08\"\xb8\x01\n\rS3Destination\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\t\x12\x0e\n\x06prefix\x18\x02 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x03 \x01(\t\x12\x0e\n\x06region\x18\x04 \x01(\t\x12\x1c\n\x14virtual_hosted_style\x18\x05 \x01(\x08\x12\x15\n\raccess_key_id\x18\x06 \x01(\t\x12\x19\n\x11secret_access_key\x18\x07 \x01(\t\x12\x15\n\rsession_token\x18\x08 \x01(\t\"M\n\x0eGcsDestination\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\t\x12\x0e\n\x06prefix\x18\x02 \x01(\t\x12\x1b\n\x13service_account_key\x18\x03 \x01(\t\"!\n\x11\x46olderDestination\x12\x0c\n\x04path\x18\x01 \x01(\t\"\x8b\x01\n\x0c\x45xportResult\x12\x10\n\x08\x65xported\x18\x01 \x01(\x03\x12\x0f\n\x07skipped\x18\x02 \x01(\x03\x12\x16\n\x0e\x65xported_bytes\x18\x03 \x01(\x03\x12\x12\n\nerror_href\x18\x04 \x01(\t\x12\x15\n\rmanifest_href\x18\x05 \x01(\t\x12\x15\n\rdicomdir_href\x18\x06 \x01(\t\"\xd8\x02\n\rImportRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\t\x12\x18\n\x10\x63reate_partition\x18\x03 \x01(\x08\x12\x31\n\nvalidation\x18\x04 \x01(\x0e\x32\x1d.dicomstore.v1.ValidationMode\x12\x32\n\nduplicates\x18\x05 \x01(\x0e\x32\x1e.dicomstore.v1.DuplicatePolicy\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x10\n\x08in_place\x18\x07 \x01(\x08\x12\x15\n\rdelete_source\x18\x08 \x01(\x08\x12\x0e\n\x06\x65rrors\x18\t \x01(\t\x12\x12\n\ncontinuous\x18\n \x01(\x08\x12\x18\n\x10interval_seconds\x18\x0b \x01(\x05\x12\x16\n\x0esettle_seconds\x18\x0c \x01(\x05\x12\x0e\n\x06\x61uthor\x18\r \x01(\t:\x04\x88\xb2\x19\n\"\x89\x01\n\x0cImportResult\x12\x0e\n\x06stored\x18\x01 \x01(\x03\x12\x11\n\tidentical\x18\x02 \x01(\x03\x12\x0f\n\x07skipped\x18\x03 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x04 \x01(\x03\x12\x14\n\x0cstored_bytes\x18\x05 \x01(\x03\x12\x0f\n\x07removed\x18\x06 \x01(\x03\x12\x0e\n\x06passes\x18\x07 \x01(\x03\"=\n\x0bMoveRequest\x12\n\n\x02to\x18\x01 \x01(\t\x12\x1c\n\x14max_bytes_per_second\x18\x02 \x01(\x03:\x04\x88\xb2\x19\n\"\x86\x01\n\nMoveResult\x12\x16\n\x0eversions_moved\x18\x01 \x01(\x03\x12\x13\n\x0b\x62ytes_moved\x18\x02 \x01(\x03\x12\x15\n\rversions_left\x18\x03 \x01(\x03\x12\x34\n\x10old_copies_until\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*j\n\x14\x43hangeableAttributes\x12%\n!CHANGEABLE_ATTRIBUTES_UNSPECIFIED\x10\x00\x12+\n\'CHANGEABLE_ATTRIBUTES_PATIENT_AND_STUDY\x10\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,34 +46,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_IMPORTREQUEST']._serialized_options = b'\210\262\031\n'
   _globals['_MOVEREQUEST']._loaded_options = None
   _globals['_MOVEREQUEST']._serialized_options = b'\210\262\031\n'
-  _globals['_CHANGEABLEATTRIBUTES']._serialized_start=2440
-  _globals['_CHANGEABLEATTRIBUTES']._serialized_end=2546
+  _globals['_CHANGEABLEATTRIBUTES']._serialized_start=2585
+  _globals['_CHANGEABLEATTRIBUTES']._serialized_end=2691
   _globals['_REINDEXREQUEST']._serialized_start=225
   _globals['_REINDEXREQUEST']._serialized_end=261
   _globals['_UPDATEREQUEST']._serialized_start=264
-  _globals['_UPDATEREQUEST']._serialized_end=451
-  _globals['_UPDATERESULT']._serialized_start=454
-  _globals['_UPDATERESULT']._serialized_end=611
-  _globals['_EXPORTREQUEST']._serialized_start=614
-  _globals['_EXPORTREQUEST']._serialized_end=1063
-  _globals['_EXPORTQUERY']._serialized_start=1065
-  _globals['_EXPORTQUERY']._serialized_end=1180
-  _globals['_AZUREBLOBDESTINATION']._serialized_start=1182
-  _globals['_AZUREBLOBDESTINATION']._serialized_end=1308
-  _globals['_S3DESTINATION']._serialized_start=1311
-  _globals['_S3DESTINATION']._serialized_end=1495
-  _globals['_GCSDESTINATION']._serialized_start=1497
-  _globals['_GCSDESTINATION']._serialized_end=1574
-  _globals['_FOLDERDESTINATION']._serialized_start=1576
-  _globals['_FOLDERDESTINATION']._serialized_end=1609
-  _globals['_EXPORTRESULT']._serialized_start=1612
-  _globals['_EXPORTRESULT']._serialized_end=1751
-  _globals['_IMPORTREQUEST']._serialized_start=1754
-  _globals['_IMPORTREQUEST']._serialized_end=2098
-  _globals['_IMPORTRESULT']._serialized_start=2101
-  _globals['_IMPORTRESULT']._serialized_end=2238
-  _globals['_MOVEREQUEST']._serialized_start=2240
-  _globals['_MOVEREQUEST']._serialized_end=2301
-  _globals['_MOVERESULT']._serialized_start=2304
-  _globals['_MOVERESULT']._serialized_end=2438
+  _globals['_UPDATEREQUEST']._serialized_end=499
+  _globals['_EARLIERSTATE']._serialized_start=501
+  _globals['_EARLIERSTATE']._serialized_end=596
+  _globals['_UPDATERESULT']._serialized_start=599
+  _globals['_UPDATERESULT']._serialized_end=756
+  _globals['_EXPORTREQUEST']._serialized_start=759
+  _globals['_EXPORTREQUEST']._serialized_end=1208
+  _globals['_EXPORTQUERY']._serialized_start=1210
+  _globals['_EXPORTQUERY']._serialized_end=1325
+  _globals['_AZUREBLOBDESTINATION']._serialized_start=1327
+  _globals['_AZUREBLOBDESTINATION']._serialized_end=1453
+  _globals['_S3DESTINATION']._serialized_start=1456
+  _globals['_S3DESTINATION']._serialized_end=1640
+  _globals['_GCSDESTINATION']._serialized_start=1642
+  _globals['_GCSDESTINATION']._serialized_end=1719
+  _globals['_FOLDERDESTINATION']._serialized_start=1721
+  _globals['_FOLDERDESTINATION']._serialized_end=1754
+  _globals['_EXPORTRESULT']._serialized_start=1757
+  _globals['_EXPORTRESULT']._serialized_end=1896
+  _globals['_IMPORTREQUEST']._serialized_start=1899
+  _globals['_IMPORTREQUEST']._serialized_end=2243
+  _globals['_IMPORTRESULT']._serialized_start=2246
+  _globals['_IMPORTRESULT']._serialized_end=2383
+  _globals['_MOVEREQUEST']._serialized_start=2385
+  _globals['_MOVEREQUEST']._serialized_end=2446
+  _globals['_MOVERESULT']._serialized_start=2449
+  _globals['_MOVERESULT']._serialized_end=2583
 # @@protoc_insertion_point(module_scope)

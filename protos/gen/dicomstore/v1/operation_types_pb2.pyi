@@ -28,20 +28,30 @@ class ReindexRequest(_message.Message):
     def __init__(self, tags: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class UpdateRequest(_message.Message):
-    __slots__ = ("targets", "changes", "attributes", "reason", "partition", "author")
+    __slots__ = ("targets", "changes", "attributes", "reason", "partition", "author", "revert_to")
     TARGETS_FIELD_NUMBER: _ClassVar[int]
     CHANGES_FIELD_NUMBER: _ClassVar[int]
     ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     AUTHOR_FIELD_NUMBER: _ClassVar[int]
+    REVERT_TO_FIELD_NUMBER: _ClassVar[int]
     targets: _containers.RepeatedCompositeFieldContainer[_resources_pb2.Address]
     changes: bytes
     attributes: ChangeableAttributes
     reason: str
     partition: str
     author: str
-    def __init__(self, targets: _Optional[_Iterable[_Union[_resources_pb2.Address, _Mapping]]] = ..., changes: _Optional[bytes] = ..., attributes: _Optional[_Union[ChangeableAttributes, str]] = ..., reason: _Optional[str] = ..., partition: _Optional[str] = ..., author: _Optional[str] = ...) -> None: ...
+    revert_to: EarlierState
+    def __init__(self, targets: _Optional[_Iterable[_Union[_resources_pb2.Address, _Mapping]]] = ..., changes: _Optional[bytes] = ..., attributes: _Optional[_Union[ChangeableAttributes, str]] = ..., reason: _Optional[str] = ..., partition: _Optional[str] = ..., author: _Optional[str] = ..., revert_to: _Optional[_Union[EarlierState, _Mapping]] = ...) -> None: ...
+
+class EarlierState(_message.Message):
+    __slots__ = ("time", "before_operation")
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_OPERATION_FIELD_NUMBER: _ClassVar[int]
+    time: _timestamp_pb2.Timestamp
+    before_operation: str
+    def __init__(self, time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., before_operation: _Optional[str] = ...) -> None: ...
 
 class UpdateResult(_message.Message):
     __slots__ = ("studies_processed", "studies_updated", "studies_failed", "instances_updated", "errors", "errors_omitted")

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import BindParameter, ColumnElement, Connection, bindparam, delete, func, insert, select
+from sqlalchemy import BindParameter, ColumnElement, Connection, bindparam, delete, func, insert, or_, select
 
 from server.adapters.sql import operations
 from server.adapters.sql.core import counters
@@ -24,6 +24,7 @@ from server.adapters.sql.core.tables import operations as operations_table
 from server.adapters.sql.core.times import to_microseconds
 from server.adapters.sql.partitions import PartitionKeys
 from server.adapters.sql.rows import (
+    OF_ANY_VERSION,
     PIXELS,
     STORED,
     STUDY_KEY,
@@ -72,15 +73,40 @@ _SIZES_OF = Prepared(
     .where(metadata.c.version.in_(_VERSIONS))
     .order_by(metadata.c.version)
 )
+_STAGED = (
+    *(staged_versions.c.base_locator, staged_versions.c.shifts, staged_versions.c.has_utf_8),
+    staged_versions.c.locator.label("new_locator"),
+    staged_versions.c.size_bytes.label("new_size_bytes"),
+    staged_versions.c.crc32c.label("new_crc32c"),
+)
+_IS_STAGED = (staged_versions.c.operation_id == bindparam("operation_id"), instances.c.version.in_(_VERSIONS))
 _OF_STAGED = Prepared(
-    _WITH_CONTENT.add_columns(
-        *(staged_versions.c.base_locator, staged_versions.c.shifts, staged_versions.c.has_utf_8),
-        staged_versions.c.locator.label("new_locator"),
-        staged_versions.c.size_bytes.label("new_size_bytes"),
-        staged_versions.c.crc32c.label("new_crc32c"),
-    )
+    _WITH_CONTENT.add_columns(*_STAGED)
     .join(staged_versions, staged_versions.c.instance_key == instances.c.key)
-    .where(staged_versions.c.operation_id == bindparam("operation_id"), instances.c.version.in_(_VERSIONS))
+    .where(*_IS_STAGED)
+)
+_of_instance = versions.alias("of_instance")
+_EARLIER = OF_ANY_VERSION.add_columns(instances.c.version.label("current")).where(
+    instances.c.version.in_(_VERSIONS),
+    versions.c.version
+    == select(func.max(_of_instance.c.version))
+    .where(
+        _of_instance.c.instance_key == instances.c.key,
+        or_(_of_instance.c.replaced.is_not(None), _of_instance.c.version == instances.c.version),
+        _of_instance.c.created <= bindparam("time"),
+    )
+    .correlate(instances)
+    .scalar_subquery(),
+)
+"""The versions that were current at a time."""
+
+_FIND_EARLIER = Prepared(_EARLIER)
+_EARLIER_OF_STAGED = Prepared(
+    _EARLIER.add_columns(*PIXELS, metadata.c.dicom_json, metadata.c.invalid_tags, *_STAGED)
+    .join(metadata, metadata.c.version == versions.c.version)
+    .join(staged_versions, staged_versions.c.instance_key == instances.c.key)
+    .where(_IS_STAGED[0])
+    .order_by(instances.c.version)
 )
 _STATES = Prepared(
     select(
@@ -154,6 +180,12 @@ def staged(connection: Connection, operation_id: str, of: Collection[Version]) -
     return {Version(row.base_version) for row in rows}
 
 
+def earlier(connection: Connection, current: Collection[Version], time: datetime) -> Mapping[Version, StoredInstance]:
+    """Implements `Updates.earlier`."""
+    rows = _FIND_EARLIER.rows(connection, {"versions": current, "time": to_microseconds(time)}) if current else []
+    return {Version(row.current): stored_instance(row) for row in rows}
+
+
 def stage(
     connection: Connection,
     partition_keys: PartitionKeys,
@@ -204,6 +236,7 @@ def apply(
     extract: Extract,
     conclude: Conclude,
     restart: Update,
+    earlier_time: datetime | None,
 ) -> Applied:
     """Implements `Updates.apply`."""
     partition_key = partition_keys.of(connection, [study.partition]).get(study.partition)
@@ -216,10 +249,14 @@ def apply(
     states = _STATES.rows(connection, {"operation_id": operation_id})
     alive = _alive(connection, address(partition_key, study), [row.version for row in states if row.version])
     gone = [row.instance_key for row in states if row.instance_key not in alive]
+    places = {row.version: row.current_locator for row in states}
+    if earlier_time is not None:
+        for some in slices(list(places)):
+            places |= {version: one.locator for version, one in earlier(connection, some, earlier_time).items()}
     stale = [
         row.instance_key
         for row in states
-        if row.instance_key in alive and (row.version, row.current_locator) != (row.base_version, row.base_locator)
+        if row.instance_key in alive and (row.version, places[row.version]) != (row.base_version, row.base_locator)
     ]
     if gone or stale:
         _discard(connection, [*gone, *stale], now)
@@ -234,7 +271,12 @@ def apply(
     for start in range(0, len(current), _AT_ONCE):
         sizes = _SIZES_OF.rows(connection, {"versions": current[start : start + _AT_ONCE]})
         for page in _pages(sizes):
-            _replace(connection, partition_keys, operation_id, page, describe, now, extract)
+            of = {"operation_id": operation_id, "versions": page}
+            if earlier_time is None:
+                rows = _OF_STAGED.rows(connection, of)
+            else:
+                rows = _EARLIER_OF_STAGED.rows(connection, of | {"time": to_microseconds(earlier_time)})
+            _replace(connection, partition_keys, rows, describe, now, extract)
     connection.execute(delete(staged_versions).where(staged_versions.c.operation_id == operation_id))
     operations.save(connection, updated)
     return Applied(len(current))
@@ -243,14 +285,13 @@ def apply(
 def _replace(
     connection: Connection,
     partition_keys: PartitionKeys,
-    operation_id: str,
-    current: Sequence[int],
+    rows: Sequence[AnyRow],
     describe: Describe,
     now: datetime,
     extract: Extract,
 ) -> None:
-    """Make some staged versions current."""
-    rows = _OF_STAGED.rows(connection, {"operation_id": operation_id, "versions": current})
+    """Make some staged versions current; `rows` have them and the contents they were made from."""
+    current = [row.version for row in rows]
     tables: dict[int, bytes] = {}
     for chunk in _CHUNKS.rows(connection, {"versions": current}):
         tables[chunk.version] = tables.get(chunk.version, b"") + chunk.records

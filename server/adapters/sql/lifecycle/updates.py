@@ -1,6 +1,6 @@
 """Staged versions in the index. Each call is one transaction."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -33,6 +33,10 @@ class SqlUpdates:
 
         return await self._transactions.read(work)
 
+    async def earlier(self, versions: Collection[Version], time: datetime) -> Mapping[Version, StoredInstance]:
+        """See the port."""
+        return await self._transactions.read(lambda connection: staging.earlier(connection, versions, time))
+
     async def stage(
         self, operation_id: str, files: Sequence[tuple[StoredInstance, ChangedFile]], update: Update
     ) -> bool:
@@ -53,11 +57,13 @@ class SqlUpdates:
         now: datetime,
         conclude: Conclude,
         restart: Update = lambda _: None,
+        earlier: datetime | None = None,
     ) -> Applied:
         """See the port."""
+        keys, extract = self._partition_keys, self._extract
         return await self._transactions.write(
             lambda connection: staging.apply(
-                connection, self._partition_keys, operation_id, study, describe, now, self._extract, conclude, restart
+                connection, keys, operation_id, study, describe, now, extract, conclude, restart, earlier
             )
         )
 
