@@ -19,7 +19,7 @@ from cachetools import LRUCache
 from crc32c import crc32c
 
 from server.adapters.blobs.object_blobs import erasure, generations
-from server.adapters.blobs.object_blobs.cache import PartCache
+from server.adapters.blobs.object_blobs.cache import PartCache, Range
 from server.adapters.blobs.object_blobs.names import Locators, Place, new_packed
 from server.adapters.blobs.object_blobs.store import ObjectBlobs
 from server.adapters.blobs.objects.client import MultipartWriter, NotFound, ObjectClient
@@ -420,25 +420,45 @@ async def test_damaged_bytes_are_neither_kept_in_memory_nor_cached(tmp_path: Pat
         assert await get(store, locator) == body
 
 
+def in_cache(number: int, offset: int = 0, length: int = 50_000) -> Range:
+    return Range(f"{number:032x}", offset, length)
+
+
 def test_the_cache_keeps_what_was_used_last_within_its_size(tmp_path: Path) -> None:
     first, second = PartCache(tmp_path, 1_000_000), PartCache(tmp_path, 1_000_000)
     for number in range(100):
-        (first if number % 2 else second).write(f"{number:032x}", bytes(50_000))
-    sizes = [path.stat().st_size for path in tmp_path.glob("?/*")]
+        (first if number % 2 else second).write(f"{number:032x}", [(0, b"x" * 50_000)])
+    sizes = [path.stat().st_size for path in cached(tmp_path)]
     assert 500_000 <= sum(sizes) <= 1_100_000
-    assert second.read(f"{99:032x}") == bytes(50_000)
-    assert first.read(f"{0:032x}") is None
-    first.remove([f"{99:032x}"])
-    assert second.read_now(f"{99:032x}") is None
+    assert second.read(in_cache(99)) == b"x" * 50_000
+    assert first.read(in_cache(0)) is None
+    first.remove([in_cache(99)])
+    assert second.read_now(in_cache(99)) is None
+
+
+def test_the_ranges_of_an_object_are_cached_and_removed_one_by_one(tmp_path: Path) -> None:
+    cache = PartCache(tmp_path, 1 << 20)
+    cache.write("0" * 32, [(100_000, b"b" * 50_000), (150_000, b"c" * 50_000)])
+    before, one, two = (in_cache(0, at) for at in (50_000, 100_000, 150_000))
+    assert [cache.has(wanted) for wanted in (before, one, two)] == [False, True, True]
+    assert [cache.read(wanted) for wanted in (before, one, two)] == [None, b"b" * 50_000, b"c" * 50_000]
+    cache.remove([one, in_cache(0, 200_000), in_cache(1)])
+    assert [cache.has(wanted) for wanted in (one, two)] == [False, True]
+    assert cache.read_now(one) == bytes(50_000)
+    assert b"b" not in cached(tmp_path)[0].read_bytes()
+    assert cache.read(two) == b"c" * 50_000
+    cache.remove([two])
+    assert cache.read(two) is None
+    assert not cache.has(two)
 
 
 def test_a_cache_that_cannot_be_written_is_empty(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     cache = PartCache(tmp_path / "file" / "cache", 1_000_000)
-    cache.write("0" * 32, b"x")
-    assert cache.read("0" * 32) is None
-    assert cache.read_now("0" * 32) is None
-    assert not cache.touch("0" * 32)
+    cache.write("0" * 32, [(0, b"x")])
+    assert cache.read(in_cache(0, 0, 1)) is None
+    assert cache.read_now(in_cache(0, 0, 1)) is None
+    assert not cache.has(in_cache(0, 0, 1))
 
 
 async def test_a_generation_ends_and_its_record_disappears_when_its_blobs_are_settled(

@@ -19,9 +19,9 @@ from cachetools import LRUCache
 
 from server.adapters.blobs.checksums import BLOCK_BYTES, Checksums, crc32c_of
 from server.adapters.blobs.disk.threads import PIECE_BYTES, DiskThreads
-from server.adapters.blobs.object_blobs.cache import PartCache
+from server.adapters.blobs.object_blobs.cache import PartCache, Range
 from server.adapters.blobs.object_blobs.erasure import Erasure
-from server.adapters.blobs.object_blobs.names import Place
+from server.adapters.blobs.object_blobs.names import ObjectName, Place
 from server.adapters.blobs.object_blobs.received import Part, ReceivedParts
 from server.adapters.blobs.objects.client import NotFound, ObjectClient
 from server.adapters.blobs.records import (
@@ -41,7 +41,10 @@ from server.model.receipt import Receipt
 from server.ports.blobs import most_piece_bytes
 
 PART_BYTES = PIECE_BYTES
-"""Size of a part of a large blob in the cache."""
+"""Size of a part of a large blob: what one request returns."""
+
+_PARTS_IN_FILE = 16
+"""Parts of a large blob in one file of the cache, which is removed as a whole. A packed object is one file."""
 
 _READS = 5
 _AHEAD_PARTS = 8
@@ -65,8 +68,8 @@ class ObjectReader:
         self._threads = DiskThreads(_THREADS)
         self._ahead_threads = DiskThreads(_AHEAD_THREADS)
         self._background = DiskThreads(2, niceness=10)
-        self._fetching: dict[str, asyncio.Task[memoryview | None]] = {}
-        self._kept: LRUCache[str, Blocks] = LRUCache(_MAX_BLOCKS, getsizeof=_kept_blocks)
+        self._fetching: dict[Range, asyncio.Task[memoryview | None]] = {}
+        self._kept: LRUCache[ObjectName, Blocks] = LRUCache(_MAX_BLOCKS, getsizeof=_kept_blocks)
 
     async def close(self) -> None:
         """Wait for requests in progress."""
@@ -154,19 +157,21 @@ class ObjectReader:
         small = [place for place in places if place.name.is_packed]
         for _, group in groupby(small, lambda place: place.name):
             for some in _joined(list(group)):
-                self._fetch_ahead([_key(place) for place in some], partial(self._load_joined, some))
+                self._fetch_ahead([_small_key(place) for place in some], partial(self._load_joined, some))
         for place in places:
             if not place.name.is_packed and place.length:
-                self._fetch_ahead([_key(place, 0)], partial(self._load_first, place))
+                self._fetch_ahead([_part_key(place, 0)], partial(self._load_first, place))
 
     async def forget(self, places: Sequence[Place]) -> None:
         """Remove blobs from memory and from the cache."""
-        keys: list[str] = []
+        keys: list[Range] = []
         for place in places:
-            keys.append(_key(place))
-            if not place.name.is_packed:
-                self._kept.pop(keys[-1], None)
-                keys += (_key(place, part) for part in range(-(-place.length // PART_BYTES)))
+            if place.name.is_packed:
+                keys.append(_small_key(place))
+            else:
+                self._kept.pop(place.name, None)
+                keys.append(_trailer_key(place))
+                keys += (_part_key(place, part) for part in range(-(-place.length // PART_BYTES)))
         self._received.remove(keys)
         await self._threads.run(lambda: self._cache.remove(keys))
 
@@ -176,23 +181,21 @@ class ObjectReader:
         """Return a verified range of a blob in a packed object."""
         if self._erasure.knows_erased(place):
             raise missing()
-        key = _key(place)
+        key = _small_key(place)
         if (running := self._fetching.get(key)) is not None:
             await _ended(running)
         if (received := self._received_small(place, offset, length, crc32c)) is not None:
             return received
         if key not in self._fetching and (data := self._cache.read_now(key)) is not None:
-            try:
+            with suppress(DataLoss):  # damaged, or only its neighbours are cached
                 return _range_of(data, place, offset, length, crc32c)
-            except DataLoss:
-                self._cache.remove([key])
         data = await self._fetched(key, lambda: self._load_small(place))
         received = self._received_small(place, offset, length, crc32c)
         return _range_of(data, place, offset, length, crc32c) if received is None else received
 
     def _received_small(self, place: Place, offset: int, length: int, crc32c: int | None) -> memoryview | None:
         """Return a range of a blob that was received and verified a moment ago, None if it was not."""
-        key = _key(place)
+        key = _small_key(place)
         part = self._received.get(key)
         if part is None or crc32c not in (None, part.crc32c):
             return None
@@ -204,12 +207,10 @@ class ObjectReader:
 
     def _load_small(self, place: Place) -> memoryview:
         """Return a blob with its trailer, which may be damaged; blocks."""
-        key = _key(place)
+        key = _small_key(place)
         data = self._cache.read(key)
-        if data is not None:
-            if _intact(data, place) is not None:
-                return data
-            self._cache.remove([key])
+        if data is not None and _intact(data, place) is not None:
+            return data
         for _ in range(_READS):
             data = self._get(place, place.offset, place.stored_bytes)
             if (found := _intact(data, place)) is not None:
@@ -220,7 +221,7 @@ class ObjectReader:
 
     def _load_joined(self, places: Sequence[Place]) -> None:
         """Fetch neighbouring blobs into the cache by one request; blocks. What is damaged is not cached."""
-        wanted = [place for place in places if not self._has(_key(place))]
+        wanted = [place for place in places if not self._has(_small_key(place))]
         if not wanted:
             return
         start, last = wanted[0].offset, wanted[-1]
@@ -229,12 +230,12 @@ class ObjectReader:
         for place in wanted:
             some = data[place.offset - start : place.offset - start + place.stored_bytes]
             if (found := _intact(some, place)) is not None:
-                parts.append(Part(_key(place), some, found.crc32c))
+                parts.append(Part(_small_key(place), some, found.crc32c))
         self._received.add(parts, len(data))
 
-    def _has(self, key: str) -> bool:
+    def _has(self, key: Range) -> bool:
         """Return whether a part was received a moment ago, or is cached; blocks."""
-        return self._received.get(key) is not None or self._cache.touch(key)
+        return self._received.get(key) is not None or self._cache.has(key)
 
     # Large blobs
 
@@ -251,7 +252,7 @@ class ObjectReader:
             size = piece_of(offset, left, piece_bytes())
             while ahead * PART_BYTES < end and ahead <= offset // PART_BYTES + _AHEAD_PARTS and self._cache.is_enabled:
                 self._fetch_ahead(
-                    [_key(place, ahead)],
+                    [_part_key(place, ahead)],
                     partial(self._load_part_ahead, place, found, ahead),
                 )
                 ahead += 1
@@ -269,7 +270,7 @@ class ObjectReader:
 
     async def _part(self, place: Place, found: Blocks, part: int, offset: int, length: int) -> memoryview:
         """Return a verified range of one part."""
-        key = _key(place, part)
+        key = _part_key(place, part)
         start = part * PART_BYTES
         if (running := self._fetching.get(key)) is not None:
             await _ended(running)
@@ -278,13 +279,10 @@ class ObjectReader:
                 self._received.was_read(key)
             return received.data[offset - start : offset - start + length]
         if key not in self._fetching:
-            try:
+            with suppress(DataLoss):  # damaged, or only its neighbours are cached
                 cached = read_verified(
-                    lambda size, at: self._cache.read_now(key, at - start, size), 0, found, offset, length
+                    lambda size, at: self._cache.read_now(Range(key.name, at, size)), 0, found, offset, length
                 )
-            except DataLoss:
-                self._cache.remove([key])
-            else:
                 if cached is not None:
                     return cached
         data = await self._fetched(key, lambda: self._load_part(place, found, part))
@@ -294,14 +292,12 @@ class ObjectReader:
 
     def _load_part(self, place: Place, found: Blocks, part: int) -> memoryview:
         """Return a part, which may be damaged; blocks."""
-        key = _key(place, part)
+        key = _part_key(place, part)
         start = part * PART_BYTES
         size = min(PART_BYTES, found.length - start)
         data = self._cache.read(key)
-        if data is not None:
-            if _are_intact(data, found, start, size):
-                return data
-            self._cache.remove([key])
+        if data is not None and _are_intact(data, found, start, size):
+            return data
         for _ in range(_READS):
             data = self._get(place, start, size)
             if _are_intact(data, found, start, size):
@@ -311,23 +307,22 @@ class ObjectReader:
         return data
 
     def _load_part_ahead(self, place: Place, found: Blocks, part: int) -> None:
-        if not self._has(_key(place, part)):
+        if not self._has(_part_key(place, part)):
             self._load_part(place, found, part)
 
     def _load_first(self, place: Place) -> None:
-        if not self._has(_key(place, 0)) and (found := self._cached_trailer(place)) is not None:
+        if not self._has(_part_key(place, 0)) and (found := self._cached_trailer(place)) is not None:
             self._load_part(place, found, 0)
 
     async def _blocks(self, place: Place, crc32c: int | None) -> Blocks:
         """Return the checksums of a large blob. Raises: DataLoss, BLOB_DAMAGED; as `ObjectClient`."""
-        key = _key(place)
-        found: Blocks | None = self._kept.get(key)
+        found: Blocks | None = self._kept.get(place.name)
         if found is None:
-            data = self._cache.read_now(key)
+            data = self._cache.read_now(_trailer_key(place))
             found = None if data is None else parse_trailer(data.tobytes(), place.length)
             if found is None:
                 found = await self._threads.run(lambda: self._find_blocks(place, crc32c))
-            self._kept[key] = found
+            self._kept[place.name] = found
         return found
 
     def _find_blocks(self, place: Place, crc32c: int | None) -> Blocks:
@@ -346,7 +341,7 @@ class ObjectReader:
         return Blocks(place.length, crc32c, array("I", checksums.all_blocks))
 
     def _cached_trailer(self, place: Place) -> Trailer | None:
-        key = _key(place)
+        key = _trailer_key(place)
         data = self._cache.read(key)
         found = None if data is None else parse_trailer(data.tobytes(), place.length)
         if found is None:
@@ -355,13 +350,13 @@ class ObjectReader:
 
     # Requests
 
-    def _trailer(self, place: Place, key: str = "") -> Trailer | None:
+    def _trailer(self, place: Place, key: Range | None = None) -> Trailer | None:
         """Return the trailer of a blob, None if it is damaged, and cache it with a key; blocks."""
         for _ in range(_READS):
             data = self._get(place, place.offset + place.length, trailer_bytes(place.length)).tobytes()
             if (found := parse_trailer(data, place.length)) is not None:
-                if key:
-                    self._cache.write(key, data)
+                if key is not None:
+                    self._cache.write(key.name, [(key.offset, data)])
                 return found
         return None
 
@@ -376,7 +371,7 @@ class ObjectReader:
         if not place.length:
             self._get(place, place.offset, 1)
 
-    async def _fetched(self, key: str, load: Callable[[], memoryview]) -> memoryview:
+    async def _fetched(self, key: Range, load: Callable[[], memoryview]) -> memoryview:
         """Return the result of `load`, or of the same work in progress for another reader."""
         running = self._fetching.get(key)
         if running is not None:
@@ -388,7 +383,7 @@ class ObjectReader:
         assert data is not None
         return data
 
-    def _fetch_ahead(self, keys: Sequence[str], load: Callable[[], object]) -> None:
+    def _fetch_ahead(self, keys: Sequence[Range], load: Callable[[], object]) -> None:
         if any(key in self._fetching for key in keys):
             return
 
@@ -398,7 +393,7 @@ class ObjectReader:
         self._start(keys, self._ahead_threads, work)
 
     def _start(
-        self, keys: Sequence[str], threads: DiskThreads, work: Callable[[], memoryview | None]
+        self, keys: Sequence[Range], threads: DiskThreads, work: Callable[[], memoryview | None]
     ) -> "asyncio.Task[memoryview | None]":
         task = asyncio.get_running_loop().create_task(threads.run(work))
         for key in keys:
@@ -429,12 +424,25 @@ async def _result(task: "asyncio.Task[memoryview | None]") -> memoryview | None:
         return None
 
 
-def _key(place: Place, part: int | None = None) -> str:
-    """Return the key of a blob in the cache: of a small one as a whole, of a part of a large one, or of its trailer."""
+def _small_key(place: Place) -> Range:
+    """Return where a blob of a packed object is cached, with its trailer."""
+    return Range(f"{place.name.id}{place.name.generation}", place.offset, place.stored_bytes)
+
+
+def _part_key(place: Place, part: int) -> Range:
+    """Return where a part of a large blob is cached."""
+    start = part * PART_BYTES
+    return Range(_large_file(place, part), start, min(PART_BYTES, place.length - start))
+
+
+def _trailer_key(place: Place) -> Range:
+    """Return where the trailer of a large blob is cached."""
+    return Range(_large_file(place, place.length // PART_BYTES), place.length, trailer_bytes(place.length))
+
+
+def _large_file(place: Place, part: int) -> str:
     name = place.name
-    if name.is_packed:
-        return f"{name.id}{name.generation}-{place.offset:x}"
-    return f"{name.id}{name.generation}-{'t' if part is None else f'{part:x}'}{name.kind}"
+    return f"{name.id}{name.generation}-{part // _PARTS_IN_FILE:x}{name.kind}"
 
 
 def _joined(places: Sequence[Place]) -> Iterable[Sequence[Place]]:

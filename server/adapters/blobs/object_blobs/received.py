@@ -7,11 +7,12 @@ read and verify them again.
 import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from queue import SimpleQueue
 from typing import NamedTuple
 
 from server.adapters.blobs.disk.threads import be_nice
-from server.adapters.blobs.object_blobs.cache import PartCache
+from server.adapters.blobs.object_blobs.cache import PartCache, Range
 
 RECEIVED_BYTES = 32 << 20
 """Memory for them. When it is full of bytes that are not written yet, the thread that received more writes these."""
@@ -20,14 +21,14 @@ _NICENESS = 10
 
 
 class Part(NamedTuple):
-    """A part in the cache.
+    """A part of an object.
 
-    key: in the cache.
+    key: where it is cached.
     data: as it is cached, verified.
     crc32c: of a small blob, which is cached as a whole; None for a part of a large one.
     """
 
-    key: str
+    key: Range
     data: memoryview
     crc32c: int | None = None
 
@@ -58,7 +59,7 @@ class ReceivedParts:
         self._cache = cache
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._parts: dict[str, _Response] = {}
+        self._parts: dict[Range, _Response] = {}
         self._responses: deque[_Response] = deque()
         self._size_bytes = 0
         self._unwritten: SimpleQueue[_Response | None] = SimpleQueue()
@@ -85,15 +86,14 @@ class ReceivedParts:
         if is_kept:
             self._unwritten.put(response)
             return
-        for part in parts:
-            self._cache.write(part.key, part.data)
+        self._cache_all(parts)
 
-    def get(self, key: str) -> Part | None:
+    def get(self, key: Range) -> Part | None:
         """Return a part, or None."""
         response = self._parts.get(key)
         return None if response is None else response.parts.get(key)
 
-    def was_read(self, key: str) -> None:
+    def was_read(self, key: Range) -> None:
         """Note that a part was read to its end: a retrieval needs it no more."""
         with self._lock:
             response = self._parts.get(key)
@@ -101,7 +101,7 @@ class ReceivedParts:
                 response.unread.discard(key)
                 self._drop_if_done(response)
 
-    def remove(self, keys: Iterable[str]) -> None:
+    def remove(self, keys: Iterable[Range]) -> None:
         """Drop parts; those that are not written yet are not written."""
         with self._lock:
             for key in keys:
@@ -139,11 +139,13 @@ class ReceivedParts:
             del response  # not referenced while waiting
 
     def _write_parts(self, response: _Response) -> None:
-        for part in list(response.parts.values()):
-            if part.key in response.parts:
-                self._cache.write(part.key, part.data)
-                if part.key not in response.parts:  # removed meanwhile
-                    self._cache.remove([part.key])
+        parts = list(response.parts.values())
+        self._cache_all(parts)
+        self._cache.remove(part.key for part in parts if part.key not in response.parts)  # removed meanwhile
         with self._lock:
             response.is_written = True
             self._drop_if_done(response)
+
+    def _cache_all(self, parts: Sequence[Part]) -> None:
+        for name, some in groupby(parts, lambda part: part.key.name):
+            self._cache.write(name, [(part.key.offset, part.data) for part in some])

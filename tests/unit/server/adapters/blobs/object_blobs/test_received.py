@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from server.adapters.blobs.object_blobs.cache import PartCache
+from server.adapters.blobs.object_blobs.cache import PartCache, Range
 from server.adapters.blobs.object_blobs.received import Part, ReceivedParts
 
-KEYS = [f"{number:x}" * 32 for number in range(4)]
-SIZE = 1000
+SIZE = 5000
+KEYS = [Range("0" * 32, number * SIZE, SIZE) for number in range(4)]
 
 
-def parts_of(*keys: str) -> list[Part]:
-    return [Part(key, memoryview(key.encode().ljust(SIZE))) for key in keys]
+def parts_of(*keys: Range) -> list[Part]:
+    return [Part(key, memoryview(str(key.offset + 1).encode() * SIZE)[:SIZE]) for key in keys]
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_removed_parts_are_neither_read_nor_cached(cache: PartCache) -> None:
     cache.remove(KEYS[1:3])
     assert [received.get(key) for key in KEYS] == [parts[0], None, None, parts[3]]
     received.close()
-    assert [cache.touch(key) for key in KEYS] == [True, False, False, True]
+    assert [cache.has(key) for key in KEYS] == [True, False, False, True]
 
 
 def test_nothing_is_kept_for_a_disabled_cache(tmp_path: Path) -> None:
