@@ -229,19 +229,18 @@ def test_memory_does_not_grow_with_the_number_of_objects_that_hold_erased_blobs(
 
 
 def test_memory_does_not_grow_with_the_number_of_parts_in_the_cache(tmp_path: Path) -> None:
-    count, size = 2000, 100_000
+    count, size = 2000, 8192
     for folder in range(16):
         (tmp_path / f"{folder:x}").mkdir()
     interval = 100
     start = time.time() - count * interval
     for number in range(count):
         path = tmp_path / f"{number & 15:x}" / f"{number & 15:x}{number:031x}"
-        with path.open("wb") as file:
-            file.truncate(size)
+        path.write_bytes(bytes(size))
         os.utime(path, (start + number * interval, start + number * interval))
     cache = PartCache(tmp_path, count * size // 2)
     tracemalloc.start()
-    cache.write("f" * 32, b"x")
+    cache.write("f" * 32, [(0, b"x")])
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 150_000

@@ -24,8 +24,12 @@ EXPLICIT_BIG_ENDIAN = "1.2.840.10008.1.2.2"
 PIXELS = ("7FE00008", "7FE00009", "7FE00010")
 """The elements that contain frames: Float Pixel Data, Double Float Pixel Data, Pixel Data."""
 
-_AHEAD_BYTES = 16 << 20
-"""Read ahead by a retrieval of many instances, if the blob store does so."""
+_AHEAD_BYTES = 32 << 20
+"""Read ahead by a retrieval of many instances, if the blob store does so: what an object store sends in a few requests'
+time. The store bounds the memory of all retrievals."""
+
+_ANNOUNCED_BYTES = 8 << 20
+"""So many are announced together, because the store fetches neighbours with one request."""
 
 
 class BlobReader:
@@ -124,7 +128,7 @@ class ReadAhead:
 
     def reached(self, number: int) -> None:
         """Announce instances after the one with this number, from 0, which is read next."""
-        if 2 * self._ahead_bytes <= _AHEAD_BYTES and len(self._instances) > 1:
+        if self._ahead_bytes + _ANNOUNCED_BYTES <= _AHEAD_BYTES and len(self._instances) > 1:
             self._announce(number)
         if number < self._announced:
             self._ahead_bytes -= _ahead_bytes(self._instances[number])

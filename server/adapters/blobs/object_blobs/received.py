@@ -14,7 +14,7 @@ from typing import NamedTuple
 from server.adapters.blobs.disk.threads import be_nice
 from server.adapters.blobs.object_blobs.cache import PartCache, Range
 
-RECEIVED_BYTES = 32 << 20
+RECEIVED_BYTES = 64 << 20
 """Memory for them. When it is full of bytes that are not written yet, the thread that received more writes these."""
 
 _NICENESS = 10

@@ -32,7 +32,7 @@ def instances(*sizes: int) -> list[StoredInstance]:
     return [cast(StoredInstance, _Instance(f"{number}", size)) for number, size in enumerate(sizes)]
 
 
-def test_each_instance_is_announced_once_before_it_is_read_and_sixteen_mebibytes_ahead() -> None:
+def test_each_instance_is_announced_once_before_it_is_read_and_at_most_32_mebibytes_ahead() -> None:
     for size in (1000, MIB // 2, 100 * MIB):
         blobs = Announced()
         some = instances(*[size] * 200)
@@ -40,7 +40,7 @@ def test_each_instance_is_announced_once_before_it_is_read_and_sixteen_mebibytes
         for number in range(200):
             ahead.reached(number)
             assert len(blobs.locators) > number
-            assert (len(blobs.locators) - number) * min(size, MIB) <= 17 * MIB
+            assert (len(blobs.locators) - number) * min(size, MIB) <= 33 * MIB
         assert blobs.locators == [one.locator for one in some]
 
 
