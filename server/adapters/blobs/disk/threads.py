@@ -23,6 +23,9 @@ _ROOM_BYTES = 4 << 20
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _MAX_BUFFERS = 500  # of one pwritev; Linux takes 1024
 
+_WRITE_BYTES = 512 << 10
+"""Most bytes of one write. Larger ones take up to ten times the processor time (ext4, Linux 6.18: pages of 2 MiB)."""
+
 _SYNC_FILE_RANGE_WRITE = 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -148,7 +151,14 @@ def write_all(fd: int, buffers: Sequence[Buffer], position: int) -> int:
     left = [memoryview(buffer) for buffer in buffers]
     left.reverse()
     while left:
-        written = os.pwritev(fd, left[: -_MAX_BUFFERS - 1 : -1], position)
+        some: list[memoryview] = []
+        room = _WRITE_BYTES
+        for view in left[: -_MAX_BUFFERS - 1 : -1]:
+            some.append(view[:room])
+            room -= len(some[-1])
+            if not room:
+                break
+        written = os.pwritev(fd, some, position)
         position += written
         while left and written >= len(left[-1]):
             written -= len(left.pop())

@@ -1,13 +1,16 @@
-"""DiskThreads: results, errors, order and cancellation of work on threads."""
+"""DiskThreads: results, errors, order and cancellation of work on threads; and writes of many buffers."""
 
 import asyncio
 import errno
+import os
+import random
 import threading
 from functools import partial
+from pathlib import Path
 
 import pytest
 
-from server.adapters.blobs.disk.threads import DiskThreads
+from server.adapters.blobs.disk.threads import DiskThreads, write_all
 from server.model.errors import DicomStoreError, Reason
 
 
@@ -89,3 +92,16 @@ async def test_no_work_is_accepted_after_close() -> None:
     threads.close()
     with pytest.raises(RuntimeError):
         await threads.run(threading.get_ident)
+
+
+@pytest.mark.parametrize("sizes", [[2_000_000], [300_000] * 5, [7] * 1200, [0, 600_000, 0, 1, 0]])
+def test_all_buffers_are_written_at_a_position_in_order(tmp_path: Path, sizes: list[int]) -> None:
+    buffers = [random.Random(number).randbytes(size) for number, size in enumerate(sizes)]
+    path = tmp_path / "file"
+    path.write_bytes(b"before")
+    fd = os.open(path, os.O_RDWR)
+    try:
+        assert write_all(fd, buffers, 6) == 6 + sum(sizes)
+    finally:
+        os.close(fd)
+    assert path.read_bytes() == b"before" + b"".join(buffers)
