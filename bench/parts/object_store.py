@@ -1,14 +1,18 @@
 """`python -m bench.parts.object_store`: an archive with its blobs in a bucket beside one with local files.
 
-A proxy adds a delay to each request to the bucket. Both archives are measured in turn, several times; the ratios of
-their medians say more than the rates, because the client, both archives, the proxy and the S3 server share the machine.
+Each call of the object store takes longer by a delay, in the archive itself (`delayed_calls`) or, with `--proxy`, by a
+proxy before the S3 server. Both archives are measured in turn, several times; the ratios of their medians say more than
+the rates, because the client, both archives, the S3 server and the proxy share the machine. The proxy takes as much of
+it as the S3 server.
 """
 
+import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from statistics import median
 from typing import Annotated
 
@@ -16,6 +20,7 @@ import typer
 
 from bench import web
 from bench.archive import Archive, running_archive
+from bench.parts.delayed_calls import sitecustomize as delayed_calls
 from bench.sets import SERIES, Sets, store
 from bench.workloads import WORKLOADS, Request, Workload, get_study
 from tests.object_store import running_moto, running_versitygw
@@ -31,6 +36,7 @@ def main(
     rounds: Annotated[int, typer.Option(help="Number of measurements of each archive.")] = 3,
     scale: Annotated[float, typer.Option(help="Size of the data; 1 is 7,005 instances, 1.3 GB.")] = 0.2,
     server: Annotated[str, typer.Option(help="versitygw (`make clients`) or moto.")] = "versitygw",
+    proxy: Annotated[bool, typer.Option("--proxy", help="Delay by a proxy.")] = False,
 ) -> None:
     """Measure storing, retrieval of studies that are not cached, and frames that are."""
     size = Sets(scale)
@@ -40,10 +46,9 @@ def main(
 
     with (
         (running_versitygw if server == "versitygw" else running_moto)() as s3,
-        _delayed(s3.endpoint, delay_ms) as endpoint,
+        _delayed(s3.endpoint, delay_ms, proxy=proxy) as delay,
     ):
-        bucket = s3.bucket()
-        settings = {**s3.environment, "AWS_ENDPOINT_URL": endpoint, "DICOMSTORE_BLOBS": bucket}
+        settings = {**s3.environment, **delay, "DICOMSTORE_BLOBS": s3.bucket()}
         with running_archive() as local, running_archive(None, tls=False, **settings) as remote:
             for archive in (local, remote):
                 store(archive.core, "", size.instances())
@@ -60,16 +65,20 @@ def main(
 
 
 @contextmanager
-def _delayed(server: str, delay_ms: float) -> Iterator[str]:
-    """Return the address of a proxy in front of a server."""
+def _delayed(server: str, delay_ms: float, *, proxy: bool) -> Iterator[Mapping[str, str]]:
+    """Return the variables of an archive whose calls of an S3 server are delayed."""
+    if not proxy:
+        path = os.pathsep.join([str(Path(delayed_calls.__file__).parent), os.environ.get("PYTHONPATH", "")])
+        yield {delayed_calls.VARIABLE: str(delay_ms), "PYTHONPATH": path}
+        return
     port = server.rpartition(":")[2]
     command = [sys.executable, "-m", "bench.parts.delaying_proxy", port, str(delay_ms)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as proxy:
-        assert proxy.stdout is not None
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as started:
+        assert started.stdout is not None
         try:
-            yield f"http://127.0.0.1:{int(proxy.stdout.readline())}"
+            yield {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{int(started.stdout.readline())}"}
         finally:
-            proxy.terminate()
+            started.terminate()
 
 
 def _named(name: str) -> Workload:

@@ -1,0 +1,1 @@
+"""Delays calls of an object store in a process that is measured; see `sitecustomize`."""
