@@ -211,7 +211,7 @@ class PartCache:
             os.close(lock)
 
     def _remove_oldest(self) -> None:
-        """Remove files until nine tenths of the size are left, if it is exceeded. Their names are not kept in memory."""
+        """Remove files until nine tenths of the size are left, if it is exceeded. No list of them is kept in memory."""
         now = time.time_ns()
         sizes: Counter[int] = Counter()  # by age
         for entry in self._entries():
