@@ -1,6 +1,7 @@
 """Workitems for tests."""
 
 import json
+from functools import cache
 from typing import Any
 
 from server.dicom.elements import dictionary
@@ -27,6 +28,7 @@ _VALUES = {
 }
 
 
+@cache
 def tag(keyword: str) -> str:
     """Return the tag of a keyword."""
     path = path_of(keyword)
@@ -41,11 +43,16 @@ def data_set(**values: Any) -> dict[str, Any]:
 
 def element(keyword: str, value: Any) -> dict[str, Any]:
     """Return an element of DICOM JSON."""
-    vr = dictionary.public_vr(int(tag(keyword), 16))
+    vr = _vr(keyword)
     if value is None or value == []:
         return {"vr": vr}
     values = value if isinstance(value, list) else [value]
     return {"vr": vr, "Value": [_name(one) for one in values] if vr == "PN" else values}
+
+
+@cache
+def _vr(keyword: str) -> str | None:
+    return dictionary.public_vr(int(tag(keyword), 16))
 
 
 def _name(name: str) -> dict[str, str]:
