@@ -163,7 +163,9 @@ async def test_a_cache_of_which_it_is_unknown_what_was_erased_is_emptied(
         """Nothing of these blobs is cached."""
 
     async def started() -> None:
-        await forgetting.Forgetting(lists, cache, threads, forget, "").turn()
+        process = forgetting.Forgetting(lists, cache, threads, forget, "")
+        process.prepare()
+        await process.turn()
 
     monkeypatch.setattr(forgetting, "_AGAIN_SECONDS", 0)
     lists.add([place])

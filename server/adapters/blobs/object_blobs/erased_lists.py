@@ -57,6 +57,17 @@ class ErasedLists:
         self._newest = newest
         return newest
 
+    def last_before(self, time: datetime) -> int:
+        """Return the number of the last list from before a time, or of the first list; 0 if there is none."""
+        number = 0
+        for found in self._client.names(_FOLDER):
+            if number and found.last_modified > time:
+                break
+            number = _number(found.name)
+            if found.last_modified > time:
+                break
+        return number
+
     def after(self, number: int) -> Iterator[tuple[int, list[Place]]]:
         """Yield the lists after a number, with their numbers.
 
@@ -69,7 +80,7 @@ class ErasedLists:
             if _number(found.name) != expected:
                 raise Missing
             if expected > number:
-                yield expected, self._read(found.name)
+                yield expected, self.read(expected)
             expected += 1
         if number and expected == number:
             raise Missing
@@ -89,10 +100,11 @@ class ErasedLists:
             del old[-1:]  # the newest
         self._client.delete(old)
 
-    def _read(self, name: str) -> list[Place]:
+    def read(self, number: int) -> list[Place]:
+        """Return the blobs of a list. Raises: Missing; as `ObjectClient`."""
         for _ in range(_READS):
             try:
-                data, _etag = self._client.get(name)
+                data, _etag = self._client.get(_name(number))
             except NotFound:
                 raise Missing from None
             text, check = data[:-_CHECK_BYTES], data[-_CHECK_BYTES:]

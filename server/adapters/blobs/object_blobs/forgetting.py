@@ -5,7 +5,7 @@
 Each process reads new lists (see `erased_lists`) once a minute, and each list a second time ten minutes later: a
 request that was in progress may have returned a blob that was erased meanwhile. The number in the file is that of the
 last list that was read twice, so that a process that starts continues there. A cache without this file, or one for
-which lists are missing, is emptied.
+which lists are missing, is emptied; then lists are read from a day before that on.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 
 from server.adapters.blobs.disk.threads import DiskThreads
 from server.adapters.blobs.object_blobs.cache import PartCache
@@ -24,6 +25,8 @@ from server.model.errors import DicomStoreError
 
 _SECONDS = 60.0
 _AGAIN_SECONDS = 600.0
+_DAY = timedelta(days=1)
+"""Clocks differ by less than this."""
 
 _log = logging.getLogger("dicomstore.blobs")
 
@@ -50,10 +53,16 @@ class Forgetting:
         self._threads = threads
         self._forget = forget
         self._file = cache.directory / f"erased-{store_id}"
+        self._began = datetime.now(UTC)  # when the cache was empty, if it had no file
         self._once: int | None = None  # the last list that was read
         self._twice = 0
         self._again: deque[tuple[float, int]] = deque()  # when lists were read, and the last of them
         self._has_failed = False
+
+    def prepare(self) -> None:
+        """Empty a cache of which it is unknown what was erased; blocks for the disk. To be called before any read."""
+        if self._number() is None:
+            self._cache.clear()
 
     async def run(self) -> None:
         """Read lists at an interval until cancelled."""
@@ -74,7 +83,7 @@ class Forgetting:
         now = asyncio.get_running_loop().time()
         try:
             if self._once is None:
-                self._once = self._twice = await self._threads.run(self._start)
+                self._once = self._twice = await self._start()
             if (last := await self._read(self._once, None)) > self._once:
                 self._once = last
                 self._again.append((now, last))
@@ -86,7 +95,7 @@ class Forgetting:
             _log.warning("the blob cache is emptied: some of it may have been erased while it was not in use")
             self._once = None
             self._again.clear()
-            await self._threads.run(self._unknown)
+            await self._threads.run(self._empty)
             await self.turn()
 
     async def _read(self, after: int, until: int | None) -> int:
@@ -100,19 +109,27 @@ class Forgetting:
             after = number
         return after
 
-    def _start(self) -> int:
-        """Return the number from which to continue; empty a cache of which it is unknown."""
+    async def _start(self) -> int:
+        """Return the number from which to continue."""
+        number = await self._threads.run(self._number)
+        if number is None:  # nothing was cached before this process or another one has started
+            number = await self._threads.run(lambda: self._lists.last_before(self._began - _DAY))
+            if number:
+                await self._forget(await self._threads.run(lambda: self._lists.read(number)))
+            await self._threads.run(lambda: self._save(number))
+        return number
+
+    def _number(self) -> int | None:
         try:
             return int(self._file.read_text("ascii"))
         except (OSError, ValueError):
-            newest = self._lists.newest()  # before: what is erased from now on is in later lists
-            self._cache.clear()
-            self._save(newest)
-            return newest
+            return None
 
-    def _unknown(self) -> None:
+    def _empty(self) -> None:
+        self._began = datetime.now(UTC)
         with suppress(OSError):
             self._file.unlink(missing_ok=True)
+        self._cache.clear()
 
     def _save(self, number: int) -> None:
         """Record the number for processes that start later; without it they empty the cache."""

@@ -21,6 +21,7 @@ _SKEW = timedelta(minutes=10)
 """Most by which the clock of the service may differ from that of this process."""
 
 _BATCH_BYTES = 4 << 20
+_BATCH = 500
 _STEP = 1000
 _EXAMINED = 20  # costs of examining a record, in those of listing one
 
@@ -36,7 +37,7 @@ class SparseObjects:
         self._after: str | None = None  # the last record that it has dealt with
 
     def find(self) -> Iterator[list[Place]]:
-        """Yield the blobs to move, in batches of a few MiB; blocks.
+        """Yield the blobs to move, in batches of at most 500 and a few MiB; blocks.
 
         A batch is empty after 1000 listed records, or fewer if they had to be examined. A pass that the caller does not
         read to its end is continued by the next call.
@@ -94,7 +95,7 @@ def _batches(places: list[Place]) -> Iterator[list[Place]]:
     for place in places:
         batch.append(place)
         size += place.length
-        if size >= _BATCH_BYTES:
+        if size >= _BATCH_BYTES or len(batch) == _BATCH:
             yield batch
             batch, size = [], 0
     if batch:

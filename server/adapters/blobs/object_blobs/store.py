@@ -112,6 +112,7 @@ class ObjectBlobs:
     async def __aenter__(self) -> "ObjectBlobs":
         """Enter. Nothing is requested before it is needed, except what was erased meanwhile if there is a cache."""
         if self._runs_forgetting:
+            await self._background.run(self._forgetting.prepare)
             self._tasks.append(asyncio.create_task(self._forgetting.run()))
         return self
 
