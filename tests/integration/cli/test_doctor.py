@@ -15,11 +15,13 @@ from server.adapters.sql.engine import open_database
 from server.bootstrap.components import Supervisor
 from server.bootstrap.serving import running
 from server.dicom.matching.query_tags import new_tag
+from server.model.events.study_event import StudyChanges, StudyEvent, StudyEventKind
 from server.model.events.webhook import Event, EventPosition, EventType, Handled, Health, Webhook, WebhookFilter
 from server.model.ids import DEFAULT_PARTITION, Address, Uid
 from server.model.operation import OperationState
 from server.model.search.query import Level
 from server.model.storage.scrub import ScrubPosition
+from server.model.worklist.workitem_rule import RuleDefinition, RuleFailure, StudyQuery, WorkitemRule
 from server.ports.events.webhooks import LEASE, Attempt, NewEvents
 from tests.contract.index.samples import NOON
 from tests.core import Ref, settings_for
@@ -86,6 +88,24 @@ async def test_dead_letters_and_failing_webhooks_are_reported(
     assert "1 webhook, 0 failing, 0 waiting events, 1 dead letter" in check(ran, "webhooks")["detail"]
     assert f"{webhook.id}: STATUS_500" in check(ran, "webhooks")["detail"]
     assert "dicomstore webhooks retry" in check(ran, "webhooks")["hint"]
+
+
+async def test_failing_rules_for_workitems_are_reported(
+    archive: Any, dicomstore: Any, environment: dict[str, str]
+) -> None:
+    database = open_database(settings_for(archive.data).database_url)
+    definition = RuleDefinition("", StudyQuery({}), frozenset(), "{}")
+    await database.workitem_rules.add(WorkitemRule("0" * 16, definition, True, "anonymous", NOON), 1)
+    await archive.stored(part10())
+    ran = await dicomstore("doctor", "--json", env=environment)
+    assert check(ran, "workitem rules")["detail"] == "1 rule, 0 failing, 0 waiting events"
+    event = StudyEvent(7, StudyEventKind.STABLE, NOON, 1, 1, DEFAULT_PARTITION, Uid("1.2"), 1, StudyChanges(1))
+    failure = RuleFailure("TAG_QUERY_DISABLED", NOON, NOON)
+    await database.workitem_rules.failed("0" * 16, event, failure, is_new=True)
+    await database.close()
+    ran = await dicomstore("doctor", "--json", env=environment)
+    assert check(ran, "workitem rules")["status"] == "warning"
+    assert f"{'0' * 16}: TAG_QUERY_DISABLED, 1 waiting" in check(ran, "workitem rules")["detail"]
 
 
 async def test_a_healthy_archive_passes(archive: Any, dicomstore: Any, environment: dict[str, str]) -> None:
