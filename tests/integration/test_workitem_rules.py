@@ -22,7 +22,7 @@ from server.domain.signal import Signal
 from server.domain.worklist import rule_engine
 from server.domain.worklist.rule_engine import RuleEngine
 from server.domain.worklist.rule_workitems import RuleWorkitems
-from server.model.ids import DEFAULT_PARTITION, Uid
+from server.model.ids import DEFAULT_PARTITION, PartitionName, Uid
 from server.model.worklist.workitem import WorkitemMatch, WorkitemQuery
 from server.model.worklist.workitem_rule import RuleDefinition, StudyQuery, WorkitemRule
 from tests.conftest import PostgresDatabases
@@ -153,6 +153,21 @@ async def test_each_stable_study_that_matches_gets_one_workitem(world: World) ->
         "workitem": first.uid,
         "rule": rule.id,
     }
+
+
+async def test_a_rule_of_partitions_applies_to_their_studies_only(world: World) -> None:
+    ward = PartitionName("ward")
+    await world.database.partitions.create(ward, NOON)
+    rule = await world.rule()
+    definition = replace(rule.definition, partitions=frozenset({ward, PartitionName("unknown")}))
+    assert await world.database.workitem_rules.replace(replace(rule, definition=definition), world.now)
+    await world.store(1)
+    await world.store(2, partition=ward)
+    await world.process()
+    await world.apply()
+    assert await world.workitems() == []
+    [workitem] = (await world.database.workitems.search(WorkitemQuery(ward, (), 200))).matches
+    assert orjson.loads(workitem.data_set)["0020000D"]["Value"] == [uid(2)]
 
 
 async def test_a_study_that_changes_and_is_stable_again_gets_another_workitem(world: World) -> None:
