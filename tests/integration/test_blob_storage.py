@@ -34,7 +34,7 @@ async def test_blobs_and_all_records_beside_them_lie_in_the_directory_of_the_url
 async def test_an_index_does_not_serve_with_other_blobs_than_its_own(tmp_path: Path) -> None:
     async with a_core(tmp_path / "data") as core:
         await core.stored(part10(StudyInstanceUID=STUDY))
-    with pytest.raises(StartError, match="data directory is not"):
+    with pytest.raises(StartError, match="bytes are not in"):
         async with a_core(tmp_path / "data", blobs=(tmp_path / "other disk").as_uri()):
             pass
 
