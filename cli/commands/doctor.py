@@ -297,7 +297,7 @@ _HINTS = {
     "disk is too slow for `scrub_days`: see docs/operations.md, Scrub",
     "unused blobs": "normal for a moment during uploads; blobs left by a crash are quarantined at the next start",
     "quarantine": "after a crash these are uploads that were not acknowledged; if there are more, the index does not "
-    "belong to this data directory or is an older copy: see docs/operations.md, restore",
+    "belong to these bytes or is an older copy: see docs/operations.md, restore",
 }
 
 

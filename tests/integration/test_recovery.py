@@ -470,6 +470,46 @@ def locators_in(data: Path) -> set[str]:
     return found
 
 
+async def test_earlier_versions_and_deleted_instances_that_were_moved_are_found_with_an_older_index_and_with_none(
+    stored: Stored, tmp_path: Path
+) -> None:
+    uids = {"SeriesInstanceUID": "1.2.3.4", "SOPInstanceUID": "1.2.3.4.5"}
+    bodies = [part10(StudyInstanceUID="1.2.1", PatientName=str(number), **uids) for number in range(3)]
+    others = [part10(StudyInstanceUID="1.2.9") for _ in range(40)]
+    others_before = locators_in(stored.data)
+    async with a_core(stored.data) as core:
+        await core.stored(*bodies, duplicates=DUPLICATE_POLICY_NEW_VERSION)
+        await stored.store(core, 2)
+        deleted, restored = stored.order[-2:]
+        await core.stored(*others)
+        for study in (deleted, restored):
+            await stored.delete(core, study)
+    shutil.copy(stored.data / "index.db", tmp_path / "older.db")
+    async with a_core(stored.data, retention_hours=0, erase_interval_seconds=0.01) as core:
+        before = locators_in(stored.data) - others_before
+        assert await core.delete(Ref(study_instance_uid="1.2.9")) == 40
+        while before & locators_in(stored.data):
+            await core.changes()
+        assert await undelete(core, restored) == 1
+    instance = Ref(study_instance_uid="1.2.1", series_instance_uid="1.2.3.4", sop_instance_uid="1.2.3.4.5")
+    for index in (tmp_path / "older.db", None):
+        remove_index(stored.data)
+        if index is not None:
+            shutil.copy(index, stored.data / "index.db")
+        done = await recover(settings_for(stored.data))
+        assert (done.unreadable, done.duplicates) == (0, 0)
+        assert (await agreement(stored.data))[0]
+        database = engine.open_database(settings_for(stored.data).database_url)
+        history = await database.instances.history(Address(DEFAULT_PARTITION, Uid("1.2.1"), *map(Uid, uids.values())))
+        await database.close()
+        async with a_core(stored.data) as core:
+            assert [(await core.retrieve(instance, version=one.version))[0][1] for one in history] == bodies
+            assert len(await core.retrieve(Ref(study_instance_uid=restored))) == 1
+            for study in (deleted, "1.2.9"):
+                with pytest.raises(Exception, match="NOT_FOUND"):
+                    await core.retrieve(Ref(study_instance_uid=study))
+
+
 async def test_an_instance_with_damaged_bytes_is_indexed_as_damaged(stored: Stored) -> None:
     study = stored.order[-1]
     body = stored.bodies[study]
