@@ -383,6 +383,12 @@ class Settings(TlsSettings):
         description="Maximum number of concurrent watches of the change feed and of study events; they do not count as "
         "calls.",
     )
+    max_event_channels: int = Field(
+        2000,
+        ge=0,
+        description="Maximum number of concurrent event channels of subscribers to workitems and watches of worklists; "
+        "they do not count as calls.",
+    )
     retention_hours: float = Field(72, ge=0, description="Time between deleting an instance and erasing its bytes.")
     quarantine_hours: float = Field(
         168,
@@ -409,6 +415,15 @@ class Settings(TlsSettings):
         description="Free space of the data directory below which the log and `dicomstore doctor` warn; 0 never warns.",
     )
     operation_days: float = Field(7, gt=0, description="Time for which finished operations are kept.")
+    workitem_days: float = Field(
+        0,
+        ge=0,
+        description="Time without changes after which completed and canceled workitems are removed, unless a "
+        "subscriber has a deletion lock; 0 keeps them.",
+    )
+    workitem_event_days: float = Field(
+        7, gt=0, description="Time for which events of workitems are kept for subscribers that are not connected."
+    )
     commitment_days: float = Field(30, gt=0, description="Time for which results of storage commitment are kept.")
     update_max_targets: int = Field(
         50, ge=1, le=10_000, description="Number of studies, series and instances that one update may name."

@@ -61,9 +61,13 @@ from server.domain.store.writability import Writing
 from server.domain.upkeep.audit import Audit
 from server.domain.upkeep.garbage import Housekeeping
 from server.domain.upkeep.scrub import Scrub
+from server.domain.worklist.event_hub import EventHub
+from server.domain.worklist.event_streams import Acknowledgements, EventStreams
+from server.domain.worklist.retention import WorklistRetention
 from server.domain.worklist.rule_engine import RuleEngine
 from server.domain.worklist.rule_workitems import RuleWorkitems
 from server.domain.worklist.search import WorkitemSearches
+from server.domain.worklist.subscriptions import Subscriptions
 from server.domain.worklist.workitem_rules import WorkitemRules
 from server.domain.worklist.workitems import Workitems
 from server.model.ids import PartitionName
@@ -155,6 +159,7 @@ class ArchiveComponents(IndexComponents):
             quarantine=self.settings.quarantine_period,
             read_only=self.read_only,
             work=self.record_work,
+            others=[self.worklist_retention.remove],
         )
 
     def look_for_work(self) -> None:
@@ -363,6 +368,7 @@ class ArchiveComponents(IndexComponents):
             partitions=self.partition_names,
             record=self.database.workitems,
             now=self.clock.now,
+            changed=self.sequencer.stored,
         )
 
     @cached_property
@@ -391,6 +397,56 @@ class ArchiveComponents(IndexComponents):
             now=self.clock.now,
             read_only=self.read_only,
             changed=self.events_changed,
+            created=self.sequencer.stored,
+            work=self.record_work,
+        )
+
+    @cached_property
+    def subscriptions(self) -> Subscriptions:
+        """Subscriptions to workitems."""
+        return Subscriptions(
+            access=self.access,
+            record=self.database.subscriptions,
+            now=self.clock.now,
+            changed=self.sequencer.stored,
+        )
+
+    @cached_property
+    def event_hub(self) -> EventHub:
+        """The distribution of new events of workitems."""
+        hub = EventHub(self.database.workitem_events)
+        self.sequencer.subscribe(hub.notify)
+        return hub
+
+    @cached_property
+    def acknowledgements(self) -> Acknowledgements:
+        """What subscribers have acknowledged."""
+        return Acknowledgements(self.database.subscriptions, self.clock.now)
+
+    @cached_property
+    def event_streams(self) -> EventStreams:
+        """The events of workitems that clients receive."""
+        return EventStreams(
+            access=self.access,
+            subscriptions=self.database.subscriptions,
+            workitems=self.database.workitems,
+            log=self.database.workitem_events,
+            hub=self.event_hub,
+            acknowledgements=self.acknowledgements,
+            process=self.process_id,
+            now=self.clock.now,
+        )
+
+    @cached_property
+    def worklist_retention(self) -> WorklistRetention:
+        """Removing workitems and their events after their retention times."""
+        days = self.settings.workitem_days
+        return WorklistRetention(
+            record=self.database.workitems,
+            log=self.database.workitem_events,
+            workitems=timedelta(days=days) if days else None,
+            events=timedelta(days=self.settings.workitem_event_days),
+            now=self.clock.now,
             work=self.record_work,
         )
 

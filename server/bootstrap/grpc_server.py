@@ -66,8 +66,12 @@ def options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", int(settings.share_ports)),
         # Calls beyond this limit wait at the client. It is larger than the limit of `Admission`, which refuses with a
         # reason.
-        ("grpc.max_concurrent_streams", 2 * (settings.max_calls + settings.max_watches) + _CALLS_BESIDES),
+        ("grpc.max_concurrent_streams", 2 * _most_calls(settings) + _CALLS_BESIDES),
     ]
+
+
+def _most_calls(settings: Settings) -> int:
+    return settings.max_calls + settings.max_watches + settings.max_event_channels
 
 
 def interceptors(
@@ -83,7 +87,7 @@ def interceptors(
                 *([Auditing(recorder, _facades(settings))] if recorder else []),
                 Authentication(authenticator),
                 PrincipalLimits(settings.max_calls_per_principal, settings.max_call_rate_per_principal),
-                Admission(settings.max_calls, settings.max_watches),
+                Admission(settings.max_calls, settings.max_watches, settings.max_event_channels),
             ]
         )
     ]

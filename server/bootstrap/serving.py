@@ -56,6 +56,7 @@ from server.rpc.security.share_links import ShareServicer
 from server.rpc.security.tokens import TokenServicer
 from server.rpc.services import SERVICES, Services
 from server.rpc.store import StoreServicer
+from server.rpc.worklist.events import WorkitemEventServicer
 from server.rpc.worklist.workitem_rules import WorkitemRuleServicer
 from server.rpc.worklist.workitems import WorkitemServicer
 
@@ -116,6 +117,7 @@ async def running(
             asyncio.create_task(components.sequencer.run()),
             asyncio.create_task(components.background_lease.run(*_background_work(components))),
             asyncio.create_task(components.token_verifier.run()),
+            asyncio.create_task(components.acknowledgements.run()),
         ]
         if components.syslog_export is not None:
             chores.append(asyncio.create_task(components.syslog_export.run()))
@@ -135,11 +137,13 @@ async def running(
             components.feed.close()
             components.study_events.close()
             components.audit_search.close()
+            components.event_hub.close()
             await server.stop(settings.shutdown_seconds)
             for chore in chores:
                 chore.cancel()
             await asyncio.gather(*chores, return_exceptions=True)
             await components.token_verifier.record()
+            await components.acknowledgements.write()
             if components.recorder is not None:
                 components.recorder.event("core", "application-stop")
 
@@ -294,6 +298,7 @@ def _services(components: ArchiveComponents, watch: Health, authenticator: Authe
         commitments=CommitmentServicer(components.commitments),
         workitems=WorkitemServicer(components.workitems, components.workitem_searches),
         workitem_rules=WorkitemRuleServicer(components.workitem_rules),
+        workitem_events=WorkitemEventServicer(components.subscriptions, components.event_streams),
         change_feed=ChangeFeedServicer(components.feed, components.consumers),
         study_events=StudyEventServicer(components.study_events),
         webhooks=WebhookServicer(components.webhooks),

@@ -1,4 +1,5 @@
-"""Assigning sequence numbers to change-feed entries after their commit, and expanding deletions of many instances."""
+"""Assigning sequence numbers to change-feed entries and events of workitems after their commit, and expanding deletions
+of many instances."""
 
 import asyncio
 import logging
@@ -23,7 +24,7 @@ class Sequencer:
 
     def __init__(self, changes: ChangeLog) -> None:
         self._changes = changes
-        self._numbered: Callable[[], None] = lambda: None
+        self._subscribers: list[Callable[[], None]] = []
         self._begun = 0
         self._ended = 0
         self._woken = asyncio.Event()
@@ -31,11 +32,15 @@ class Sequencer:
         self._round_ended = asyncio.Event()
 
     def subscribe(self, numbered: Callable[[], None]) -> None:
-        """Register the function to call when new entries may be visible."""
-        self._numbered = numbered
+        """Register a function to call when new entries, or events of workitems, may be visible."""
+        self._subscribers.append(numbered)
+
+    def _numbered(self) -> None:
+        for subscriber in self._subscribers:
+            subscriber()
 
     def stored(self) -> None:
-        """To be called after instances have been stored."""
+        """To be called after instances have been stored, or events of workitems were written."""
         if self._changes.is_numbered_later:
             self._woken.set()
         else:

@@ -42,6 +42,8 @@ from dicomstore.v1 import (
     version_service_pb2_grpc,
     webhook_service_pb2,
     webhook_service_pb2_grpc,
+    workitem_event_service_pb2,
+    workitem_event_service_pb2_grpc,
     workitem_rule_service_pb2,
     workitem_rule_service_pb2_grpc,
     workitem_service_pb2,
@@ -70,6 +72,7 @@ from server.rpc.security.logins import LoginServicer
 from server.rpc.security.share_links import ShareServicer
 from server.rpc.security.tokens import TokenServicer
 from server.rpc.store import StoreServicer
+from server.rpc.worklist.events import WorkitemEventServicer
 from server.rpc.worklist.workitem_rules import WorkitemRuleServicer
 from server.rpc.worklist.workitems import WorkitemServicer
 
@@ -86,6 +89,7 @@ SERVICES = tuple(
         (commitment_service_pb2, "CommitmentService"),
         (workitem_service_pb2, "WorkitemService"),
         (workitem_rule_service_pb2, "WorkitemRuleService"),
+        (workitem_event_service_pb2, "WorkitemEventService"),
         (change_feed_service_pb2, "ChangeFeedService"),
         (study_event_service_pb2, "StudyEventService"),
         (webhook_service_pb2, "WebhookService"),
@@ -117,6 +121,7 @@ class Services:
     commitments: CommitmentServicer
     workitems: WorkitemServicer
     workitem_rules: WorkitemRuleServicer
+    workitem_events: WorkitemEventServicer
     change_feed: ChangeFeedServicer
     study_events: StudyEventServicer
     webhooks: WebhookServicer
@@ -143,6 +148,7 @@ class Services:
         commitment_service_pb2_grpc.add_CommitmentServiceServicer_to_server(self.commitments, server)
         workitem_service_pb2_grpc.add_WorkitemServiceServicer_to_server(self.workitems, server)
         workitem_rule_service_pb2_grpc.add_WorkitemRuleServiceServicer_to_server(self.workitem_rules, server)
+        workitem_event_service_pb2_grpc.add_WorkitemEventServiceServicer_to_server(self.workitem_events, server)
         change_feed_service_pb2_grpc.add_ChangeFeedServiceServicer_to_server(self.change_feed, server)
         study_event_service_pb2_grpc.add_StudyEventServiceServicer_to_server(self.study_events, server)
         webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server(self.webhooks, server)

@@ -25,6 +25,8 @@ from server.model.lifecycle.version import Provenance, VersionOrigin
 from server.model.security.archive_token import ArchiveToken, digest
 from server.model.security.login_link import LoginLink
 from server.model.security.share_link import ShareLink, SharePurpose
+from server.model.worklist.event import Event, EventType, Report
+from server.model.worklist.subscription import WorklistSubscription
 from server.model.worklist.workitem import SearchValue, Workitem, WorkitemState
 from server.ports.imports import ImportedBatch, ImportedFile
 from server.ports.outbox import ROWS_PER_PROCESS, OutboxChanges, OutboxRow
@@ -79,7 +81,13 @@ async def fill(url: str) -> None:
         SearchValue("ProcedureStepState", 0, "scheduled"),
     )
     workitem = Workitem(Uid("1.2.3"), WorkitemState.SCHEDULED, "", '{"00741000":{"vr":"CS"}}', values, NOON)
-    assert await database.workitems.add(DEFAULT_PARTITION, workitem)
+    event = Event(EventType.STATE_REPORT, '{"00741000":{"vr":"CS"}}')
+    await database.subscriptions.subscribe_to_worklist(DEFAULT_PARTITION, "VIEWER", NOON, WorklistSubscription(True))
+    assert await database.workitems.add(DEFAULT_PARTITION, workitem, lambda *_: Report(NOON, (event,)))
+    await database.subscriptions.subscribe(
+        DEFAULT_PARTITION, workitem.uid, "PERFORMER", NOON, has_lock=False, report=lambda _: event
+    )
+    await sequence(database.changes)
     await database.close()
     _add_webhook(url)
     _add_rule(url)

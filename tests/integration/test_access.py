@@ -20,6 +20,7 @@ from dicomstore.v1 import search_service_pb2 as search
 from dicomstore.v1 import share_service_pb2 as share
 from dicomstore.v1 import store_service_pb2 as store
 from dicomstore.v1 import version_service_pb2 as versions
+from dicomstore.v1 import workitem_event_service_pb2 as workitem_events
 from dicomstore.v1 import workitem_service_pb2 as workitems
 from dicomstore.v1.access_options_pb2 import (
     ACTION_ADMINISTER,
@@ -169,6 +170,34 @@ EXPECTED: Mapping[str, tuple[str, Message | None]] = {
         workitems.RequestWorkitemCancellationRequest(partition=WARD, workitem_uid="1.8"),
     ),
     "WorkitemService.SearchWorkitems": (OF_PARTITION, workitems.SearchWorkitemsRequest(partition=WARD)),
+    "WorkitemEventService.SubscribeToWorkitems": (
+        OF_PARTITION,
+        workitem_events.SubscribeToWorkitemsRequest(partition=WARD, workitem_uid="1.8", ae_title="VIEWER"),
+    ),
+    "WorkitemEventService.UnsubscribeFromWorkitems": (
+        OF_PARTITION,
+        workitem_events.UnsubscribeFromWorkitemsRequest(partition=WARD, workitem_uid="1.8", ae_title="VIEWER"),
+    ),
+    "WorkitemEventService.SuspendWorklistSubscription": (
+        OF_PARTITION,
+        workitem_events.SuspendWorklistSubscriptionRequest(partition=WARD, ae_title="VIEWER"),
+    ),
+    "WorkitemEventService.ListWorkitemSubscribers": (
+        OF_PARTITION,
+        workitem_events.ListWorkitemSubscribersRequest(partition=WARD),
+    ),
+    "WorkitemEventService.ReceiveWorkitemEvents": (
+        OF_PARTITION,
+        workitem_events.ReceiveWorkitemEventsRequest(partition=WARD, ae_title="VIEWER"),
+    ),
+    "WorkitemEventService.AcknowledgeWorkitemEvents": (
+        OF_PARTITION,
+        workitem_events.AcknowledgeWorkitemEventsRequest(partition=WARD, ae_title="VIEWER", checkpoint="1"),
+    ),
+    "WorkitemEventService.WatchWorkitems": (
+        OF_PARTITION,
+        workitem_events.WatchWorkitemsRequest(partition=WARD),
+    ),
     "ChangeFeedService.ListChanges": (OF_ARCHIVE, None),
     "ChangeFeedService.GetLatestChange": (OF_ARCHIVE, None),
     "ChangeFeedService.WatchChanges": (OF_ARCHIVE, None),
@@ -382,7 +411,7 @@ async def call(channel: grpc.aio.Channel, method: MethodDescriptor, request: Mes
             stream: Any = channel.stream_stream(path, serialize, deserialize)([request], metadata=metadata)
         else:
             stream = channel.unary_stream(path, serialize, deserialize)(request, metadata=metadata)
-        if method.name.startswith("Watch"):
+        if method.name.startswith(("Watch", "Receive")):
             await stream.read()
             stream.cancel()
             return

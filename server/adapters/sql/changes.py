@@ -62,13 +62,13 @@ class SqlChangeLog:
             is_pending = await self._transactions.read(lambda connection: _ARE_PENDING.tuples(connection, {})[0][0])
             return await self._move_on() if is_pending is not None else Sequenced.NOTHING
         work = await self._transactions.look(to_do)
-        if work.entries or work.has_studies:
+        if work.has_numbers or work.has_studies:
             await self._transactions.number(lambda connection: number(connection, work))
             if work.is_for_several:
                 return Sequenced.MAY_HAVE_MORE
         if work.is_pending:
             return await self._move_on()
-        return Sequenced.ALL if work.entries else Sequenced.NOTHING
+        return Sequenced.ALL if work.has_numbers else Sequenced.NOTHING
 
     async def _move_on(self) -> Sequenced:
         """Move instances of a numbered deletion."""

@@ -58,11 +58,13 @@ from server.adapters.sql.state.clock import SqlClockRecord
 from server.adapters.sql.state.identity import bind, identity
 from server.adapters.sql.state.schema import VERSION_TABLE, state_of_schema
 from server.adapters.sql.state.schema import SchemaState as SchemaState
+from server.adapters.sql.worklist.event_log import SqlEventLog
+from server.adapters.sql.worklist.subscriptions import SqlSubscriptions
 from server.adapters.sql.worklist.workitems import SqlWorkitems
 from server.adapters.sql.writing.locators import referenced
 from server.adapters.sql.writing.open_deletions import pending
 from server.adapters.sql.writing.partition_deleting import open_partition_deletions
-from server.adapters.sql.writing.sequencing import CHANNEL
+from server.adapters.sql.writing.sequencing import CHANNEL, EVENTS_CHANNEL
 from server.model.archive import ArchiveId, IndexIdentity, Mark
 from server.model.instance import Locator
 from server.model.search.query_tag import Tag, TagFault, TagValue
@@ -86,6 +88,7 @@ from server.ports.security.archive_tokens import ArchiveTokens
 from server.ports.security.login_links import LoginLinks
 from server.ports.security.share_links import ShareLinks
 from server.ports.tags import Extract, Tags
+from server.ports.worklist.subscriptions import EventLog, SubscriptionRecord
 from server.ports.worklist.workitem_rules import WorkitemRules
 from server.ports.worklist.workitems import WorkitemRecord
 
@@ -124,12 +127,13 @@ def nothing_for_tags(
 class Database:
     """An open database. The attributes are the adapters of the ports in `server.ports.index`."""
 
-    def __init__(self, transactions: Transactions, extract: Extract, listen: Listen) -> None:
+    def __init__(self, transactions: Transactions, extract: Extract, listen: Callable[[str], Listen]) -> None:
+        """`listen` returns a function that listens on a channel."""
         keys = PartitionKeys()
         self.instances: InstanceIndex = SqlInstanceIndex(transactions, keys, extract)
         self.tags: Tags = SqlTags(transactions, extract)
         self.operations: Operations = SqlOperations(transactions)
-        self.changes: ChangeLog = SqlChangeLog(transactions, listen, keys)
+        self.changes: ChangeLog = SqlChangeLog(transactions, listen(CHANNEL), keys)
         self.partitions: Partitions = SqlPartitions(transactions)
         self.clock: ClockRecord = SqlClockRecord(transactions)
         self.archive_tokens: ArchiveTokens = SqlArchiveTokens(transactions)
@@ -151,6 +155,8 @@ class Database:
         self.deliveries: Deliveries = SqlDeliveries(transactions, keys)
         self.workitems: WorkitemRecord = SqlWorkitems(transactions, keys)
         self.workitem_rules: WorkitemRules = SqlWorkitemRules(transactions, keys)
+        self.subscriptions: SubscriptionRecord = SqlSubscriptions(transactions, keys)
+        self.workitem_events: EventLog = SqlEventLog(transactions, keys, listen(EVENTS_CHANNEL))
         self._transactions = transactions
 
     async def connect(self) -> None:
@@ -197,11 +203,14 @@ def open_database(
     reading, writing = engine_of(url, reading_seconds=search_seconds), engine_of(url)
     name = reading.dialect.name
     writes = replace(_limited(_WRITES[name], limits_of(url)), permit=permit, progress=progress)
-    listen = partial(notifications.listen, listen_url or url, CHANNEL)
+
+    def listen(channel: str) -> Listen:
+        if name == "sqlite":
+            return partial(notifications.watch_file, make_url(url).database or "")
+        return partial(notifications.listen, listen_url or url, channel)
+
     if name == "sqlite":
-        path = make_url(url).database or ""
-        writes = replace(writes, write_order=FileWriteOrder(path))
-        listen = partial(notifications.watch_file, path)
+        writes = replace(writes, write_order=FileWriteOrder(make_url(url).database or ""))
     reads = replace(_limited(_READS[name], limits_of(url, search_seconds)), niceness=reading_niceness)
     numbers = replace(_limited(_NUMBERS, limits_of(url)), permit=permit)
     replica = None

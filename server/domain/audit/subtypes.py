@@ -24,6 +24,12 @@ _SUBTYPES = {
     "WorkitemService/ChangeWorkitemState": "change-state-workitem",
     "WorkitemService/RequestWorkitemCancellation": "cancel-workitem",
     "WorkitemService/SearchWorkitems": "query-workitem",
+    "WorkitemEventService/SubscribeToWorkitems": "subscribe-workitem",
+    "WorkitemEventService/UnsubscribeFromWorkitems": "unsubscribe-workitem",
+    "WorkitemEventService/SuspendWorklistSubscription": "suspend-worklist-subscription",
+    "WorkitemEventService/ListWorkitemSubscribers": "workitem-subscribers",
+    "WorkitemEventService/ReceiveWorkitemEvents": "workitem-events",
+    "WorkitemEventService/WatchWorkitems": "watch-workitems",
     "ChangeFeedService/ListChanges": "change-feed",
     "ChangeFeedService/GetLatestChange": "change-feed",
     "ChangeFeedService/WatchChanges": "change-feed",
@@ -39,8 +45,9 @@ _OF_OPERATION = {"ExportRequest": "export", "UpdateRequest": "update-study"}
 
 _OF_SERVICE = {"OperationService": "operation", "PartitionService": "partition"}
 
-NOT_RECORDED = frozenset({"CapabilitiesService/GetCapabilities"})
-"""Calls that return the same to everybody, and no data of the archive."""
+NOT_RECORDED = frozenset({"CapabilitiesService/GetCapabilities", "WorkitemEventService/AcknowledgeWorkitemEvents"})
+"""Calls that return no data of the archive, and change none: capabilities are the same for everybody, and the call that
+receives events is recorded with their number."""
 
 
 @cache

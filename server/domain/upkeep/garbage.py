@@ -1,10 +1,10 @@
 """Garbage collection: deciding about blobs that a crash left unsettled, erasing deleted blobs after the retention time,
-ending quarantines, and compaction.
+ending quarantines, compaction, and retention of worklists.
 """
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 
@@ -46,9 +46,11 @@ class Housekeeping:
         quarantine: timedelta,
         read_only: ReadOnlyState,
         work: RecordWork = unrecorded,
+        others: Sequence[Callable[[], Awaitable[None]]] = (),
     ) -> None:
         """`retention`: time until deleted bytes are erased; `quarantine`: minimum time until unknown blobs are; `work`
-        records what is erased in the audit trail."""
+        records what is erased in the audit trail; `others`: other tasks for the archive."""
+        self._others = others
         self._work = work
         self._blobs = blobs
         self._index = index
@@ -144,6 +146,8 @@ class Housekeeping:
                     _log.info("erased blobs count=%d", erased)
                 if erased := await self.end_quarantine():
                     _log.warning("erased blobs after their quarantine count=%d", erased)
+                for other in self._others:
+                    await other()
                 is_more = await self._blobs.compact(self._relocation)
             except DicomStoreError as error:
                 _log.warning("housekeeping failed reason=%s", error.reason)

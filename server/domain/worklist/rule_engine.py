@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from server.domain.audit.recorder import RecordWork, unrecorded
 from server.domain.read_only import ReadOnlyState
 from server.domain.signal import Signal, wait
+from server.domain.worklist.reporting import report_new
 from server.domain.worklist.rule_workitems import RuleWorkitems
 from server.model.errors import DicomStoreError, Unavailable
 from server.model.events.study_event import StudyEvent
@@ -108,7 +109,7 @@ class RuleEngine:
     async def _create(self, rule: WorkitemRule, event: StudyEvent, workitem: Workitem, *, is_new: bool) -> None:
         facts = {"partition": event.partition, "study": event.study, "workitem": workitem.uid, "rule": rule.id}
         async with self._work(PRINCIPAL, "add-workitem", **facts):
-            is_created = await self._record.applied(rule.id, event, workitem, is_new=is_new)
+            is_created = await self._record.applied(rule.id, event, workitem, is_new=is_new, report=report_new)
         if is_created:
             self._created()
 

@@ -1,7 +1,6 @@
 """Search for workitems (PS3.18 section 11.9)."""
 
 import asyncio
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -9,20 +8,17 @@ from typing import Any, NamedTuple
 import orjson
 
 from server.dicom.elements.keywords import path_of
-from server.dicom.matching.attributes import SearchKey
-from server.dicom.matching.matching import conditions, take_stars
 from server.dicom.worklist.search_keys import RETURN_KEY_TAGS, search_key
 from server.domain.access import Access
 from server.domain.search import page_token
 from server.domain.search.request import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Term
+from server.domain.worklist.filters import WorkitemFilter, ignore
 from server.model.access import Action
 from server.model.call import Call
 from server.model.errors import InvalidRequest, Reason
 from server.model.ids import NO_PARTITION, Address, PartitionName, Uid
 from server.model.worklist.workitem import MatchPage, WorkitemQuery
 from server.ports.worklist.workitems import WorkitemRecord
-
-_SHOWN_NAME = re.compile(r"[A-Za-z0-9._]{1,128}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +36,11 @@ class WorkitemSearch:
     skip: int = 0
     strict: bool = False
     total_count: bool = False
+
+    @property
+    def filter(self) -> WorkitemFilter:
+        """The terms, and how they match."""
+        return WorkitemFilter(self.terms, self.fuzzy_matching, self.empty_value_matching, self.strict)
 
 
 class FoundWorkitem(NamedTuple):
@@ -79,7 +80,7 @@ class WorkitemSearches:
         permitted = await self._access.permit(call, Action.READ, Address(request.partition), by_share_link=False)
         page_size = _page_size(request)
         ignored: dict[str, None] = {}
-        terms = _usable_terms(request, ignored)
+        terms = request.filter.usable(ignored)
         returned = RETURN_KEY_TAGS | {key.path[0] for key in terms} | _included(request, ignored)
         identity = orjson.dumps(
             [
@@ -92,11 +93,7 @@ class WorkitemSearches:
         )
         query = WorkitemQuery(
             permitted.partition,
-            tuple(
-                one
-                for key, values in terms.items()
-                for one in conditions(key, values, fuzzy=request.fuzzy_matching, empty=request.empty_value_matching)
-            ),
+            request.filter.conditions(terms),
             page_size,
             0 if request.page_token else request.skip,
             page_token.read(request.page_token, identity) if request.page_token else None,
@@ -134,32 +131,10 @@ def _page_size(request: WorkitemSearch) -> int:
     return request.page_size or DEFAULT_PAGE_SIZE
 
 
-def _usable_terms(request: WorkitemSearch, ignored: dict[str, None]) -> dict[SearchKey, list[str]]:
-    """Return the values for each search key. Several terms of one attribute are combined."""
-    values: dict[SearchKey, list[str]] = {}
-    for term in request.terms:
-        key = search_key(term.attribute)
-        if key is None:
-            _ignore(term.attribute, ignored, strict=request.strict)
-        else:
-            values.setdefault(key, []).extend(term.values)
-    if not request.strict:
-        take_stars(values)
-    return values
-
-
 def _included(request: WorkitemSearch, ignored: dict[str, None]) -> frozenset[str]:
     """Return the tags of return attributes; for a member of a sequence, that of the sequence."""
     paths = {attribute: path_of(attribute) for attribute in request.include_attributes}
     for attribute, path in paths.items():
         if path is None:
-            _ignore(attribute, ignored, strict=request.strict)
+            ignore(attribute, ignored, strict=request.strict)
     return frozenset(path[0] for path in paths.values() if path is not None)
-
-
-def _ignore(attribute: str, ignored: dict[str, None], *, strict: bool) -> None:
-    if strict:
-        shown = attribute if _SHOWN_NAME.fullmatch(attribute) else "?"
-        message = f"{shown}: this is not a supported attribute of workitems."
-        raise InvalidRequest(Reason.UNSUPPORTED_ATTRIBUTE, message, attribute=attribute)
-    ignored[attribute] = None

@@ -8,15 +8,18 @@ from typing import Any
 import orjson
 
 from server.dicom.elements.keywords import tags_of
+from server.dicom.worklist import reports
 from server.dicom.worklist.data_set import MAX_BYTES, DataSet, invalid, parse, serialise
 from server.dicom.worklist.rules import check_new, check_update, missing_in_final_state
 from server.dicom.worklist.search_keys import search_values
 from server.domain.access import Access
 from server.domain.partition_names import PartitionNames
+from server.domain.worklist.reporting import report_new, reporter
 from server.model.access import Action
 from server.model.call import Call
 from server.model.errors import AlreadyExists, Reason
 from server.model.ids import Address, PartitionName, Uid, parse_uid
+from server.model.worklist.subscription import parse_ae_title
 from server.model.worklist.workitem import (
     Workitem,
     WorkitemState,
@@ -27,7 +30,7 @@ from server.model.worklist.workitem import (
     state_conflict,
     workitem_not_found,
 )
-from server.ports.worklist.workitems import WorkitemRecord
+from server.ports.worklist.workitems import Change, Reporter, WorkitemRecord
 
 UPS_PUSH = "1.2.840.10008.5.1.4.34.6.1"
 """Unified Procedure Step - Push SOP Class, that of every workitem (PS3.4 section CC.3.1)."""
@@ -56,12 +59,20 @@ class Workitems:
     """
 
     def __init__(
-        self, *, access: Access, partitions: PartitionNames, record: WorkitemRecord, now: Callable[[], datetime]
+        self,
+        *,
+        access: Access,
+        partitions: PartitionNames,
+        record: WorkitemRecord,
+        now: Callable[[], datetime],
+        changed: Callable[[], None],
     ) -> None:
+        """`changed` is called after changes, which may have written events."""
         self._access = access
         self._partitions = partitions
         self._record = record
         self._now = now
+        self._changed = changed
 
     async def create(
         self,
@@ -92,9 +103,10 @@ class Workitems:
         new = new_workitem(uid, data_set, self._now())
         if create_partition:
             await self._partitions.create_missing(partition)
-        if not await self._record.add(partition, new):
+        if not await self._record.add(partition, new, report_new):
             message = "The partition has a workitem with this UID."
             raise AlreadyExists(Reason.WORKITEM_ALREADY_EXISTS, message, status="0111")
+        self._changed()
         return uid
 
     async def get(self, call: Call, partition: PartitionName, uid: Uid) -> bytes:
@@ -132,7 +144,7 @@ class Workitems:
             check_updatable(workitem, transaction_uid)
             return _with(replace(workitem, modified=now), orjson.loads(workitem.data_set) | new)
 
-        _existing(await self._record.change(partition, uid, change))
+        await self._change(partition, uid, change, reporter(now, reports.updated))
 
     async def change_state(
         self, call: Call, partition: PartitionName, uid: Uid, transaction_uid: Uid, state: WorkitemState
@@ -162,25 +174,34 @@ class Workitems:
             lock = lock_of(transaction_uid)
             return _with(replace(workitem, state=state, lock=lock, modified=now), data_set)
 
-        _existing(await self._record.change(partition, uid, change))
+        await self._change(partition, uid, change, reporter(now, reports.updated))
         return was_changed
 
-    async def request_cancellation(self, call: Call, partition: PartitionName, uid: Uid, dicom_json: bytes) -> None:
-        """Cancel a workitem in state SCHEDULED, and record time and reason.
+    async def request_cancellation(
+        self, call: Call, partition: PartitionName, uid: Uid, dicom_json: bytes, requesting_ae: str = ""
+    ) -> None:
+        """Cancel a workitem in state SCHEDULED, and record time and reason; report the request to its subscribers.
+
+        Args:
+            requesting_ae: AE title of the requester; empty if it is unknown.
 
         Raises:
-            InvalidRequest: INVALID_WORKITEM.
+            InvalidRequest: INVALID_WORKITEM; INVALID_FIELD.
             NotFound: WORKITEM_NOT_FOUND.
             WrongState: WORKITEM_NOT_CANCELABLE.
             and as `Access.permit`.
         """
         call.audit.note(workitem=uid)
         partition = await self._permitted(call, Action.WRITE, partition)
+        requester = parse_ae_title(requesting_ae, "requesting_ae") if requesting_ae else ""
         reasons = parse(dicom_json) if dicom_json else {}
+        requested = reports.cancel_requested(requester, reasons)
         now = self._now()
 
         def change(workitem: Workitem) -> Workitem:
             check_cancelable(workitem)
+            if workitem.state is WorkitemState.IN_PROGRESS:
+                return workitem
             data_set = orjson.loads(workitem.data_set)
             progress = {
                 tag: element for tag, element in reasons.items() if tag in _OF_CANCELLATION and len(element) > 1
@@ -193,7 +214,16 @@ class Workitems:
             _complete_cancellation(data_set, now)
             return _with(replace(workitem, state=WorkitemState.CANCELED, modified=now), data_set)
 
-        _existing(await self._record.change(partition, uid, change))
+        report = reporter(
+            now,
+            lambda before, after: (requested, *(reports.canceled(before, after) if after is not before else ())),
+            must_have_subscribers=lambda workitem: workitem.state is WorkitemState.IN_PROGRESS,
+        )
+        await self._change(partition, uid, change, report)
+
+    async def _change(self, partition: PartitionName, uid: Uid, change: Change, report: Reporter) -> None:
+        _existing(await self._record.change(partition, uid, change, report))
+        self._changed()
 
     async def _permitted(
         self, call: Call, action: Action, partition: PartitionName, *, may_be_new: bool = False

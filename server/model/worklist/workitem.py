@@ -134,18 +134,23 @@ def check_updatable(workitem: Workitem, transaction_uid: str) -> None:
 
 
 def check_cancelable(workitem: Workitem) -> None:
-    """Check that a request for cancellation can be fulfilled.
+    """Check that cancellation of a workitem can be requested.
 
     Raises:
         WrongState: WORKITEM_NOT_CANCELABLE (PS3.4 section CC.2.2).
     """
     problems = {
-        WorkitemState.IN_PROGRESS: ("C312", "The performer of the workitem cannot be contacted."),
         WorkitemState.COMPLETED: ("C311", "The workitem is already COMPLETED."),
         WorkitemState.CANCELED: ("B304", "The UPS is already in the requested state of CANCELED."),
     }
     if problem := problems.get(workitem.state):
         raise WrongState(Reason.WORKITEM_NOT_CANCELABLE, problem[1], status=problem[0])
+
+
+def unreachable() -> WrongState:
+    """Return the error for a request for cancellation of which the performer cannot learn (PS3.4 section CC.2.2.3)."""
+    message = "The performer of the workitem cannot be contacted."
+    return WrongState(Reason.WORKITEM_NOT_CANCELABLE, message, status="C312")
 
 
 def state_conflict(status: str, message: str) -> WrongState:

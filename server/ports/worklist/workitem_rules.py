@@ -7,6 +7,7 @@ from typing import Protocol
 from server.model.events.study_event import StudyEvent
 from server.model.worklist.workitem import Workitem
 from server.model.worklist.workitem_rule import RuleEvents, RuleFailure, WorkitemRule
+from server.ports.worklist.workitems import Reporter, unreported
 
 
 class WorkitemRules(Protocol):
@@ -46,8 +47,17 @@ class WorkitemRules(Protocol):
         """
         ...
 
-    async def applied(self, rule_id: str, event: StudyEvent, workitem: Workitem | None, *, is_new: bool) -> bool:
-        """Record that a rule has been applied to an event, and add the workitem; None if the study does not match.
+    async def applied(
+        self,
+        rule_id: str,
+        event: StudyEvent,
+        workitem: Workitem | None,
+        *,
+        is_new: bool,
+        report: Reporter = unreported,
+    ) -> bool:
+        """Record that a rule has been applied to an event, and add the workitem with its events; None if the study does
+        not match.
 
         Return False, without an effect, if this has been recorded before or the rule does not exist any more. The
         partition of a deleted study may be deleted as well: then there is no workitem.

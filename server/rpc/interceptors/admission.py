@@ -2,7 +2,7 @@
 
 from common.shares import Shares
 from server.model.errors import Exhausted, Reason
-from server.rpc.interceptors.call_context import WATCHES, Context
+from server.rpc.interceptors.call_context import EVENT_CHANNELS, WATCHES, Context
 from server.rpc.interceptors.surround import Surround
 
 
@@ -10,16 +10,19 @@ class Admission(Surround):
     """Refuses calls above `max_calls` with BUSY before their request is read.
 
     A principal that would leave too few calls to others gets RATE_LIMITED instead (`common.shares`). Watches, which are
-    long-lived, have a separate limit, `max_watches`.
+    long-lived, have separate limits: `max_event_channels` those of workitems, `max_watches` others.
     """
 
-    def __init__(self, max_calls: int, max_watches: int) -> None:
+    def __init__(self, max_calls: int, max_watches: int, max_event_channels: int) -> None:
         super().__init__()
         self._calls = Shares(max_calls)
         self._watches = Shares(max_watches)
+        self._event_channels = Shares(max_event_channels)
 
     def around(self, method: str, context: Context) -> "_Admitted":
         """See `Surround`."""
+        if method in EVENT_CHANNELS:
+            return _Admitted(self._event_channels, context)
         return _Admitted(self._watches if method in WATCHES else self._calls, context)
 
 

@@ -14,10 +14,15 @@ from server.rpc.interceptors.surround import Surround
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+@-]{1,128}")
 """A valid request id; spaces and "=" could forge fields of a log line."""
 
-WATCHES = frozenset(
+EVENT_CHANNELS = frozenset(
+    f"/dicomstore.v1.WorkitemEventService/{rpc}" for rpc in ("ReceiveWorkitemEvents", "WatchWorkitems")
+)
+"""Watches of workitems, of which there may be many."""
+
+WATCHES = EVENT_CHANNELS | {
     f"/dicomstore.v1.{rpc}"
     for rpc in ("ChangeFeedService/WatchChanges", "StudyEventService/WatchStudyEvents", "AuditService/WatchAuditEvents")
-)
+}
 """Rpcs whose calls may last for days; they have limits of their own."""
 
 

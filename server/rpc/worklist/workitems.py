@@ -78,7 +78,11 @@ class WorkitemServicer(workitem_service_pb2_grpc.WorkitemServiceServicer):
     ) -> pb.RequestWorkitemCancellationResponse:
         """See the contract."""
         await self._workitems.request_cancellation(
-            context.call, _partition(request.partition), _uid(request.workitem_uid), request.dicom_json
+            context.call,
+            _partition(request.partition),
+            _uid(request.workitem_uid),
+            request.dicom_json,
+            request.requesting_ae,
         )
         return pb.RequestWorkitemCancellationResponse()
 

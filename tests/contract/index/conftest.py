@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from server.adapters.sql.core.tables import SEQUENCES, compatibility, counters, feed, tables
+from server.adapters.sql.core.tables import SEQUENCES, compatibility, counters, feed, tables, workitem_event_log
 from server.adapters.sql.core.tables import partitions as partition_table
 from server.adapters.sql.engine import Database, migrate, open_database
 from server.ports.index import InstanceIndex, Partitions
@@ -40,10 +40,11 @@ EMPTY = ";".join(
         # Waits for statements that a killed process may have left running.
         "UPDATE counters SET version = 0 WHERE version > 0",
         "UPDATE feed SET sequence = 0, time = 0",
+        "UPDATE workitem_event_log SET position = 0, removed = 0",
         *(
             f"DELETE FROM {table.name}"
             for table in reversed(tables.sorted_tables)
-            if table not in (compatibility, counters, feed, partition_table)
+            if table not in (compatibility, counters, feed, partition_table, workitem_event_log)
         ),
         "DELETE FROM partitions WHERE key > 1",
         *(f"ALTER SEQUENCE {sequence} RESTART" for sequence in SEQUENCES),

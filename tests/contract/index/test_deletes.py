@@ -165,7 +165,7 @@ def rows_by_table(url: str) -> dict[str, int]:
         counts = {
             table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
             for table in tables.sorted_tables
-            if table.name not in ("compatibility", "counters", "study_event_progress")
+            if table.name not in ("compatibility", "counters", "study_event_progress", "workitem_event_log")
         }
     engine.dispose()
     return {name: count for name, count in counts.items() if count}

@@ -75,6 +75,13 @@ NOT_BY_LINK = {
     "WorkitemService.ChangeWorkitemState",
     "WorkitemService.RequestWorkitemCancellation",
     "WorkitemService.SearchWorkitems",
+    "WorkitemEventService.SubscribeToWorkitems",
+    "WorkitemEventService.UnsubscribeFromWorkitems",
+    "WorkitemEventService.SuspendWorklistSubscription",
+    "WorkitemEventService.ListWorkitemSubscribers",
+    "WorkitemEventService.ReceiveWorkitemEvents",
+    "WorkitemEventService.AcknowledgeWorkitemEvents",
+    "WorkitemEventService.WatchWorkitems",
 }
 """What no share link permits, although it may grant the action: changes of what is stored, and workitems."""
 

@@ -28,7 +28,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*dicomstore/v1/workitem_event_service.proto\x12\rdicomstore.v1\x1a\"dicomstore/v1/access_options.proto\x1a$dicomstore/v1/workitem_service.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa5\x01\n\rWorkitemEvent\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x14\n\x0cworkitem_uid\x18\x02 \x01(\t\x12.\n\x04type\x18\x03 \x01(\x0e\x32 .dicomstore.v1.WorkitemEventType\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ndicom_json\x18\x05 \x01(\x0c\"\xe1\x01\n\x1bSubscribeToWorkitemsRequest\x12\x11\n\tpartition\x18\x01 \x01(\t\x12\x14\n\x0cworkitem_uid\x18\x02 \x01(\t\x12\x10\n\x08\x61\x65_title\x18\x03 \x01(\t\x12\x15\n\rdeletion_lock\x18\x04 \x01(\x08\x12*\n\x05terms\x18\x05 \x03(\x0b\x32\x1b.dicomstore.v1.WorkitemTerm\x12\x16\n\x0e\x66uzzy_matching\x18\x06 \x01(\x08\x12\x1c\n\x14\x65mpty_value_matching\x18\x07 \x01(\x08\x12\x0e\n\x06strict\x18\x08 \x01(\x08\":\n\x1cSubscribeToWorkitemsResponse\x12\x1a\n\x12ignored_attributes\x18\x01 \x03(\t\"\\\n\x1fUnsubscribeFromWorkitemsRequest\x12\x11\n\tpartition\x18\x01 \x01(\t\x12\x14\n\x0cworkitem_uid\x18\x02 \x01(\t\x12\x10\n\x08\x61\x65_title\x18\x03 \x01(\t\"\"\n UnsubscribeFromWorkitemsResponse\"I\n\"SuspendWorklistSubscriptionRequest\x12\x11\n\tpartition\x18\x01 \x01(\t\x12\x10\n\x08\x61\x65_title\x18\x02 \x01(\t\"%\n#SuspendWorklistSubscriptionResponse\"^\n\x1eListWorkitemSubscribersRequest\x12\x11\n\tpartition\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_ae_title\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\"Y\n\x1fListWorkitemSubscribersResponse\x12\x36\n\x0bsubscribers\x18\x01 \x03(\x0b\x32!.dicomstore.v1.WorkitemSubscriber\"\xf1\x01\n\x12WorkitemSubscriber\x12\x10\n\x08\x61\x65_title\x18\x01 \x01(\t\x12\x35\n\x08worklist\x18\x02 \x01(\x0b\x32#.dicomstore.v1.WorklistSubscription\x12\x1c\n\x14has_earlier_worklist\x18\x03 \x01(\x08\x12\x11\n\tworkitems\x18\x04 \x01(\x03\x12\x18\n\x10locked_workitems\x18\x05 \x01(\x03\x12\x16\n\x0epending_events\x18\x06 \x01(\x03\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Y\n\x14WorklistSubscription\x12\x15\n\rdeletion_lock\x18\x01 \x01(\x08\x12*\n\x05terms\x18\x02 \x03(\x0b\x32\x1b.dicomstore.v1.WorkitemTerm\"{\n\x1cReceiveWorkitemEventsRequest\x12\x11\n\tpartition\x18\x01 \x01(\t\x12\x10\n\x08\x61\x65_title\x18\x02 \x01(\t\x12\x36\n\x13\x63heckpoint_interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"a\n\x1dReceiveWorkitemEventsResponse\x12,\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1c.dicomstore.v1.WorkitemEvent\x12\x12\n\ncheckpoint\x18\x02 \x01(\t\"[\n AcknowledgeWorkitemEventsRequest\x12\x11\n\tpartition\x18\x01 \x01(\t\x12\x10\n\x08\x61\x65_title\x18\x02 \x01(\t\x12\x12\n\ncheckpoint\x18\x03 \x01(\t\"#\n!AcknowledgeWorkitemEventsResponse\"\x9f\x02\n\x15WatchWorkitemsRequest\x12\x11\n\tpartition\x18\x01 \x01(\t\x12*\n\x05terms\x18\x02 \x03(\x0b\x32\x1b.dicomstore.v1.WorkitemTerm\x12\x16\n\x0e\x66uzzy_matching\x18\x03 \x01(\x08\x12\x1c\n\x14\x65mpty_value_matching\x18\x04 \x01(\x08\x12\x0e\n\x06strict\x18\x05 \x01(\x08\x12\x1b\n\x0e\x61\x66ter_position\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12\x19\n\x11include_workitems\x18\x07 \x01(\x08\x12\x36\n\x13\x63heckpoint_interval\x18\x08 \x01(\x0b\x32\x19.google.protobuf.DurationB\x11\n\x0f_after_position\"\x9e\x01\n\x16WatchWorkitemsResponse\x12\x33\n\x06\x65vents\x18\x01 \x03(\x0b\x32#.dicomstore.v1.WatchedWorkitemEvent\x12\x1b\n\x13\x63heckpoint_position\x18\x02 \x01(\x03\x12\x16\n\x0e\x65vents_removed\x18\x03 \x01(\x08\x12\x1a\n\x12ignored_attributes\x18\x04 \x03(\t\"`\n\x14WatchedWorkitemEvent\x12+\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1c.dicomstore.v1.WorkitemEvent\x12\x1b\n\x13workitem_dicom_json\x18\x02 \x01(\x0c*\xfe\x01\n\x11WorkitemEventType\x12#\n\x1fWORKITEM_EVENT_TYPE_UNSPECIFIED\x10\x00\x12$\n WORKITEM_EVENT_TYPE_STATE_REPORT\x10\x01\x12(\n$WORKITEM_EVENT_TYPE_CANCEL_REQUESTED\x10\x02\x12\'\n#WORKITEM_EVENT_TYPE_PROGRESS_REPORT\x10\x03\x12)\n%WORKITEM_EVENT_TYPE_SCP_STATUS_CHANGE\x10\x04\x12 \n\x1cWORKITEM_EVENT_TYPE_ASSIGNED\x10\x05\x32\x88\x07\n\x14WorkitemEventService\x12u\n\x14SubscribeToWorkitems\x12*.dicomstore.v1.SubscribeToWorkitemsRequest\x1a+.dicomstore.v1.SubscribeToWorkitemsResponse\"\x04\x88\xb2\x19\x05\x12\x81\x01\n\x18UnsubscribeFromWorkitems\x12..dicomstore.v1.UnsubscribeFromWorkitemsRequest\x1a/.dicomstore.v1.UnsubscribeFromWorkitemsResponse\"\x04\x88\xb2\x19\x05\x12\x8a\x01\n\x1bSuspendWorklistSubscription\x12\x31.dicomstore.v1.SuspendWorklistSubscriptionRequest\x1a\x32.dicomstore.v1.SuspendWorklistSubscriptionResponse\"\x04\x88\xb2\x19\x05\x12~\n\x17ListWorkitemSubscribers\x12-.dicomstore.v1.ListWorkitemSubscribersRequest\x1a..dicomstore.v1.ListWorkitemSubscribersResponse\"\x04\x88\xb2\x19\n\x12z\n\x15ReceiveWorkitemEvents\x12+.dicomstore.v1.ReceiveWorkitemEventsRequest\x1a,.dicomstore.v1.ReceiveWorkitemEventsResponse\"\x04\x88\xb2\x19\x04\x30\x01\x12\x84\x01\n\x19\x41\x63knowledgeWorkitemEvents\x12/.dicomstore.v1.AcknowledgeWorkitemEventsRequest\x1a\x30.dicomstore.v1.AcknowledgeWorkitemEventsResponse\"\x04\x88\xb2\x19\x04\x12\x65\n\x0eWatchWorkitems\x12$.dicomstore.v1.WatchWorkitemsRequest\x1a%.dicomstore.v1.WatchWorkitemsResponse\"\x04\x88\xb2\x19\x04\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*dicomstore/v1/workitem_event_service.proto\x12\rdicomstore.v1\x1a\"dicomstore/v1/access_options.proto\x1a$dicomstore/v1/workitem_service.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa5\x01\n\rWorkitemEvent\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x14\n\x0cworkitem_uid\x18\x02 \x01(\t\x12.\n\x04type\x18\x03 \x01(\x0e\x32 .dicomstore.v1.WorkitemEventType\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ndicom_json\x18\x05 \x01(\x0c\"\xe1\x01\n\x1bSubscribeToWorkitemsRequest\x12\x11\n\tpartition\x18\x01 \x01(\t\x12\x14\n\x0cworkitem_uid\x18\x02 \x01(\t\x12\x10\n\x08\x61\x65_title\x18\x03 \x01(\t\x12\x15\n\rdeletion_lock\x18\x04 \x01(\x08\x12*\n\x05terms\x18\x05 \x03(\x0b\x32\x1b.dicomstore.v1.WorkitemTerm\x12\x16\n\x0e\x66uzzy_matching\x18\x06 \x01(\x08\x12\x1c\n\x14\x65mpty_value_matching\x18\x07 \x01(\x08\x12\x0e\n\x06strict\x18\x08 \x01(\x08\":\n\x1cSubscribeToWorkitemsResponse\x12\x1a\n\x12ignored_attributes\x18\x01 \x03(\t\"\\\n\x1fUnsubscribeFromWorkitemsRequest\x12\x11\n\tpartition\x18\x01 \x01(\t\x12\x14\n\x0cworkitem_uid\x18\x02 \x01(\t\x12\x10\n\x08\x61\x65_title\x18\x03 \x01(\t\"5\n UnsubscribeFromWorkitemsResponse\x12\x11\n\tunchanged\x18\x01 \x01(\x08\"I\n\"SuspendWorklistSubscriptionRequest\x12\x11\n\tpartition\x18\x01 \x01(\t\x12\x10\n\x08\x61\x65_title\x18\x02 \x01(\t\"8\n#SuspendWorklistSubscriptionResponse\x12\x11\n\tunchanged\x18\x01 \x01(\x08\"^\n\x1eListWorkitemSubscribersRequest\x12\x11\n\tpartition\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_ae_title\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\"Y\n\x1fListWorkitemSubscribersResponse\x12\x36\n\x0bsubscribers\x18\x01 \x03(\x0b\x32!.dicomstore.v1.WorkitemSubscriber\"\xf1\x01\n\x12WorkitemSubscriber\x12\x10\n\x08\x61\x65_title\x18\x01 \x01(\t\x12\x35\n\x08worklist\x18\x02 \x01(\x0b\x32#.dicomstore.v1.WorklistSubscription\x12\x1c\n\x14has_earlier_worklist\x18\x03 \x01(\x08\x12\x11\n\tworkitems\x18\x04 \x01(\x03\x12\x18\n\x10locked_workitems\x18\x05 \x01(\x03\x12\x16\n\x0epending_events\x18\x06 \x01(\x03\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Y\n\x14WorklistSubscription\x12\x15\n\rdeletion_lock\x18\x01 \x01(\x08\x12*\n\x05terms\x18\x02 \x03(\x0b\x32\x1b.dicomstore.v1.WorkitemTerm\"{\n\x1cReceiveWorkitemEventsRequest\x12\x11\n\tpartition\x18\x01 \x01(\t\x12\x10\n\x08\x61\x65_title\x18\x02 \x01(\t\x12\x36\n\x13\x63heckpoint_interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"a\n\x1dReceiveWorkitemEventsResponse\x12,\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1c.dicomstore.v1.WorkitemEvent\x12\x12\n\ncheckpoint\x18\x02 \x01(\t\"[\n AcknowledgeWorkitemEventsRequest\x12\x11\n\tpartition\x18\x01 \x01(\t\x12\x10\n\x08\x61\x65_title\x18\x02 \x01(\t\x12\x12\n\ncheckpoint\x18\x03 \x01(\t\"#\n!AcknowledgeWorkitemEventsResponse\"\x9f\x02\n\x15WatchWorkitemsRequest\x12\x11\n\tpartition\x18\x01 \x01(\t\x12*\n\x05terms\x18\x02 \x03(\x0b\x32\x1b.dicomstore.v1.WorkitemTerm\x12\x16\n\x0e\x66uzzy_matching\x18\x03 \x01(\x08\x12\x1c\n\x14\x65mpty_value_matching\x18\x04 \x01(\x08\x12\x0e\n\x06strict\x18\x05 \x01(\x08\x12\x1b\n\x0e\x61\x66ter_position\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12\x19\n\x11include_workitems\x18\x07 \x01(\x08\x12\x36\n\x13\x63heckpoint_interval\x18\x08 \x01(\x0b\x32\x19.google.protobuf.DurationB\x11\n\x0f_after_position\"\x9e\x01\n\x16WatchWorkitemsResponse\x12\x33\n\x06\x65vents\x18\x01 \x03(\x0b\x32#.dicomstore.v1.WatchedWorkitemEvent\x12\x1b\n\x13\x63heckpoint_position\x18\x02 \x01(\x03\x12\x16\n\x0e\x65vents_removed\x18\x03 \x01(\x08\x12\x1a\n\x12ignored_attributes\x18\x04 \x03(\t\"`\n\x14WatchedWorkitemEvent\x12+\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1c.dicomstore.v1.WorkitemEvent\x12\x1b\n\x13workitem_dicom_json\x18\x02 \x01(\x0c*\xfe\x01\n\x11WorkitemEventType\x12#\n\x1fWORKITEM_EVENT_TYPE_UNSPECIFIED\x10\x00\x12$\n WORKITEM_EVENT_TYPE_STATE_REPORT\x10\x01\x12(\n$WORKITEM_EVENT_TYPE_CANCEL_REQUESTED\x10\x02\x12\'\n#WORKITEM_EVENT_TYPE_PROGRESS_REPORT\x10\x03\x12)\n%WORKITEM_EVENT_TYPE_SCP_STATUS_CHANGE\x10\x04\x12 \n\x1cWORKITEM_EVENT_TYPE_ASSIGNED\x10\x05\x32\x88\x07\n\x14WorkitemEventService\x12u\n\x14SubscribeToWorkitems\x12*.dicomstore.v1.SubscribeToWorkitemsRequest\x1a+.dicomstore.v1.SubscribeToWorkitemsResponse\"\x04\x88\xb2\x19\x05\x12\x81\x01\n\x18UnsubscribeFromWorkitems\x12..dicomstore.v1.UnsubscribeFromWorkitemsRequest\x1a/.dicomstore.v1.UnsubscribeFromWorkitemsResponse\"\x04\x88\xb2\x19\x05\x12\x8a\x01\n\x1bSuspendWorklistSubscription\x12\x31.dicomstore.v1.SuspendWorklistSubscriptionRequest\x1a\x32.dicomstore.v1.SuspendWorklistSubscriptionResponse\"\x04\x88\xb2\x19\x05\x12~\n\x17ListWorkitemSubscribers\x12-.dicomstore.v1.ListWorkitemSubscribersRequest\x1a..dicomstore.v1.ListWorkitemSubscribersResponse\"\x04\x88\xb2\x19\n\x12z\n\x15ReceiveWorkitemEvents\x12+.dicomstore.v1.ReceiveWorkitemEventsRequest\x1a,.dicomstore.v1.ReceiveWorkitemEventsResponse\"\x04\x88\xb2\x19\x04\x30\x01\x12\x84\x01\n\x19\x41\x63knowledgeWorkitemEvents\x12/.dicomstore.v1.AcknowledgeWorkitemEventsRequest\x1a\x30.dicomstore.v1.AcknowledgeWorkitemEventsResponse\"\x04\x88\xb2\x19\x04\x12\x65\n\x0eWatchWorkitems\x12$.dicomstore.v1.WatchWorkitemsRequest\x1a%.dicomstore.v1.WatchWorkitemsResponse\"\x04\x88\xb2\x19\x04\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,8 +49,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WORKITEMEVENTSERVICE'].methods_by_name['AcknowledgeWorkitemEvents']._serialized_options = b'\210\262\031\004'
   _globals['_WORKITEMEVENTSERVICE'].methods_by_name['WatchWorkitems']._loaded_options = None
   _globals['_WORKITEMEVENTSERVICE'].methods_by_name['WatchWorkitems']._serialized_options = b'\210\262\031\004'
-  _globals['_WORKITEMEVENTTYPE']._serialized_start=2326
-  _globals['_WORKITEMEVENTTYPE']._serialized_end=2580
+  _globals['_WORKITEMEVENTTYPE']._serialized_start=2364
+  _globals['_WORKITEMEVENTTYPE']._serialized_end=2618
   _globals['_WORKITEMEVENT']._serialized_start=201
   _globals['_WORKITEMEVENT']._serialized_end=366
   _globals['_SUBSCRIBETOWORKITEMSREQUEST']._serialized_start=369
@@ -60,33 +60,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UNSUBSCRIBEFROMWORKITEMSREQUEST']._serialized_start=656
   _globals['_UNSUBSCRIBEFROMWORKITEMSREQUEST']._serialized_end=748
   _globals['_UNSUBSCRIBEFROMWORKITEMSRESPONSE']._serialized_start=750
-  _globals['_UNSUBSCRIBEFROMWORKITEMSRESPONSE']._serialized_end=784
-  _globals['_SUSPENDWORKLISTSUBSCRIPTIONREQUEST']._serialized_start=786
-  _globals['_SUSPENDWORKLISTSUBSCRIPTIONREQUEST']._serialized_end=859
-  _globals['_SUSPENDWORKLISTSUBSCRIPTIONRESPONSE']._serialized_start=861
-  _globals['_SUSPENDWORKLISTSUBSCRIPTIONRESPONSE']._serialized_end=898
-  _globals['_LISTWORKITEMSUBSCRIBERSREQUEST']._serialized_start=900
-  _globals['_LISTWORKITEMSUBSCRIBERSREQUEST']._serialized_end=994
-  _globals['_LISTWORKITEMSUBSCRIBERSRESPONSE']._serialized_start=996
-  _globals['_LISTWORKITEMSUBSCRIBERSRESPONSE']._serialized_end=1085
-  _globals['_WORKITEMSUBSCRIBER']._serialized_start=1088
-  _globals['_WORKITEMSUBSCRIBER']._serialized_end=1329
-  _globals['_WORKLISTSUBSCRIPTION']._serialized_start=1331
-  _globals['_WORKLISTSUBSCRIPTION']._serialized_end=1420
-  _globals['_RECEIVEWORKITEMEVENTSREQUEST']._serialized_start=1422
-  _globals['_RECEIVEWORKITEMEVENTSREQUEST']._serialized_end=1545
-  _globals['_RECEIVEWORKITEMEVENTSRESPONSE']._serialized_start=1547
-  _globals['_RECEIVEWORKITEMEVENTSRESPONSE']._serialized_end=1644
-  _globals['_ACKNOWLEDGEWORKITEMEVENTSREQUEST']._serialized_start=1646
-  _globals['_ACKNOWLEDGEWORKITEMEVENTSREQUEST']._serialized_end=1737
-  _globals['_ACKNOWLEDGEWORKITEMEVENTSRESPONSE']._serialized_start=1739
-  _globals['_ACKNOWLEDGEWORKITEMEVENTSRESPONSE']._serialized_end=1774
-  _globals['_WATCHWORKITEMSREQUEST']._serialized_start=1777
-  _globals['_WATCHWORKITEMSREQUEST']._serialized_end=2064
-  _globals['_WATCHWORKITEMSRESPONSE']._serialized_start=2067
-  _globals['_WATCHWORKITEMSRESPONSE']._serialized_end=2225
-  _globals['_WATCHEDWORKITEMEVENT']._serialized_start=2227
-  _globals['_WATCHEDWORKITEMEVENT']._serialized_end=2323
-  _globals['_WORKITEMEVENTSERVICE']._serialized_start=2583
-  _globals['_WORKITEMEVENTSERVICE']._serialized_end=3487
+  _globals['_UNSUBSCRIBEFROMWORKITEMSRESPONSE']._serialized_end=803
+  _globals['_SUSPENDWORKLISTSUBSCRIPTIONREQUEST']._serialized_start=805
+  _globals['_SUSPENDWORKLISTSUBSCRIPTIONREQUEST']._serialized_end=878
+  _globals['_SUSPENDWORKLISTSUBSCRIPTIONRESPONSE']._serialized_start=880
+  _globals['_SUSPENDWORKLISTSUBSCRIPTIONRESPONSE']._serialized_end=936
+  _globals['_LISTWORKITEMSUBSCRIBERSREQUEST']._serialized_start=938
+  _globals['_LISTWORKITEMSUBSCRIBERSREQUEST']._serialized_end=1032
+  _globals['_LISTWORKITEMSUBSCRIBERSRESPONSE']._serialized_start=1034
+  _globals['_LISTWORKITEMSUBSCRIBERSRESPONSE']._serialized_end=1123
+  _globals['_WORKITEMSUBSCRIBER']._serialized_start=1126
+  _globals['_WORKITEMSUBSCRIBER']._serialized_end=1367
+  _globals['_WORKLISTSUBSCRIPTION']._serialized_start=1369
+  _globals['_WORKLISTSUBSCRIPTION']._serialized_end=1458
+  _globals['_RECEIVEWORKITEMEVENTSREQUEST']._serialized_start=1460
+  _globals['_RECEIVEWORKITEMEVENTSREQUEST']._serialized_end=1583
+  _globals['_RECEIVEWORKITEMEVENTSRESPONSE']._serialized_start=1585
+  _globals['_RECEIVEWORKITEMEVENTSRESPONSE']._serialized_end=1682
+  _globals['_ACKNOWLEDGEWORKITEMEVENTSREQUEST']._serialized_start=1684
+  _globals['_ACKNOWLEDGEWORKITEMEVENTSREQUEST']._serialized_end=1775
+  _globals['_ACKNOWLEDGEWORKITEMEVENTSRESPONSE']._serialized_start=1777
+  _globals['_ACKNOWLEDGEWORKITEMEVENTSRESPONSE']._serialized_end=1812
+  _globals['_WATCHWORKITEMSREQUEST']._serialized_start=1815
+  _globals['_WATCHWORKITEMSREQUEST']._serialized_end=2102
+  _globals['_WATCHWORKITEMSRESPONSE']._serialized_start=2105
+  _globals['_WATCHWORKITEMSRESPONSE']._serialized_end=2263
+  _globals['_WATCHEDWORKITEMEVENT']._serialized_start=2265
+  _globals['_WATCHEDWORKITEMEVENT']._serialized_end=2361
+  _globals['_WORKITEMEVENTSERVICE']._serialized_start=2621
+  _globals['_WORKITEMEVENTSERVICE']._serialized_end=3525
 # @@protoc_insertion_point(module_scope)

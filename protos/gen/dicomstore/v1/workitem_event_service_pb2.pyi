@@ -79,8 +79,10 @@ class UnsubscribeFromWorkitemsRequest(_message.Message):
     def __init__(self, partition: _Optional[str] = ..., workitem_uid: _Optional[str] = ..., ae_title: _Optional[str] = ...) -> None: ...
 
 class UnsubscribeFromWorkitemsResponse(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("unchanged",)
+    UNCHANGED_FIELD_NUMBER: _ClassVar[int]
+    unchanged: bool
+    def __init__(self, unchanged: _Optional[bool] = ...) -> None: ...
 
 class SuspendWorklistSubscriptionRequest(_message.Message):
     __slots__ = ("partition", "ae_title")
@@ -91,8 +93,10 @@ class SuspendWorklistSubscriptionRequest(_message.Message):
     def __init__(self, partition: _Optional[str] = ..., ae_title: _Optional[str] = ...) -> None: ...
 
 class SuspendWorklistSubscriptionResponse(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("unchanged",)
+    UNCHANGED_FIELD_NUMBER: _ClassVar[int]
+    unchanged: bool
+    def __init__(self, unchanged: _Optional[bool] = ...) -> None: ...
 
 class ListWorkitemSubscribersRequest(_message.Message):
     __slots__ = ("partition", "after_ae_title", "page_size")

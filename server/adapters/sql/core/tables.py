@@ -47,7 +47,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import ExecutableDDLElement
 
-REVISION = "0018"
+REVISION = "0019"
 """The migration that creates this schema."""
 
 OLDEST_CODE = "0015"
@@ -118,7 +118,7 @@ counters = Table(
     comment="one row per shard: the last assigned numbers",
 )
 
-SEQUENCES = ("study_keys", "series_keys", "version_numbers", "workitem_keys")
+SEQUENCES = ("study_keys", "series_keys", "version_numbers", "workitem_keys", "workitem_event_keys")
 """Sequences of PostgreSQL for keys and versions: transactions do not wait for each other. Unused numbers leave gaps."""
 
 for _name_of_sequence in SEQUENCES:
@@ -803,6 +803,13 @@ workitems = Table(
     Column("elements", Text, nullable=False, comment="DICOM JSON"),
     UniqueConstraint("partition_key", "uid"),
     Index(None, "partition_key", "key"),
+    Index(
+        "ix_workitems_final",
+        "modified",
+        "key",
+        sqlite_where=text("state IN ('COMPLETED', 'CANCELED')"),
+        postgresql_where=text("state IN ('COMPLETED', 'CANCELED')"),
+    ),
     comment="keys ascend in the order of creation",
 )
 
@@ -817,6 +824,92 @@ workitem_values = Table(
     Column("partition_key", BigInteger, nullable=False),
     Index(None, "partition_key", "keyword", "text", "part", "workitem_key"),
     comment="search keys of workitems",
+    sqlite_with_rowid=False,
+)
+
+workitem_subscribers = Table(
+    "workitem_subscribers",
+    tables,
+    _key("key"),
+    Column("partition_key", BigInteger, nullable=False),
+    Column("ae_title", Label, nullable=False),
+    Column("position", BigInteger, nullable=False, comment="events up to this one are acknowledged"),
+    Column("initial", BigInteger, comment="of the next event: workitems from this key on are acknowledged; NULL: none"),
+    Column("updated", BigInteger, nullable=False, comment="time of the last subscription or acknowledgement"),
+    Column("process", Label, nullable=False, comment="the process that sent the last events"),
+    UniqueConstraint("partition_key", "ae_title"),
+)
+
+workitem_subscriptions = Table(
+    "workitem_subscriptions",
+    tables,
+    Column("workitem_key", Key, primary_key=True, autoincrement=False),
+    Column("subscriber_key", BigInteger, primary_key=True, autoincrement=False),
+    Column("state", SmallInteger, nullable=False, comment="see model/worklist/subscription.py"),
+    Index(None, "subscriber_key"),
+    comment="take precedence over worklist_subscriptions",
+    sqlite_with_rowid=False,
+)
+
+worklist_subscriptions = Table(
+    "worklist_subscriptions",
+    tables,
+    _key("key"),
+    Column("subscriber_key", BigInteger, nullable=False),
+    Column("partition_key", BigInteger, nullable=False),
+    Column("first_key", BigInteger, nullable=False, comment="of the first workitem that it includes"),
+    Column("last_key", BigInteger, comment="of the last one; NULL: it includes future ones"),
+    Column("has_lock", SmallInteger, nullable=False),
+    Column("filter", Text, nullable=False, comment="JSON; empty: all workitems"),
+    Index(None, "partition_key"),
+    Index(None, "subscriber_key"),
+)
+
+workitem_event_log = Table(
+    "workitem_event_log",
+    tables,
+    _key("key"),
+    Column("position", BigInteger, nullable=False, comment="of the last event"),
+    Column("removed", BigInteger, nullable=False, comment="events up to this position were removed"),
+    comment="one row",
+)
+
+
+def _workitem_event() -> list[Column[Any]]:
+    return [
+        Column("partition_key", BigInteger, nullable=False),
+        Column("workitem_key", BigInteger, nullable=False),
+        Column("workitem_uid", Label, nullable=False),
+        Column("kind", SmallInteger, nullable=False, comment="see model/worklist/event.py"),
+        Column("type", SmallInteger, nullable=False),
+        Column("time", BigInteger, nullable=False),
+        Column("information", Text, nullable=False, comment="DICOM JSON; or the filter of a subscription"),
+        Column("recipients", Text, nullable=False, comment="keys of subscribers, separated by spaces"),
+    ]
+
+
+workitem_events = Table(
+    "workitem_events",
+    tables,
+    _key("position"),
+    *_workitem_event(),
+    Index(None, "partition_key", "position"),
+)
+
+unsequenced_workitem_events = Table(
+    "unsequenced_workitem_events",
+    tables,
+    _key("key"),
+    *_workitem_event(),
+    comment="PostgreSQL only: events not yet numbered by the sequencer",
+)
+
+workitem_event_recipients = Table(
+    "workitem_event_recipients",
+    tables,
+    Column("subscriber_key", BigInteger, primary_key=True, autoincrement=False),
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    comment="events that are not acknowledged",
     sqlite_with_rowid=False,
 )
 

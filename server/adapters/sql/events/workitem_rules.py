@@ -27,6 +27,7 @@ from server.model.worklist.workitem_rule import (
     StudyQuery,
     WorkitemRule,
 )
+from server.ports.worklist.workitems import Reporter, unreported
 
 _r, _e = workitem_rules.c, workitem_rule_events.c
 _WAITING = (
@@ -148,7 +149,15 @@ class SqlWorkitemRules:
         new = tuple(RuleEvent(event_of(row)) for row in rows)
         return new, new[-1].event.number if len(new) == limit else last
 
-    async def applied(self, rule_id: str, event: StudyEvent, workitem: Workitem | None, *, is_new: bool) -> bool:
+    async def applied(
+        self,
+        rule_id: str,
+        event: StudyEvent,
+        workitem: Workitem | None,
+        *,
+        is_new: bool,
+        report: Reporter = unreported,
+    ) -> bool:
         """See the port."""
 
         def work(connection: Connection) -> bool:
@@ -156,16 +165,16 @@ class SqlWorkitemRules:
             if key is None:
                 return False
             connection.execute(delete(workitem_rule_events).where(*_is(key, event)))
-            if workitem is not None and self._is_added(connection, event, workitem):
+            if workitem is not None and self._is_added(connection, event, workitem, report):
                 counted = update(workitem_rules).where(_r.key == key).values(workitems=_r.workitems + 1)
                 connection.execute(counted)
             return True
 
         return await self._transactions.write(work)
 
-    def _is_added(self, connection: Connection, event: StudyEvent, workitem: Workitem) -> bool:
+    def _is_added(self, connection: Connection, event: StudyEvent, workitem: Workitem, report: Reporter) -> bool:
         try:
-            return add(connection, self._partition_keys, event.partition, workitem)
+            return add(connection, self._partition_keys, event.partition, workitem, report)
         except NotFound:  # the partition has been deleted
             return False
 

@@ -11,10 +11,10 @@ from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.core.transactions import Transactions
 from server.adapters.sql.writing.partition_deleting import (
     begin_deletion,
+    delete_from_worklist,
     delete_study,
-    delete_workitems,
     end_deletions,
-    has_workitems,
+    has_worklist,
     next_study,
     open_partition_deletions,
 )
@@ -63,8 +63,8 @@ class SqlPartitions:
                 lambda connection: delete_study(connection, *found, now, erase_after, reason, author)
             )
             return found[1]
-        if await self._transactions.read(has_workitems):
-            partition = await self._transactions.write(delete_workitems)
+        if await self._transactions.read(has_worklist):
+            partition = await self._transactions.write(delete_from_worklist)
             return None if partition is None else Address(partition)
         if await self._transactions.read(open_partition_deletions):
             await self._transactions.write(end_deletions, alone=True)

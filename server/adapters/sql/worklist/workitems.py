@@ -1,27 +1,26 @@
 """The record of workitems."""
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from server.adapters.sql.core import counters
-from server.adapters.sql.core.counters import Counters
 from server.adapters.sql.core.prepared import Prepared
-from server.adapters.sql.core.progress import progress_of
-from server.adapters.sql.core.shards import shard_of
-from server.adapters.sql.core.tables import workitem_values, workitems
+from server.adapters.sql.core.tables import workitem_subscriptions, workitem_values, workitems
 from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.core.transactions import Transactions
 from server.adapters.sql.partitions import PartitionKeys, is_deleted
 from server.adapters.sql.search.search import check_size
-from server.adapters.sql.worklist import search
+from server.adapters.sql.worklist import removal, search
+from server.adapters.sql.worklist.changing import lock, record
+from server.adapters.sql.worklist.observers import NEW, observing_later
 from server.adapters.sql.worklist.values import rows_of
 from server.model.errors import NotFound, Reason
 from server.model.ids import PartitionName, Uid
 from server.model.worklist.workitem import MatchPage, Workitem, WorkitemQuery, WorkitemState
-from server.ports.journal import WorkitemChange
-from server.ports.worklist.workitems import Change
+from server.ports.worklist.workitems import Change, FilterMatches, Reporter, UnlockedPage, unreported
 
 _c = workitems.c
 _ROW = select(_c.key, _c.state, _c.lock, _c.modified, _c.elements).where(
@@ -39,6 +38,10 @@ _INSERT_VALUES = Prepared(insert(workitem_values))
 _DELETE = Prepared(delete(workitems).where(_c.key == bindparam("of_key")))
 _DELETE_VALUES = Prepared(delete(workitem_values).where(workitem_values.c.workitem_key == bindparam("of_key")))
 
+_DELETE_SUBSCRIPTIONS = Prepared(
+    delete(workitem_subscriptions).where(workitem_subscriptions.c.workitem_key == bindparam("of_key"))
+)
+
 
 class SqlWorkitems:
     """`server.ports.worklist.workitems.WorkitemRecord` in a database."""
@@ -47,11 +50,11 @@ class SqlWorkitems:
         self._transactions = transactions
         self._partition_keys = partition_keys
 
-    async def add(self, partition: PartitionName, workitem: Workitem) -> bool:
+    async def add(self, partition: PartitionName, workitem: Workitem, report: Reporter = unreported) -> bool:
         """See the port."""
 
         def work(connection: Connection) -> bool:
-            return add(connection, self._partition_keys, partition, workitem)
+            return add(connection, self._partition_keys, partition, workitem, report)
 
         return await self._transactions.write(work)
 
@@ -65,22 +68,30 @@ class SqlWorkitems:
 
         return await self._transactions.read(work)
 
-    async def change(self, partition: PartitionName, uid: Uid, change: Change) -> Workitem | None:
+    async def change(
+        self, partition: PartitionName, uid: Uid, change: Change, report: Reporter = unreported
+    ) -> Workitem | None:
         """See the port."""
 
         def work(connection: Connection) -> Workitem | None:
             partition_key = self._partition_keys.one(connection, partition)
             if partition_key is None:
                 return None
-            last = _lock(connection, partition_key, uid)
-            row = _GET.row(connection, {"of_partition": partition_key, "of_uid": uid})
+            last = lock(connection, partition_key, uid)
+            rows = _GET.later(connection, {"of_partition": partition_key, "of_uid": uid})
+            find_observing = observing_later(connection, partition_key, uid)
+            row = next(iter(rows()), None)
             if row is None:
                 return None
+            observing = find_observing(row.key)
             present = _workitem(uid, row)
             changed = change(present)
             if changed is not present:
                 _replace(connection, row.key, partition_key, changed)
-                _record(connection, last, partition, uid, changed)
+            reported = report(present, changed, observing.observers)
+            observing.report(connection, partition_key, row.key, uid, reported)
+            if changed is not present:
+                record(connection, last, partition, uid, changed)
             return changed
 
         return await self._transactions.write(work)
@@ -124,46 +135,54 @@ class SqlWorkitems:
 
         return await self._transactions.search(work)
 
+    async def unlocked(
+        self, before: datetime, after: tuple[datetime, int] | None, limit: int, matches: FilterMatches
+    ) -> UnlockedPage:
+        """See the port."""
+        return await self._transactions.read(
+            lambda connection: removal.unlocked(connection, before, after, limit, matches)
+        )
 
-def add(connection: Connection, partition_keys: PartitionKeys, partition: PartitionName, workitem: Workitem) -> bool:
-    """Add a workitem; return False if the partition has one with this UID.
+    async def remove(self, keys: Sequence[int], matches: FilterMatches) -> int:
+        """See the port."""
+        return await self._transactions.write(lambda connection: removal.remove(connection, keys, matches))
+
+
+def add(
+    connection: Connection,
+    partition_keys: PartitionKeys,
+    partition: PartitionName,
+    workitem: Workitem,
+    report: Reporter,
+) -> bool:
+    """Add a workitem, with its events; return False if the partition has one with this UID.
 
     Raises:
         NotFound: PARTITION_NOT_FOUND, the partition is deleted; nothing has been written.
     """
     partition_key = partition_keys.one(connection, partition)
     assert partition_key is not None, "partitions are never removed"
-    last = _lock(connection, partition_key, workitem.uid)
+    last = lock(connection, partition_key, workitem.uid)
     if is_deleted(connection, partition_key):
         raise NotFound(Reason.PARTITION_NOT_FOUND, "The partition is deleted.", partition=partition)
-    if not _add(connection, partition_key, workitem):
+    find_observing = observing_later(connection, partition_key, None)
+    key = _add(connection, partition_key, workitem)
+    if key is None:
         return False
-    _record(connection, last, partition, workitem.uid, workitem)
+    observing = find_observing(NEW)
+    observing.report(connection, partition_key, key, workitem.uid, report(None, workitem, observing.observers))
+    record(connection, last, partition, workitem.uid, workitem)
     return True
 
 
-def _lock(connection: Connection, partition_key: int, uid: Uid) -> Counters:
-    """Wait for other changes of a workitem. Must come before other locks on workitems and studies."""
-    return counters.lock_later(connection, [shard_of(connection, partition_key, uid)], versions=1)()
-
-
-def _record(
-    connection: Connection, last: Counters, partition: PartitionName, uid: Uid, workitem: Workitem | None
-) -> None:
-    """Record a change in the journal, and with a version, so that an index without it is recognised as older."""
-    version = last.next_version()
-    if progress := progress_of(connection.info):
-        progress.journal.workitem_changed(WorkitemChange(version, partition, uid, workitem))
-    last.save()
-
-
-def _add(connection: Connection, partition_key: int, workitem: Workitem) -> bool:
+def _add(connection: Connection, partition_key: int, workitem: Workitem) -> int | None:
+    """Add a workitem, and return its key; None if the partition has one with this UID."""
     key = _next_key(connection)
     row = {"key": key, "partition_key": partition_key, "uid": workitem.uid, **_columns(workitem)}
     if not _INSERT[connection.dialect.name].tuples(connection, row):
-        return False
+        return None
     _write_values(connection, key, partition_key, workitem)
-    return True
+    return key
 
 
 def _replace(connection: Connection, key: int, partition_key: int, workitem: Workitem) -> None:
@@ -173,8 +192,8 @@ def _replace(connection: Connection, key: int, partition_key: int, workitem: Wor
 
 
 def _remove(connection: Connection, key: int) -> None:
-    _DELETE_VALUES.send(connection, [{"of_key": key}])
-    _DELETE.send(connection, [{"of_key": key}])
+    for statement in (_DELETE_VALUES, _DELETE_SUBSCRIPTIONS, _DELETE):
+        statement.send(connection, [{"of_key": key}])
 
 
 def _next_key(connection: Connection) -> int:

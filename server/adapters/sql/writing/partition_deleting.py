@@ -1,11 +1,11 @@
 """The transactions that delete a partition: first it disappears, then its studies are deleted one by one, and its
-workitems some at a time."""
+workitems and their events some at a time."""
 
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Column, Connection, delete, select, update
 
 from server.adapters.sql.core import counters
 from server.adapters.sql.core.progress import progress_of
@@ -14,8 +14,14 @@ from server.adapters.sql.core.tables import (
     holds,
     partitions,
     studies,
+    unsequenced_workitem_events,
+    workitem_event_recipients,
+    workitem_events,
+    workitem_subscribers,
+    workitem_subscriptions,
     workitem_values,
     workitems,
+    worklist_subscriptions,
 )
 from server.adapters.sql.core.times import to_microseconds
 from server.adapters.sql.writing.deleting import delete_resource
@@ -24,7 +30,7 @@ from server.model.ids import Address, PartitionName, Uid
 
 _SHARD = 0  # any: the transactions run alone
 _WORKITEMS = 200
-"""Number of workitems, each with dozens of values, that a transaction deletes."""
+"""Number of workitems, each with dozens of values, or of events that a transaction deletes."""
 
 
 def begin_deletion(connection: Connection, name: PartitionName, now: datetime) -> bool:
@@ -85,27 +91,33 @@ def delete_study(
     return delete_resource(connection, partition_key, study, now, erase_after, reason, author)
 
 
-def has_workitems(connection: Connection) -> bool:
-    """Return whether a deleted partition has workitems."""
-    return bool(_workitems(connection, 1))
+def has_worklist(connection: Connection) -> bool:
+    """Return whether a deleted partition has workitems or events of workitems."""
+    return any(_some(connection, key, 1) for key in (workitems.c.key, workitem_events.c.position))
 
 
-def delete_workitems(connection: Connection) -> PartitionName | None:
-    """Delete some workitems of a deleted partition, and return its name; None if there are none."""
-    rows = _workitems(connection, _WORKITEMS)
-    if not rows:  # another process has deleted them
-        return None
-    name = rows[0].name
-    keys = [row.key for row in rows if row.name == name]
-    connection.execute(delete(workitem_values).where(workitem_values.c.workitem_key.in_(keys)))
-    connection.execute(delete(workitems).where(workitems.c.key.in_(keys)))
-    return PartitionName(name)
+def delete_from_worklist(connection: Connection) -> PartitionName | None:
+    """Delete some workitems of a deleted partition, or some events, and return its name; None if there are none."""
+    for key, columns in (
+        (workitems.c.key, (workitem_values.c.workitem_key, workitem_subscriptions.c.workitem_key, workitems.c.key)),
+        (workitem_events.c.position, (workitem_events.c.position,)),
+    ):
+        rows = _some(connection, key, _WORKITEMS)
+        if not rows:
+            continue
+        name = rows[0].name
+        keys = [row.key for row in rows if row.name == name]
+        for column in columns:
+            connection.execute(delete(column.table).where(column.in_(keys)))
+        return PartitionName(name)
+    return None  # another process has deleted them
 
 
-def _workitems(connection: Connection, limit: int) -> Sequence[Any]:
+def _some(connection: Connection, key: Column[int], limit: int) -> Sequence[Any]:
+    """Return the keys of some rows of deleted partitions in the table of a key."""
     return connection.execute(
-        select(partitions.c.name, workitems.c.key)
-        .join_from(partitions, workitems, workitems.c.partition_key == partitions.c.key)
+        select(partitions.c.name, key.label("key"))
+        .join_from(partitions, key.table, key.table.c.partition_key == partitions.c.key)
         .where(partitions.c.deletion_key.is_not(None))
         .limit(limit)
     ).all()
@@ -118,13 +130,16 @@ def open_partition_deletions(connection: Connection) -> set[int]:
 
 
 def end_deletions(connection: Connection) -> bool:
-    """Complete the deletions of empty partitions; return whether there were any.
+    """Complete the deletions of empty partitions, and delete their subscribers; return whether there were any.
 
     To be run alone.
     """
     counters.lock(connection, [_SHARD])
     has_studies = select(studies.c.key).where(studies.c.partition_key == partitions.c.key).exists()
-    has_workitems = select(workitems.c.key).where(workitems.c.partition_key == partitions.c.key).exists()
+    has_worklist = [
+        select(table.c.partition_key).where(table.c.partition_key == partitions.c.key).exists()
+        for table in (workitems, workitem_events)
+    ]
     is_pending = (
         select(deletions.c.key)
         .where(deletions.c.is_pending == 1, deletions.c.partition_key == partitions.c.key)
@@ -133,12 +148,23 @@ def end_deletions(connection: Connection) -> bool:
     )
     completed = connection.execute(
         select(partitions.c.key, partitions.c.deletion_key).where(
-            partitions.c.deletion_key.is_not(None), ~has_studies, ~has_workitems, ~is_pending
+            partitions.c.deletion_key.is_not(None), ~has_studies, ~is_pending, *(~one for one in has_worklist)
         )
     ).all()
     progress = progress_of(connection.info)
     for row in completed:
+        _delete_subscribers(connection, row.key)
         connection.execute(update(partitions).where(partitions.c.key == row.key).values(deletion_key=None))
         if progress is not None:
             progress.journal.completed(row.deletion_key)
     return bool(completed)
+
+
+def _delete_subscribers(connection: Connection, partition_key: int) -> None:
+    """Delete the subscribers to workitems of a partition, whose workitems have been deleted."""
+    subscribers = select(workitem_subscribers.c.key).where(workitem_subscribers.c.partition_key == partition_key)
+    connection.execute(
+        delete(workitem_event_recipients).where(workitem_event_recipients.c.subscriber_key.in_(subscribers))
+    )
+    for table in (worklist_subscriptions, unsequenced_workitem_events, workitem_subscribers):
+        connection.execute(delete(table).where(table.c.partition_key == partition_key))

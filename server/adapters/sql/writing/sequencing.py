@@ -5,6 +5,8 @@ visible before a lower one. They write entries to `unsequenced`; a sequencer mov
 order in which it finds them. An advisory lock, which ends with the connection, ensures a single sequencer; when its
 process is killed, another one takes over. An entry is moved in one transaction, so it is numbered once.
 
+Events of workitems are numbered in the same way: they wait in `unsequenced_workitem_events`.
+
 Entries of the same study keep their order: their positions ascend, and each is committed before the next is written.
 The entry of a deletion of many gets as many numbers as there are instances; later entries stay invisible until
 `deleting.move_on` has written all of them.
@@ -19,6 +21,9 @@ from server.adapters.sql.core.prepared import Prepared
 CHANNEL = "dicomstore_changes"
 """The notification channel for new numbers."""
 
+EVENTS_CHANNEL = "dicomstore_workitem_events"
+"""The notification channel for new numbers of events of workitems."""
+
 _MOST = 1000
 _SEQUENCER_LOCK = 0x64696F71  # an arbitrary key of an advisory lock
 
@@ -27,7 +32,8 @@ _TO_DO = Prepared(
         f"SELECT (SELECT count(*) FROM (SELECT FROM unsequenced LIMIT {_MOST + 1}) AS first_ones), "  # noqa: S608
         "EXISTS (SELECT FROM unsequenced WHERE deletion_key IS NOT NULL), "
         "EXISTS (SELECT FROM study_block_changes), "
-        "EXISTS (SELECT FROM deletions WHERE is_pending = 1)"
+        "EXISTS (SELECT FROM deletions WHERE is_pending = 1), "
+        f"(SELECT count(*) FROM (SELECT FROM unsequenced_workitem_events LIMIT {_MOST + 1}) AS first_events)"
     )
 )
 _LOCK = Prepared(text(f"SELECT pg_advisory_xact_lock({_SEQUENCER_LOCK})"))
@@ -76,6 +82,31 @@ _NUMBER_DELETION = Prepared(
         """  # noqa: S608 - a constant name
     )
 )
+_EVENT = "partition_key, workitem_key, workitem_uid, kind, type, time, information, recipients"
+_NUMBER_EVENTS = Prepared(
+    text(
+        f"""
+        WITH batch AS MATERIALIZED (SELECT key FROM unsequenced_workitem_events ORDER BY key LIMIT {_MOST}),
+        moved AS (
+            DELETE FROM unsequenced_workitem_events USING batch WHERE unsequenced_workitem_events.key = batch.key
+            RETURNING unsequenced_workitem_events.*
+        ),
+        numbered AS (
+            INSERT INTO workitem_events (position, {_EVENT})
+            SELECT log.position + row_number() OVER (ORDER BY moved.key), {_EVENT}
+            FROM moved, workitem_event_log AS log
+            RETURNING position, recipients
+        ),
+        addressed AS (
+            INSERT INTO workitem_event_recipients (subscriber_key, position)
+            SELECT CAST(unnest(string_to_array(recipients, ' ')) AS bigint), position FROM numbered
+        )
+        UPDATE workitem_event_log SET position = last.position
+        FROM (SELECT max(position) AS position FROM numbered) AS last
+        WHERE last.position IS NOT NULL RETURNING pg_notify('{EVENTS_CHANNEL}', '')
+        """  # noqa: S608 - constant names
+    )
+)
 _COUNT_STUDIES = Prepared(
     text(
         """
@@ -97,17 +128,24 @@ class ToDo:
     has_deletions: some of them represent those of all instances of a deletion.
     has_studies: the number of studies changed.
     is_pending: instances of a numbered deletion have to be moved.
+    events: number of events of workitems to be numbered, or more than one transaction numbers.
     """
 
     entries: int
     has_deletions: bool
     has_studies: bool
     is_pending: bool
+    events: int
+
+    @property
+    def has_numbers(self) -> bool:
+        """Whether something is to be numbered."""
+        return bool(self.entries or self.events)
 
     @property
     def is_for_several(self) -> bool:
         """Whether one transaction does not number everything."""
-        return self.entries > _MOST or self.has_deletions
+        return max(self.entries, self.events) > _MOST or self.has_deletions
 
 
 def to_do(connection: Connection) -> ToDo:
@@ -122,6 +160,8 @@ def number(connection: Connection, work: ToDo) -> None:
         _NUMBER.send(connection)
     if work.has_deletions:
         _NUMBER_DELETION.send(connection)
+    if work.events:
+        _NUMBER_EVENTS.send(connection)
     if work.has_studies:
         _COUNT_STUDIES.send(connection)
         _DELETE_EMPTY_BLOCKS.send(connection)
