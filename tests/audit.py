@@ -13,8 +13,13 @@ Record = dict[str, Any]
 
 def audit_records(data: Path, **expected: Any) -> list[Record]:
     """Return the records below a data directory that have these members, oldest first."""
-    found = [json.loads(record.data) for record in FileAuditTrail(data).records()]
+    found = [json.loads(record.data, object_pairs_hook=_unique) for record in FileAuditTrail(data).records()]
     return [record for record in found if all(record.get(name) == value for name, value in expected.items())]
+
+
+def _unique(members: list[tuple[str, Any]]) -> Record:
+    assert len(dict(members)) == len(members), "a name occurs twice"
+    return dict(members)
 
 
 async def audited(data: Path, count: int = 1, **expected: Any) -> list[Record]:

@@ -83,8 +83,7 @@ def interceptors(
             [
                 CallContext(),
                 ErrorTranslation(),
-                AccessLog(),
-                *([Auditing(recorder, _facades(settings))] if recorder else []),
+                Auditing(recorder, _facades(settings)) if recorder else AccessLog(),
                 Authentication(authenticator),
                 PrincipalLimits(settings.max_calls_per_principal, settings.max_call_rate_per_principal),
                 Admission(settings.max_calls, settings.max_watches, settings.max_event_channels),

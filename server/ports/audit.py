@@ -10,6 +10,19 @@ from server.model.errors import DicomStoreError
 from server.ports.outbox import ProcessNumber
 
 
+class DeferredRecord(Protocol):
+    """A record that is encoded later.
+
+    time_ns: the time of the record, since 1970.
+    """
+
+    time_ns: int
+
+    def encoded(self) -> bytes:
+        """Return the JSON object. Called once, on the event loop."""
+        ...
+
+
 class AuditLog(Protocol):
     """The audit trail as one process writes to it. Records are JSON objects of at most MAX_RECORD_BYTES."""
 
@@ -33,6 +46,13 @@ class AuditLog(Protocol):
 
     def append(self, record: bytes, *, may_use_reserve: bool = False) -> bool:
         """Append a record; it is durable shortly after. Records that cannot be written are counted in a later one.
+
+        Returns `is_backlogged`.
+        """
+        ...
+
+    def append_deferred(self, record: DeferredRecord) -> bool:
+        """Append a record like `append`, but encode it together with others, before any record that is appended later.
 
         Returns `is_backlogged`.
         """

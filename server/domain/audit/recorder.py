@@ -22,7 +22,7 @@ from server.domain.audit.subtypes import subtype_of
 from server.model.access import Action
 from server.model.audit.call_audit import ACCEPTED, IDENTICAL, REPLACED, STORED, CallAudit, StoredItem, bounded
 from server.model.audit.trail import MAX_RECORD_BYTES
-from server.model.call import Call
+from server.model.call import Call, Principal
 from server.model.errors import DicomStoreError
 from server.model.ids import ALL_PARTITIONS, Address
 from server.ports.audit import AuditLog
@@ -31,13 +31,14 @@ _LONG_SECONDS = 1.0
 _MAX_UID = 64
 _MAX_NAME = 256
 _MAX_FACTS = 8 << 10  # bytes of JSON
+_MAX_CONSTANT = 1000
 
 PRINCIPAL = "dicomstore"
 """Prefix of the principals of work that no client has requested, as in "dicomstore:garbage-collection". Commands of the
 operator have another one, as in "operator:root"."""
 
 
-_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class Source(NamedTuple):
@@ -51,7 +52,11 @@ class Source(NamedTuple):
     client: str = ""
     http_method: str = ""
     uri: str = ""
-    headers: Mapping[str, str] = _NO_HEADERS
+    headers: Mapping[str, str] = NO_HEADERS
+
+
+SourceFacts = tuple[str, str, str, str, Mapping[str, str]]
+"""A `Source`, or another tuple with the same members."""
 
 
 class AuditRecorder:
@@ -72,11 +77,14 @@ class AuditRecorder:
         outbox: Outbox | None = None,
     ) -> None:
         self.outbox = outbox
-        self._log = log
+        self.log = log
         self.refuses_reads = refuses_reads
         self._claims = sorted(claims)
-        self._numbers = itertools.count(1)
-        self._running: set[RecordedCall] = set()
+        self.numbers = itertools.count(1)
+        """Of calls."""
+        self.running: set[RecordedCall] = set()
+
+        self._constant: dict[tuple[object, ...], tuple[Principal, str]] = {}
 
     def call(self, rpc: str, action: str, source: Source) -> "RecordedCall":
         """Return the record of a call that begins.
@@ -85,26 +93,24 @@ class AuditRecorder:
             rpc: as in "SearchService/Search".
             action: that the contract declares for it.
         """
-        record = RecordedCall(self, self._log, next(self._numbers), rpc, action, source)
-        self._running.add(record)
-        return record
+        return RecordedCall(self, rpc, action, source)
 
     async def require_writable(self) -> None:
         """Check that records can be written. Raises: as `AuditLog.append_durably`."""
-        if self._log.failure is not None:
-            await self._log.append_durably(self._event("event", "audit", "resume", {}))
+        if self.log.failure is not None:
+            await self.log.append_durably(self._event("event", "audit", "resume", {}))
 
     async def run(self) -> None:
         """Record calls that take long, until cancelled."""
         while True:
             await asyncio.sleep(_LONG_SECONDS)
             limit = time.monotonic() - _LONG_SECONDS
-            for record in [record for record in self._running if record.began < limit]:
+            for record in [record for record in self.running if record.began < limit]:
                 record.note_long()
 
     def event(self, principal: str, subtype: str, **facts: Any) -> None:
         """Record work that no client has requested; durable shortly after."""
-        self._log.append(self._event("event", principal, subtype, facts))
+        self.log.append(self._event("event", principal, subtype, facts))
 
     @asynccontextmanager
     async def work(self, principal: str, subtype: str, **facts: Any) -> AsyncIterator[None]:
@@ -127,25 +133,56 @@ class AuditRecorder:
 
     async def begin_work(self, principal: str, subtype: str, **facts: Any) -> None:
         """Record durably that work begins. Raises: as `AuditLog.append_durably`."""
-        await self._log.append_durably(self._event("executing", principal, subtype, facts), may_use_reserve=True)
+        await self.log.append_durably(self._event("executing", principal, subtype, facts), may_use_reserve=True)
 
     def end_work(self, principal: str, subtype: str, **facts: Any) -> None:
         """Record the end of work, with its result as `code`; durable shortly after."""
-        self._log.append(self._event("executed", principal, subtype, facts), may_use_reserve=True)
+        self.log.append(self._event("executed", principal, subtype, facts), may_use_reserve=True)
 
     def _event(self, kind: str, principal: str, subtype: str, facts: Mapping[str, Any]) -> bytes:
         name = principal if ":" in principal else f"{PRINCIPAL}:{principal}"
         values = {"kind": kind, "principal": name, "action": "administer", "subtype": subtype}
         return _encoded(values | dict(facts))
 
-    def claims_of(self, call: Call) -> dict[str, str]:
-        """Return the claims of the principal that are recorded."""
-        claims = call.principal.claims
-        return {name: claims[name][:_MAX_NAME] for name in self._claims if name in claims}
+    def constant(
+        self, rpc: str, operation: str, action: str, partition: str, principal: Principal, source: SourceFacts
+    ) -> str:
+        """Return the members of a record that many calls have in common, each after a comma."""
+        peer, client, http_method, _, _ = source
+        key = (rpc, operation, action, partition, peer, client, http_method, id(principal))
+        known = self._constant.get(key)
+        if known is not None:
+            return known[1]
+        if len(self._constant) >= _MAX_CONSTANT:
+            self._constant = {}
+        text = _members(self._common(rpc, operation, action, partition, principal, source))
+        self._constant[key] = principal, text  # as long as the principal exists, no other one has its id
+        return text
 
-    def ended(self, record: "RecordedCall") -> None:
-        """Forget a running call."""
-        self._running.discard(record)
+    def _common(
+        self, rpc: str, operation: str, action: str, partition: str, principal: Principal, source: SourceFacts
+    ) -> Mapping[str, Any]:
+        peer, client, http_method, _, _ = source
+        values: dict[str, Any] = {
+            "principal": principal.id[:_MAX_NAME],
+            "action": action,
+            "subtype": subtype_of(rpc, operation),
+            "rpc": rpc,
+            "peer": peer,
+        }
+        if principal.display_name:
+            values["name"] = principal.display_name[:_MAX_NAME]
+        if principal.roles:
+            values["roles"] = sorted(principal.roles)[:50]
+        claims = {name: principal.claims[name][:_MAX_NAME] for name in self._claims if name in principal.claims}
+        if claims:
+            values["claims"] = claims
+        if client:
+            values["client"] = client
+            values["method"] = http_method
+        if partition and partition != ALL_PARTITIONS:
+            values["partition"] = partition
+        return values
 
 
 @asynccontextmanager
@@ -171,16 +208,20 @@ class RecordedCall(CallAudit):
     _call: Call | None = None
     _upload: Call | None = None  # whose outcomes are in the outbox
 
-    def __init__(
-        self, recorder: AuditRecorder, log: AuditLog, number: int, rpc: str, action: str, source: Source
-    ) -> None:
+    def __init__(self, recorder: AuditRecorder, rpc: str, action: str, source: SourceFacts | None) -> None:
+        """Begin to record; a subclass without a source has a method `source`."""
         self._recorder = recorder
-        self._log = log
-        self._number = number
+        self._number = next(recorder.numbers)
         self._rpc = rpc
         self._action = action
         self._source = source
         self.began = time.monotonic()
+        recorder.running.add(self)
+
+    def source(self) -> SourceFacts:
+        """Return where the call comes from."""
+        assert self._source is not None
+        return self._source
 
     def begin(self, call: Call, action: Action, *, only_stores: bool = False) -> None:
         """See the base class. The records of a delete may use the reserve of the disk, because it frees space."""
@@ -189,38 +230,39 @@ class RecordedCall(CallAudit):
             # Without this record, because reference cycles are freed late.
             self._upload = Call(call.request_id, call.principal, call.deadline, _NOT_RECORDED)
             return
-        record = _encoded(self._values("executing", call))
+        record = self._record("executing", call)
         # An upload has to send its data first. Until then, the record may be written with those of other calls.
         soon = action is Action.WRITE
-        self._begun = self._log.append_durably(record, may_use_reserve=action is Action.DELETE, soon=soon)
+        self._begun = self._recorder.log.append_durably(record, may_use_reserve=action is Action.DELETE, soon=soon)
 
     def expedite(self) -> None:
         """See the base class."""
         if self._begun is not None and not asyncio.ensure_future(self._begun).done():
-            self._log.expedite()
+            self._recorder.log.expedite()
 
     async def begun(self) -> None:
         """See the base class. While the trail cannot be written, an upload has to be recorded before its effect."""
+        log = self._recorder.log
         if self._upload is not None:
-            if self._log.is_backlogged:
-                await self._log.room()
+            if log.is_backlogged:
+                await log.room()
             if self._begun is not None or self._is_noted:
                 await self._recorder.require_writable()
-            elif self._log.failure is not None:
-                self._begun = self._log.append_durably(_encoded(self._values("executing", self._upload)))
+            elif log.failure is not None:
+                self._begun = log.append_durably(self._record("executing", self._upload))
         if self._begun is not None:
             future = asyncio.ensure_future(self._begun)
             if future.done():
                 future.result()
             else:
-                self._log.expedite()
+                log.expedite()
                 await asyncio.shield(future)  # the instances of an upload wait for the same one
 
     def stored_record(self, items: Sequence[StoredItem], outbox_id: str) -> bytes | None:
         """See the base class."""
         if self._upload is None:
             return None
-        return _encoded({**self._outcome(self._upload, items), "outbox": outbox_id})
+        return self._record("outcome", self._upload, _members({"instances": _listed(items), "outbox": outbox_id}))
 
     async def stored(self, call: Call, items: Sequence[StoredItem]) -> None:
         """See the base class."""
@@ -233,16 +275,11 @@ class RecordedCall(CallAudit):
             if not items:
                 return
             count = sum(item.outcome == IDENTICAL for item in items)
-        record = _encoded(self._outcome(call, items))
+        record = self._record("outcome", call, _members({"instances": _listed(items)}))
         if count:
-            await self._log.append_durably(record)
+            await self._recorder.log.append_durably(record)
         else:  # nothing was changed
-            self._log.append(record)
-
-    def _outcome(self, call: Call, items: Sequence[StoredItem]) -> dict[str, Any]:
-        values = self._values("outcome", call)
-        values["instances"] = [[*(uid[:_MAX_UID] for uid in item[:4]), item.outcome, item.size_bytes] for item in items]
-        return values
+            self._recorder.log.append(record)
 
     def accesses(self, call: Call, address: Address) -> None:
         """See the base class."""
@@ -252,77 +289,104 @@ class RecordedCall(CallAudit):
     def note_long(self) -> None:
         """Record that a call runs, if there is no record yet."""
         if self._begun is None and self._call is not None:
-            self._log.append(_encoded(self._values("executing", self._call)))
+            self._recorder.log.append(self._record("executing", self._call))
             self._call = None
             self._is_noted = True
 
     async def complete(self, call: Call, code: str, reason: str, *, is_cancelled: bool = False) -> None:
-        """Record the end of the call; that of a change is durable when this returns.
+        """Record the end of the call; that of a change is durable when this returns. See `end`."""
+        rest = self.end(call, code, reason, is_cancelled=is_cancelled)
+        if rest is not None:
+            await rest
+
+    def end(self, call: Call, code: str, reason: str, *, is_cancelled: bool = False) -> Awaitable[None] | None:
+        """Record the end of the call, once; return what the caller must wait for, if anything.
 
         Args:
             code: of gRPC, "OK" for success.
             reason: of the error, or "".
 
-        Raises: as `begun`.
+        Raises, when awaited: as `begun`.
         """
-        self._recorder.ended(self)
-        self._call = None
-        values = self._values("executed", call)
-        values["code"] = code
-        if reason:
-            values["reason"] = reason
-        values["items"] = self.items
-        if self._begun is not None or self._is_noted:
-            values["begun"] = True
-        if self._has_outcomes:
-            values["outcomes"] = True
-            values["failed"] = self._failed
-        if self.size_bytes:
-            values["bytes"] = self.size_bytes
-        values["ms"] = round((time.monotonic() - self.began) * 1000, 1)
-        record = _encoded(values)
+        recorder = self._recorder
+        recorder.running.discard(self)
+        self._call = call
+        self._code = code
+        self._reason = reason
+        self._ended = time.monotonic()
+        self.time_ns = time.time_ns()
         if self._begun is not None and not self._has_outcomes and not is_cancelled:
-            await self._log.append_durably(record, may_use_reserve=self._action == Action.DELETE.value)
-        elif self._log.append(record) and not is_cancelled:
-            await self._log.room()
+            may_use_reserve = self._action == Action.DELETE.value
+            return recorder.log.append_durably(self.encoded(), may_use_reserve=may_use_reserve)
+        return recorder.log.room() if recorder.log.append_deferred(self) and not is_cancelled else None
 
-    def _values(self, kind: str, call: Call) -> dict[str, Any]:
-        principal, source, address = call.principal, self._source, self.address
-        values: dict[str, Any] = {
-            "kind": kind,
-            "call": self._number,
-            "request": call.request_id,
-            "principal": principal.id[:_MAX_NAME],
-            "action": self._action,
-            "subtype": subtype_of(self._rpc, str(self.facts.get("operation_type", "")) if self.facts else ""),
-            "rpc": self._rpc,
-            "peer": source.peer,
-        }
-        if principal.display_name:
-            values["name"] = principal.display_name[:_MAX_NAME]
-        if principal.roles:
-            values["roles"] = sorted(principal.roles)[:50]
-        if principal.claims and (claims := self._recorder.claims_of(call)):
-            values["claims"] = claims
-        if source.client:
-            values["client"] = source.client
-            values["method"] = source.http_method
-            values["uri"] = source.uri
-            if source.headers:
-                values["headers"] = dict(source.headers)
+    def encoded(self) -> bytes:
+        """Return the record of the end of the call, once (see `DeferredRecord`)."""
+        call, self._call = self._call, None  # reference cycles are freed late
+        assert call is not None
+        milliseconds = (self._ended - self.began) * 1000
+        more = f',"code":"{self._code}","items":{self.items},"ms":{milliseconds:.1f}'
+        if self._reason:
+            more += f',"reason":"{self._reason}"'
+            if self.facts is not None:  # it may have the reason that the client gave
+                self.facts = {name: value for name, value in self.facts.items() if name != "reason"}
+        if self.size_bytes:
+            more += f',"bytes":{self.size_bytes}'
+        if self._begun is not None or self._is_noted:
+            more += ',"begun":true'
+        if self._has_outcomes:
+            more += f',"outcomes":true,"failed":{self._failed}'
+        return self._record("executed", call, more)
+
+    def _record(self, kind: str, call: Call, more: str = "") -> bytes:
+        """Return a record; `more` is members of it, each after a comma.
+
+        Most of it is put together from texts that need no escapes, which takes less time than encoding a mapping.
+        """
+        source, address, facts = self.source(), self.address, self.facts
+        uri, headers = source[3], source[4]
+        partition = place = operation = ""
         if address is not None:
-            if address.partition and address.partition != ALL_PARTITIONS:
-                values["partition"] = address.partition
-            if address.study is not None:
-                values["study"] = address.study
-                if address.series is not None:
-                    values["series"] = address.series
-                    if address.instance is not None:
-                        values["instance"] = address.instance
-        if self.facts is not None:
-            is_small = len(_json(self.facts)) <= _MAX_FACTS  # takes a tenth of the time of `bounded`
-            values.update(self.facts if is_small else bounded(self.facts))
-        return values
+            partition = address.partition
+            if address.instance is not None:
+                place = f',"study":"{address.study}","series":"{address.series}","instance":"{address.instance}"'
+            elif address.series is not None:
+                place = f',"study":"{address.study}","series":"{address.series}"'
+            elif address.study is not None:
+                place = f',"study":"{address.study}"'
+        if facts:
+            operation = facts.get("operation_type", "")
+            stated = _members(facts)
+            place += stated if len(stated) <= _MAX_FACTS else _members(bounded(facts))
+        constant = self._recorder.constant(self._rpc, operation, self._action, partition, call.principal, source)
+        if headers:
+            place += _members({"headers": dict(headers)})
+        request = call.request_id
+        if not _is_plain(request + uri):
+            request, uri = _escaped(request), _escaped(uri)
+        if uri:
+            place = f',"uri":"{uri}"{place}'
+        record = f'{{"kind":"{kind}","call":{self._number},"request":"{request}"{constant}{place}{more}}}'.encode()
+        return record if len(record) <= MAX_RECORD_BYTES else _encoded(orjson.loads(record))
+
+
+def _is_plain(text: str) -> bool:
+    """Return whether a text is the same as in JSON."""
+    return text.isprintable() and '"' not in text and "\\" not in text
+
+
+def _escaped(text: str) -> str:
+    return _json(text)[1:-1].decode()
+
+
+def _members(values: Mapping[str, Any]) -> str:
+    """Return the members of a JSON object, each after a comma."""
+    text = _json(values)
+    return f",{text[1:-1].decode()}" if len(text) > 2 else ""
+
+
+def _listed(items: Sequence[StoredItem]) -> list[list[Any]]:
+    return [[*(uid[:_MAX_UID] for uid in item[:4]), item.outcome, item.size_bytes] for item in items]
 
 
 def _encoded(values: dict[str, Any]) -> bytes:
@@ -333,7 +397,7 @@ def _encoded(values: dict[str, Any]) -> bytes:
     return _json({**kept, "truncated": True})
 
 
-def _json(values: Mapping[str, Any]) -> bytes:
+def _json(values: Any) -> bytes:
     try:
         return orjson.dumps(values, default=str)
     except TypeError:  # half of a surrogate pair, as a claim in a token can have

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from contextlib import AbstractAsyncContextManager
 
 from server.rpc.errors import outcome
 from server.rpc.interceptors.call_context import Context
@@ -15,7 +16,7 @@ _log = logging.getLogger("dicomstore.access")
 class AccessLog(Surround):
     """Logs each call when it ends."""
 
-    def around(self, method: str, context: Context) -> "_Logged":
+    def around(self, method: str, context: Context) -> AbstractAsyncContextManager[Context]:
         """See `Surround`."""
         return _Logged(method, context)
 
@@ -33,15 +34,19 @@ class _Logged:
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         code, reason = outcome(error)
-        milliseconds = (time.perf_counter() - self._began) * 1000
-        # The facade in the same process also logs the request, with the same request id.
-        is_in_facade_log = code == "OK" and self._context.peer == _SAME_PROCESS
-        _log.log(
-            logging.DEBUG if is_in_facade_log else logging.INFO,
-            "call method=%s code=%s reason=%s ms=%.1f request_id=%s",
-            self._method,
-            code,
-            reason or "-",
-            milliseconds,
-            self._context.request_id,
-        )
+        log_call(self._method, self._context, code, reason, time.perf_counter() - self._began)
+
+
+def log_call(method: str, context: Context, code: str, reason: str, seconds: float) -> None:
+    """Log a call that has ended."""
+    # The facade in the same process also logs the request, with the same request id.
+    is_in_facade_log = code == "OK" and context.peer == _SAME_PROCESS
+    _log.log(
+        logging.DEBUG if is_in_facade_log else logging.INFO,
+        "call method=%s code=%s reason=%s ms=%.1f request_id=%s",
+        method,
+        code,
+        reason or "-",
+        seconds * 1000,
+        context.request_id,
+    )

@@ -3,7 +3,8 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import Sequence
+from binascii import hexlify
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from server.adapters.blobs.audit_trail.log_lines import START
@@ -91,16 +92,21 @@ class Chain:
     def state(self, state: tuple[int, bytes, bytes]) -> None:
         self.number, self.digest, self.time = state
 
-    def line(self, data: bytes, time_ns: int) -> bytes:
-        """Return the line of the next record, a JSON object. Times ascend."""
-        self.number += 1
-        second, rest = divmod(time_ns, _SECOND)
-        if second != self._second:
-            self._second = second
-            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)).encode()
-        moment = b"%b.%06dZ" % (self._second_text, rest // 1000)
-        if moment > self.time:
-            self.time = moment
-        data = b'{"n":%d,"time":"%b",%b' % (self.number, self.time, data[1:])
-        digest = self.digest = hashlib.sha256(self.digest + data).digest()
-        return b"%b %b\n" % (digest.hex().encode(), data)
+    def lines(self, records: Iterable[NewRecord]) -> list[bytes]:
+        """Return the lines of the next records. Times ascend."""
+        number, digest, last = self.number, self.digest, self.time
+        found = []
+        for record in records:
+            number += 1
+            second, rest = divmod(record.time_ns, _SECOND)
+            if second != self._second:
+                self._second = second
+                self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)).encode()
+            moment = b"%b.%06dZ" % (self._second_text, rest // 1000)
+            if moment > last:
+                last = moment
+            data = b'{"n":%d,"time":"%b",%b' % (number, last, record.data[1:])
+            digest = hashlib.sha256(digest + data).digest()
+            found.append(b"%b %b\n" % (hexlify(digest), data))
+        self.number, self.digest, self.time = number, digest, last
+        return found

@@ -18,11 +18,16 @@ import orjson
 
 from server.adapters.blobs.audit_trail.chain import BrokenLogError, NewRecord, Writer
 from server.model.errors import DicomStoreError, Exhausted, Reason, Unavailable
+from server.ports.audit import DeferredRecord
 
 _SOON_SECONDS = 0.05
 _CHECKPOINT_SECONDS = 10.0
 _UPKEEP_SECONDS = 3600.0
 _MAX_BATCH = 2000
+_MAX_DEFERRED = 32
+_MANY = 100
+_MANY_SECONDS = 1.0
+_MANY_BYTES = 1 << 20
 MAX_PENDING_BYTES = 4 << 20
 
 _NEVER = float("inf")
@@ -39,16 +44,18 @@ class GroupCommit:
         new_writer: returns an entered writer; called again when the files of the writer before have an unknown state.
             Raises: OSError, DicomStoreError.
         upkeep: called about once an hour and at the start, on the thread. Raises: OSError, DicomStoreError.
-        flush_seconds: time after which records are written that nobody waits for.
+        flush_seconds: time after which records are written that nobody waits for; while there are many, a second, or
+            until there is a megabyte of them.
     """
 
     def __init__(self, new_writer: Callable[[], Writer], upkeep: Callable[[], None], *, flush_seconds: float) -> None:
         self._new_writer = new_writer
-        self._flush_seconds = flush_seconds
+        self._flush_seconds = self._delay = flush_seconds
         self._upkeep = upkeep
         self._loop = asyncio.get_running_loop()
         self._pending: deque[NewRecord] = deque()
         self._pending_bytes = 0
+        self._deferred: list[DeferredRecord] = []  # later than the pending ones
         self._room: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None  # calls `_write_now`
         self._is_due = False  # the thread was told to write, and has not begun
@@ -70,16 +77,42 @@ class GroupCommit:
     async def close(self) -> None:
         """Write what is pending, seal it and end the thread."""
         self._stop_timer()
+        self._encode()
         self._is_closing = True
         self._wakes.put(None)
         await asyncio.to_thread(self._thread.join)
 
+    def append_deferred(self, record: DeferredRecord) -> bool:
+        """Append a record shortly after, and encode it before; return `is_backlogged`.
+
+        Records are encoded together, because the code is in the caches of the processor from the second one on, and not
+        by the thread, whose processor does not have the data.
+        """
+        deferred = self._deferred
+        deferred.append(record)
+        if self._timer is None:
+            self._set_timer(self._delay)
+        if len(deferred) >= _MAX_DEFERRED:
+            self._encode()
+            if self._pending_bytes > _MANY_BYTES:
+                self._write_now()
+        return self._pending_bytes > MAX_PENDING_BYTES
+
+    def _encode(self) -> None:
+        deferred, self._deferred = self._deferred, []
+        for one in deferred:
+            data = one.encoded()
+            self._pending_bytes += len(data)
+            self._pending.append(NewRecord(data, one.time_ns))
+
     def append(self, data: bytes, *, may_use_reserve: bool = False) -> bool:
         """Append a record shortly after; return `is_backlogged`."""
+        if self._deferred:
+            self._encode()
         self._pending_bytes += len(data)
         self._pending.append(NewRecord(data, time.time_ns(), None, may_use_reserve))
         if self._timer is None:
-            self._write_within(self._flush_seconds)
+            self._write_within(self._delay)
         return self._pending_bytes > MAX_PENDING_BYTES
 
     def append_durably(
@@ -95,12 +128,14 @@ class GroupCommit:
             Exhausted: STORAGE_FULL.
             Unavailable: STORAGE_UNAVAILABLE.
         """
+        if self._deferred:
+            self._encode()
         future: asyncio.Future[None] = self._loop.create_future()
         self._pending_bytes += len(data)
         self._pending.append(NewRecord(data, time.time_ns(), future, may_use_reserve))
         if later:
             if self._timer is None:
-                self._write_within(self._flush_seconds)
+                self._write_within(self._delay)
         elif soon:
             self._write_within(_SOON_SECONDS)
         else:
@@ -109,8 +144,7 @@ class GroupCommit:
 
     def expedite(self) -> None:
         """Write the pending records now."""
-        if self._pending:
-            self._write_now()
+        self._write_now()
 
     def append_from_thread(self, data: bytes) -> None:
         """Append a record from any thread."""
@@ -131,9 +165,12 @@ class GroupCommit:
             await asyncio.shield(self._room)
 
     def _write_within(self, seconds: float) -> None:
+        """Set the timer, unless the thread is about to write."""
+        if not self._is_due:
+            self._set_timer(seconds)
+
+    def _set_timer(self, seconds: float) -> None:
         """Set the timer. It is one of the event loop, because waking the thread to set a time costs more."""
-        if self._is_due:
-            return
         due = self._loop.time() + seconds
         if self._timer is None or due < self._timer.when():
             self._stop_timer()
@@ -141,6 +178,7 @@ class GroupCommit:
 
     def _write_now(self) -> None:
         self._stop_timer()
+        self._encode()
         if self._pending and not self._is_due:
             self._is_due = True
             self._wakes.put(None)
@@ -187,6 +225,8 @@ class GroupCommit:
 
     def _commit_pending(self) -> None:
         left = len(self._pending)  # later ones have a time of their own, and checkpoints are made meanwhile
+        # A write takes as much CPU time as a hundred records.
+        self._delay = max(self._flush_seconds, _MANY_SECONDS) if left > _MANY else self._flush_seconds
         while left:
             batch = [self._pending.popleft() for _ in range(min(left, _MAX_BATCH))]
             left -= len(batch)

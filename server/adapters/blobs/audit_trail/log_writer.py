@@ -93,8 +93,9 @@ class LogWriter:
         lines = []
         if self._last_checkpoint:
             seal = orjson.dumps({"kind": "checkpoint", "checkpoint": self._last_checkpoint})
-            lines.append(self._line(NewRecord(seal, records[0].time_ns)))  # a later one would change those of records
-        lines += map(self._line, records)
+            # With a later time, it would change those of records.
+            lines += self._chain.lines([NewRecord(seal, records[0].time_ns)])
+        lines += self._chain.lines(records)
         text = b"".join(lines)
         try:
             self._append(text, may_use_reserve=all(record.may_use_reserve for record in records))
@@ -129,9 +130,6 @@ class LogWriter:
     def _entry(self, event: str) -> dict[str, object]:
         return {"event": event, "writer": self.id, "n": self.number, "digest": self._chain.digest.hex()}
 
-    def _line(self, record: NewRecord) -> bytes:
-        return self._chain.line(record.data, record.time_ns)
-
     def _is_full(self) -> bool:
         age = time.monotonic() - self._created
         return self._size >= self._settings.file_bytes or age >= self._settings.file_age.total_seconds()
@@ -144,7 +142,8 @@ class LogWriter:
         self._fd, self._size, self._allocated = os.open(path, flags, 0o640), 0, 0
         self._created = time.monotonic()
         try:
-            self._append(self._line(NewRecord(orjson.dumps(first), time_ns)), may_use_reserve=True)
+            [line] = self._chain.lines([NewRecord(orjson.dumps(first), time_ns)])
+            self._append(line, may_use_reserve=True)
             sync_directory(self.directory)
         except OSError:
             self._chain.state = before

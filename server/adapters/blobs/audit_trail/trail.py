@@ -136,6 +136,7 @@ class GroupCommitLog:
         self.room = commit.room
         self.expedite = commit.expedite
         self.append = commit.append
+        self.append_deferred = commit.append_deferred
 
     @property
     def failure(self) -> DicomStoreError | None:

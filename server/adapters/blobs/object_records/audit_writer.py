@@ -77,9 +77,9 @@ class ObjectLogWriter:
         texts = [orjson.dumps(header)]
         if self._last_checkpoint:
             texts.append(orjson.dumps({"kind": "checkpoint", "checkpoint": self._last_checkpoint}))
-        lines = [self._chain.line(text, records[0].time_ns) for text in texts]
+        lines = self._chain.lines([NewRecord(text, records[0].time_ns) for text in texts])
         first_time = self._chain.time.decode()
-        lines += [self._chain.line(record.data, record.time_ns) for record in records]
+        lines += self._chain.lines(records)
         text = b"".join(lines)
         try:
             self._client.create(name, text)
