@@ -70,11 +70,13 @@ class Archive:
 
 
 @contextmanager
-def running_archive(workers: int | None = None, *, tls: bool = False, **settings: str) -> Iterator[Archive]:
+def running_archive(
+    workers: int | None = None, *, tls: bool = False, node: str = "", **settings: str
+) -> Iterator[Archive]:
     """Run `dicomstore up` on free ports and a temporary data directory, below `BENCH_DIR` if that is set.
 
     It has default settings except for `workers` and `settings`, which are environment variables. With `tls`, DICOMweb
-    has TLS, with a certificate of an ECDSA key; gRPC has none.
+    has TLS, with a certificate of an ECDSA key; gRPC has none. With `node`, the name of a module, that is run instead.
 
     Raises:
         RuntimeError: it does not start. This error, and errors while it runs, get a note with the end of its log.
@@ -89,6 +91,14 @@ def running_archive(workers: int | None = None, *, tls: bool = False, **settings
         f"--grpc=127.0.0.1:{core_port}",
         *([f"--workers={workers}"] if workers else []),
     ]
+    if node:
+        command = [sys.executable, "-m", node]
+        settings |= {
+            "DICOMSTORE_DATA": data,
+            "DICOMSTORE_HTTP": f"127.0.0.1:{http_port}",
+            "DICOMSTORE_GRPC": f"127.0.0.1:{core_port}",
+            "DICOMSTORE_MIGRATE": "true",
+        }
     context = None
     if tls:
         context, table = _with_certificate(Path(data))

@@ -66,6 +66,7 @@ def measure(workload: Workload, archive: Archive, size: Sets, seconds: float) ->
         "p99_ms": percentile_ms(whole, 99),
         "first_byte_p50_ms": percentile_ms(first, 50),
         "cpu_ms_per_unit": round(cpu / units * 1e3, 4),
+        "cpu_ms_per_request": round(cpu / len(whole) * 1e3, 5),
         "client_cpu_ms_per_unit": round(own_cpu / units * 1e3, 4),
         "peak_rss_mb": max(size for _, size in archive.peaks()),
         "checked": sum(len(client.kept) for client in clients),

@@ -1,8 +1,7 @@
-"""`python -m bench.parts.audit`: CPU time for each operation with the audit trail, compared with an archive without it.
+"""`python -m bench.parts.audit`: CPU time for each request with the audit trail, compared with the same without it.
 
-Both archives run at the same time; each workload is measured on one and the other in turn, in pairs, so that the load
-of the machine affects both alike. The table has the lowest CPU time of all rounds, because other load on the machine
-only adds to it, and the ratio of the medians for comparison.
+One node runs, which records calls or not, as `switched_node` says; each workload is measured with and without records
+in turn, in pairs, so that the load of the machine affects both alike.
 
 `python -m bench.parts.audit --record` measures the CPU time of the records of one read and of one upload, in this
 process: recording, digest, and writing. The record of an upload is a row in the transaction of the index that stores
@@ -10,11 +9,12 @@ the instance, so it is measured as the difference from such a transaction withou
 """
 
 import asyncio
+import math
 import os
+import signal
 import statistics
 import tempfile
 import time
-from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,13 +41,14 @@ from server.model.instance import NewInstance
 from server.ports.index import InstanceIndex
 from server.ports.outbox import OutboxChanges
 
+_WRITING_SECONDS = 0.1
+
 
 def main(
     names: Annotated[list[str] | None, typer.Argument(help="Workloads; all by default.")] = None,
-    seconds: Annotated[float, typer.Option(help="Duration of each measurement in seconds.")] = 2.0,
-    rounds: Annotated[int, typer.Option(help="Number of pairs.")] = 6,
-    scale: Annotated[float, typer.Option(help="Size of the data; 1 is 7,005 instances.")] = 0.1,
-    workers: Annotated[int | None, typer.Option(help="Number of serving processes, if not the default.")] = None,
+    seconds: Annotated[float, typer.Option(help="Duration of each measurement in seconds.")] = 0.5,
+    rounds: Annotated[int, typer.Option(help="Number of pairs.")] = 8,
+    scale: Annotated[float, typer.Option(help="Size of the data; 1 is 7,005 instances.")] = 0.05,
     record: Annotated[bool, typer.Option("--record", help="Measure only records.")] = False,
 ) -> None:
     """Print a line for each workload."""
@@ -61,32 +62,49 @@ def main(
         return
     size = Sets(scale)
     chosen = [one for one in WORKLOADS if not names or one.name in names]
-    with ExitStack() as stack:
-        archives = [stack.enter_context(running_archive(workers, DICOMSTORE_AUDIT=on)) for on in ("true", "false")]
-        for archive in archives:
-            store(archive.core, "", size.instances())
-        typer.echo("| workload | CPU ms with | without | ratio | ratio of medians |\n|---|--:|--:|--:|--:|")
+    with running_archive(node="bench.parts.switched_node") as archive:
+        store(archive.core, "", size.instances())
+        typer.echo(
+            "| workload | µs a request with | without | ratio of medians | of the lowest | mean of pairs | error |\n"
+            "|---|--:|--:|--:|--:|--:|--:|"
+        )
         for workload in chosen:
-            on, off = _measured(workload, archives, size, seconds, rounds)
-            medians = statistics.median(on) / statistics.median(off)
-            typer.echo(
-                f"| {workload.name} | {min(on):.4f} | {min(off):.4f} | {min(on) / min(off):.3f} | {medians:.3f} |"
-            )
+            typer.echo(_line(workload.name, *_measured(workload, archive, size, seconds, rounds)))
+
+
+def _line(name: str, on: list[float], off: list[float]) -> str:
+    medians = statistics.median(on), statistics.median(off)
+    ratios = [one / other for one, other in zip(on, off, strict=True)]
+    error = statistics.stdev(ratios) / math.sqrt(len(ratios))
+    return (
+        f"| {name} | {medians[0]:.0f} | {medians[1]:.0f} | {medians[0] / medians[1]:.3f} | {min(on) / min(off):.3f} | "
+        f"{statistics.mean(ratios):.3f} | {error:.3f} |"
+    )
 
 
 def _measured(
-    workload: Workload, archives: list[Archive], size: Sets, seconds: float, rounds: int
-) -> list[list[float]]:
-    found: list[list[float]] = [[], []]
+    workload: Workload, archive: Archive, size: Sets, seconds: float, rounds: int
+) -> tuple[list[float], list[float]]:
+    """Return the CPU times per request with records, and without."""
+    found: dict[bool, list[float]] = {True: [], False: []}
     for number in range(rounds + 1):
-        order = (0, 1) if number % 2 else (1, 0)
-        for index in order:
-            row: Row = web.measure(workload, archives[index], size, seconds)
-            cpu = row["cpu_ms_per_unit"]
+        for is_on in (True, False) if number % 2 else (False, True):
+            _switch(archive, is_on)
+            row: Row = web.measure(workload, archive, size, seconds)
+            ended = archive.cpu_seconds()
+            _switch(archive, is_on)
+            written = archive.cpu_seconds() - ended  # what was pending
+            requests, cpu = row["requests"], row["cpu_ms_per_request"]
+            assert isinstance(requests, int)
             assert isinstance(cpu, float)
             if number:  # the first one fills caches
-                found[index].append(cpu)
-    return found
+                found[is_on].append(cpu * 1e3 + written / requests * 1e6)
+    return found[True], found[False]
+
+
+def _switch(archive: Archive, is_on: bool) -> None:
+    os.kill(archive.pid, signal.SIGUSR1 if is_on else signal.SIGUSR2)
+    time.sleep(_WRITING_SECONDS)
 
 
 async def _record_microseconds(reads: int = 50_000) -> float:

@@ -1,6 +1,6 @@
 """The audit trail: append-only records, in the storage."""
 
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -8,6 +8,9 @@ from typing import Protocol
 from server.model.audit.trail import AuditTrailSettings, Positions, StoredRecord, Verification
 from server.model.errors import DicomStoreError
 from server.ports.outbox import ProcessNumber
+
+Written = Callable[[DicomStoreError | None], None]
+"""Gets the result of a record: None, or why it could not be written."""
 
 
 class DeferredRecord(Protocol):
@@ -58,15 +61,19 @@ class AuditLog(Protocol):
         """
         ...
 
-    def append_durably(
-        self, record: bytes, *, may_use_reserve: bool = False, soon: bool = False, later: bool = False
-    ) -> Awaitable[None]:
+    def append_noticed(self, record: bytes, written: Written) -> None:
+        """Append a record like `append`, and call `written` on the event loop when it is durable, or with its failure.
+
+        A record that cannot be written is not counted.
+        """
+        ...
+
+    def append_durably(self, record: bytes, *, may_use_reserve: bool = False, soon: bool = False) -> Awaitable[None]:
         """Append a record; await the result to know that it is durable. Not awaiting it is allowed.
 
         Args:
             may_use_reserve: on a full disk, use the reserve.
             soon: it may wait for others that can be written with it, at most until `expedite`.
-            later: it is written as records of `append` are.
 
         Raises, when awaited:
             Exhausted: STORAGE_FULL.

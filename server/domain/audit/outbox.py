@@ -45,7 +45,8 @@ class Outbox:
         # After the last key the first one again: its row was removed months ago.
         self._keys = itertools.chain.from_iterable(itertools.repeat(range(first + 1, first + ROWS_PER_PROCESS)))
         self._appended: list[int] = []  # keys of rows to be removed
-        self._pending: set[asyncio.Future[None]] = set()
+        self._pending = 0  # records that are neither in the trail nor known to have failed
+        self._emptied: asyncio.Future[None] | None = None
         self._orphans: set[int] = set()  # keys of rows that `recover` has to decide about
 
     def changes(self, stored: Iterable[tuple[CallAudit, StoredItem]]) -> OutboxChanges:
@@ -71,21 +72,23 @@ class Outbox:
         for first, last in changes.removed:
             self._appended = [key for key in self._appended if not first <= key <= last]
         for row in changes.added:
-            future = asyncio.ensure_future(self._log.append_durably(row.record, later=True))
-            self._pending.add(future)
-            future.add_done_callback(partial(self._done, row.key))
+            self._pending += 1
+            self._log.append_noticed(row.record, partial(self._written, row.key))
 
     def failed(self, changes: OutboxChanges, *, may_have_happened: bool) -> None:
         """Note a failed transaction."""
         if may_have_happened:
             self._orphans.update(row.key for row in changes.added)
 
-    def _done(self, key: int, future: "asyncio.Future[None]") -> None:
-        self._pending.discard(future)
-        if future.cancelled() or future.exception() is not None:
-            self._orphans.add(key)
-        else:
+    def _written(self, key: int, error: DicomStoreError | None) -> None:
+        if error is None:
             self._appended.append(key)
+        else:
+            self._orphans.add(key)
+        self._pending -= 1
+        if not self._pending and self._emptied is not None:
+            self._emptied.set_result(None)
+            self._emptied = None
 
     async def run(self, table: OutboxTable) -> None:
         """Remove rows that no transaction has removed, and recover those of ended processes, until cancelled."""
@@ -112,8 +115,9 @@ class Outbox:
     async def close(self, table: OutboxTable) -> None:
         """Wait until all records are in the audit trail, and remove their rows. Raises: as `OutboxTable.remove`."""
         if self._pending:
+            self._emptied = asyncio.get_running_loop().create_future()
             self._log.expedite()
-            await asyncio.wait(self._pending)
+            await self._emptied
         await self.clean(table)
 
     async def recover(self, table: OutboxTable) -> int:

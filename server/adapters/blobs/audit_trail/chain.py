@@ -1,6 +1,5 @@
 """The chain of the records of one writer: numbers, times and digests of new records."""
 
-import asyncio
 import hashlib
 import time
 from binascii import hexlify
@@ -9,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 from server.adapters.blobs.audit_trail.log_lines import START
 from server.model.audit.trail import WriterId
+from server.ports.audit import Written
 
 _SECOND = 1_000_000_000
 
@@ -18,13 +18,13 @@ class NewRecord(NamedTuple):
 
     data: a JSON object.
     time_ns: since 1970.
-    future: gets its result when the record is durable; None if nobody waits.
+    written: is called on the event loop; None if nobody waits.
     may_use_reserve: on a full disk, the reserve may be used.
     """
 
     data: bytes
     time_ns: int
-    future: "asyncio.Future[None] | None" = None
+    written: Written | None = None
     may_use_reserve: bool = False
 
 

@@ -13,12 +13,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
+from functools import partial
 
 import orjson
 
 from server.adapters.blobs.audit_trail.chain import BrokenLogError, NewRecord, Writer
 from server.model.errors import DicomStoreError, Exhausted, Reason, Unavailable
-from server.ports.audit import DeferredRecord
+from server.ports.audit import DeferredRecord, Written
 
 _SOON_SECONDS = 0.05
 _CHECKPOINT_SECONDS = 10.0
@@ -34,7 +35,7 @@ _NEVER = float("inf")
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _log = logging.getLogger("dicomstore.audit")
 
-_Result = tuple["asyncio.Future[None]", DicomStoreError | None]
+_Result = tuple[Written, DicomStoreError | None]
 
 
 class GroupCommit:
@@ -55,7 +56,7 @@ class GroupCommit:
         self._loop = asyncio.get_running_loop()
         self._pending: deque[NewRecord] = deque()
         self._pending_bytes = 0
-        self._deferred: list[DeferredRecord] = []  # later than the pending ones
+        self._deferred: deque[DeferredRecord] = deque()  # later than the pending ones
         self._room: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None  # calls `_write_now`
         self._is_due = False  # the thread was told to write, and has not begun
@@ -99,44 +100,51 @@ class GroupCommit:
         return self._pending_bytes > MAX_PENDING_BYTES
 
     def _encode(self) -> None:
-        deferred, self._deferred = self._deferred, []
-        for one in deferred:
-            data = one.encoded()
+        deferred = self._deferred
+        while deferred:
+            one = deferred.popleft()
+            try:
+                data = one.encoded()
+            except Exception:  # noqa: BLE001 - the others are written all the same
+                _log.exception("a record of the audit trail cannot be encoded")
+                continue
             self._pending_bytes += len(data)
             self._pending.append(NewRecord(data, one.time_ns))
 
     def append(self, data: bytes, *, may_use_reserve: bool = False) -> bool:
         """Append a record shortly after; return `is_backlogged`."""
-        if self._deferred:
-            self._encode()
-        self._pending_bytes += len(data)
-        self._pending.append(NewRecord(data, time.time_ns(), None, may_use_reserve))
+        self._add(data, None, may_use_reserve=may_use_reserve)
         if self._timer is None:
             self._write_within(self._delay)
         return self._pending_bytes > MAX_PENDING_BYTES
 
+    def append_noticed(self, data: bytes, written: Written) -> None:
+        """Append a record shortly after; `written` is called when it is durable, or with its failure."""
+        self._add(data, written, may_use_reserve=False)
+        if self._timer is None:
+            self._write_within(self._delay)
+
+    def _add(self, data: bytes, written: Written | None, *, may_use_reserve: bool) -> None:
+        if self._deferred:
+            self._encode()
+        self._pending_bytes += len(data)
+        self._pending.append(NewRecord(data, time.time_ns(), written, may_use_reserve))
+
     def append_durably(
-        self, data: bytes, *, may_use_reserve: bool = False, soon: bool = False, later: bool = False
+        self, data: bytes, *, may_use_reserve: bool = False, soon: bool = False
     ) -> "asyncio.Future[None]":
         """Append a record; the future has a result when it is durable.
 
         Args:
             soon: wait for others that can be written with it, at most until `expedite`.
-            later: wait as long as records of `append`.
 
         Raises, when awaited:
             Exhausted: STORAGE_FULL.
             Unavailable: STORAGE_UNAVAILABLE.
         """
-        if self._deferred:
-            self._encode()
         future: asyncio.Future[None] = self._loop.create_future()
-        self._pending_bytes += len(data)
-        self._pending.append(NewRecord(data, time.time_ns(), future, may_use_reserve))
-        if later:
-            if self._timer is None:
-                self._write_within(self._delay)
-        elif soon:
+        self._add(data, partial(_resolve, future), may_use_reserve=may_use_reserve)
+        if soon:
             self._write_within(_SOON_SECONDS)
         else:
             self._write_now()
@@ -232,13 +240,13 @@ class GroupCommit:
             left -= len(batch)
             failure, failed = self._commit(batch)
             size = sum([len(record.data) for record in batch])
-            futures = [
-                (record.future, failure if index in failed else None)
+            results = [
+                (record.written, failure if index in failed else None)
                 for index, record in enumerate(batch)
-                if record.future is not None
+                if record.written is not None
             ]
             with suppress(RuntimeError):  # the loop was closed
-                self._loop.call_soon_threadsafe(self._done, size, failure, futures)
+                self._loop.call_soon_threadsafe(self._done, size, failure, results)
 
     def _commit(self, batch: list[NewRecord]) -> tuple[DicomStoreError | None, Collection[int]]:
         """Write a batch; return why some could not be written, and their positions in the batch."""
@@ -274,14 +282,14 @@ class GroupCommit:
         self._lost = 0
 
     def _count_lost(self, failed: list[NewRecord]) -> None:
-        lost = sum(record.future is None for record in failed)  # the others are refused
+        lost = sum(record.written is None for record in failed)  # the others are refused
         if lost and not self._lost:
             self._lost_since_ns = time.time_ns()
         self._lost += lost
 
     # On the event loop
 
-    def _done(self, size: int, failure: DicomStoreError | None, futures: Sequence[_Result]) -> None:
+    def _done(self, size: int, failure: DicomStoreError | None, results: Sequence[_Result]) -> None:
         self._pending_bytes -= size
         if (failure is None) != (self.failure is None):
             _log.log(
@@ -290,17 +298,21 @@ class GroupCommit:
                 f"cannot be written: {failure.message}" if failure else "is written again",
             )
         self.failure = failure
-        for future, error in futures:
-            if future.done():
-                continue
-            if error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(error)
-                future.exception()  # the caller may have been cancelled
+        for written, error in results:
+            written(error)
         if self._room is not None and not self.is_backlogged:
             self._room.set_result(None)
             self._room = None
+
+
+def _resolve(future: "asyncio.Future[None]", error: DicomStoreError | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
+        future.exception()  # the caller may have been cancelled
 
 
 class suppress_and_log:

@@ -137,6 +137,7 @@ class GroupCommitLog:
         self.expedite = commit.expedite
         self.append = commit.append
         self.append_deferred = commit.append_deferred
+        self.append_noticed = commit.append_noticed
 
     @property
     def failure(self) -> DicomStoreError | None:
@@ -148,11 +149,9 @@ class GroupCommitLog:
         """See the port."""
         return self._commit.is_backlogged
 
-    def append_durably(
-        self, record: bytes, *, may_use_reserve: bool = False, soon: bool = False, later: bool = False
-    ) -> Awaitable[None]:
+    def append_durably(self, record: bytes, *, may_use_reserve: bool = False, soon: bool = False) -> Awaitable[None]:
         """See the port."""
-        return self._commit.append_durably(record, may_use_reserve=may_use_reserve, soon=soon, later=later)
+        return self._commit.append_durably(record, may_use_reserve=may_use_reserve, soon=soon)
 
 
 class _Tail:
