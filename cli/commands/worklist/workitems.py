@@ -2,9 +2,8 @@
 
 import json
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,29 +11,14 @@ import typer
 from dicomstore.v1 import workitem_service_pb2 as pb
 from dicomstore.v1 import workitem_service_pb2_grpc
 
-from cli.commands.search import parse_terms
+from cli.commands.worklist.matches import COLUMNS, FOLDS, State, WordsArgument, matches_of, row_of, terms_of
 from cli.commands.worklist.rules import rules
+from cli.commands.worklist.watch import watch
 from cli.connection import CALL_TIMEOUT_S, CoreOption, JsonOption, PartitionOption, QuietOption, Target, target
 from cli.errors import run
 from cli.output import data, print_rows, problems
 from cli.results.data_set import SetOption, data_set_of
-from cli.results.dicom_json import cell
 from common.counting import counted
-
-_PAGE_SIZE = 200
-COLUMNS: Mapping[str, str] = {
-    "Workitem UID": "00080018",
-    "State": "00741000",
-    "Priority": "00741200",
-    "Start": "00404005",
-    "Label": "00741204",
-    "Worklist": "00741202",
-    "Patient ID": "00100020",
-    "Patient's Name": "00100010",
-}
-"""Columns of a list, with the tags of their attributes."""
-
-FOLDS = frozenset({"Label", "Worklist", "Patient's Name"})
 
 _MAY_BE_EMPTY = {
     "AdmissionID": "00380010",
@@ -65,25 +49,12 @@ workitems = typer.Typer(help="Create, find, claim and finish workitems.", no_arg
 workitems.add_typer(rules, name="rules")
 
 
-class State(StrEnum):
-    """State of a workitem, as written on the command line."""
-
-    SCHEDULED = "scheduled"
-    IN_PROGRESS = "in-progress"
-    COMPLETED = "completed"
-    CANCELED = "canceled"
-
-
 UidArgument = Annotated[str, typer.Argument(metavar="UID", help="UID of the workitem.", show_default=False)]
 _TRANSACTION = typer.Option("--transaction", metavar="UID", help="Transaction UID, which `claim` printed.")
 TransactionOption = Annotated[str, _TRANSACTION]
 FileArgument = Annotated[
     Path | None,
     typer.Argument(metavar="[FILE]", help="File with a DICOM JSON data set.", exists=True, dir_okay=False),
-]
-WordsArgument = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]...", help="Attributes to match, as for `dicomstore search`."),
 ]
 StateOption = Annotated[
     list[State] | None, typer.Option("--state", help="Only workitems in this state; may be repeated.")
@@ -212,6 +183,8 @@ def cancel(
     run(_request_cancellation(chosen, workitem, reasons), core=chosen.core)
 
 
+workitems.command()(watch)
+
 _DISCONTINUED = {
     "CodeValue": {"Value": ["110513"]},
     "CodingSchemeDesignator": {"Value": ["DCM"]},
@@ -235,35 +208,6 @@ def new_data_set(given: Mapping[str, Any], uid: str) -> dict[str, Any]:
         **{name: {} for name in _MAY_BE_EMPTY.items()},
     }
     return {**given, **{tag: value for (name, tag), value in defaults.items() if not given.keys() & {name, tag}}}
-
-
-def terms_of(words: Sequence[str], states: Sequence[State]) -> list[pb.WorkitemTerm]:
-    """Return the search keys of a command line. Raises: typer.BadParameter, as `parse_terms`."""
-    found = [pb.WorkitemTerm(attribute=term.attribute, values=term.values) for term in parse_terms(words)]
-    if states:
-        values = [state.value.upper().replace("-", " ") for state in states]
-        found.append(pb.WorkitemTerm(attribute="ProcedureStepState", values=values))
-    return found
-
-
-def row_of(data_set: Mapping[str, Any]) -> list[str]:
-    """Return the cells of `COLUMNS`."""
-    return [cell(data_set.get(tag)) for tag in COLUMNS.values()]
-
-
-async def matches_of(
-    chosen: Target, stub: Any, request: pb.SearchWorkitemsRequest, limit: int
-) -> AsyncIterator[pb.WorkitemMatch]:
-    """Yield at most `limit` matches, newest first."""
-    while limit:
-        request.page_size = min(limit, _PAGE_SIZE)
-        page = await stub.SearchWorkitems(request, metadata=chosen.metadata(), timeout=CALL_TIMEOUT_S)
-        for match in page.matches:
-            yield match
-        limit -= len(page.matches)
-        request.page_token = page.next_page_token
-        if not request.page_token:
-            return
 
 
 async def _create(chosen: Target, data_set: dict[str, Any], uid: str) -> int:

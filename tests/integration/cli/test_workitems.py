@@ -1,6 +1,9 @@
 """`dicomstore workitems`, against a real core."""
 
+import asyncio
 import json
+import os
+import pty
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +121,43 @@ async def test_rules_are_created_listed_changed_and_removed(dicomstore: Any, tmp
 def test_a_new_workitem_has_every_attribute_that_may_be_empty() -> None:
     required = {one.path[0] for one in REQUIREMENTS if one.depth == 0 and one.create == "2/2"}
     assert required <= new_data_set({}, "").keys()
+
+
+async def test_changes_are_shown_as_they_happen(dicomstore: Any) -> None:
+    process = await dicomstore.start("workitems", "watch", "ProcedureStepLabel=Detect nodules", "--json")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert await process.stderr.readline() == b"watching\n"
+    await dicomstore("workitems", "create", "--set", "ProcedureStepLabel=Read")
+    await dicomstore("workitems", "create", "--set", LABEL)
+    first = json.loads(await process.stdout.readline())
+    assert first["workitem"]["00741204"]["Value"] == ["Detect nodules"]
+    await dicomstore("workitems", "claim", first["workitem_uid"])
+    events = [first]
+    while events[-1]["workitem"]["00741000"]["Value"] != ["IN PROGRESS"]:
+        events.append(json.loads(await process.stdout.readline()))
+    assert (events[-1]["type"], events[-1]["workitem_uid"]) == ("state-report", first["workitem_uid"])
+    assert [event["position"] for event in events] == sorted({event["position"] for event in events})
+    process.terminate()
+    await process.wait()
+
+
+async def test_a_terminal_shows_a_table_that_is_kept_up_to_date(dicomstore: Any) -> None:
+    await dicomstore("workitems", "create", "--set", LABEL, "--uid", "2.25.8")
+    terminal, stdout = pty.openpty()
+    environment = {"TERM": "xterm", "COLUMNS": "150", "LINES": "20"}
+    process = await dicomstore.start("workitems", "watch", stdout=stdout, env=environment)
+    await _shown(terminal, b"SCHEDULED")
+    await dicomstore("workitems", "claim", "2.25.8")
+    await _shown(terminal, b"IN PROGRESS")
+    process.terminate()
+    await process.wait()
+    os.close(terminal)
+    os.close(stdout)
+
+
+async def _shown(terminal: int, words: bytes) -> None:
+    """Read from a terminal until it shows some words."""
+    text = b""
+    while words not in text:
+        text += await asyncio.to_thread(os.read, terminal, 65_536)
