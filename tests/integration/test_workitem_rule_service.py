@@ -9,9 +9,11 @@ import pytest
 from dicomstore.v1 import (
     search_service_pb2,
     webhook_service_pb2,
+    workitem_event_service_pb2_grpc,
     workitem_rule_service_pb2_grpc,
     workitem_service_pb2_grpc,
 )
+from dicomstore.v1 import workitem_event_service_pb2 as event_pb
 from dicomstore.v1 import workitem_rule_service_pb2 as pb
 from dicomstore.v1 import workitem_service_pb2 as workitem_pb
 
@@ -119,8 +121,20 @@ async def test_a_running_core_creates_a_workitem_with_the_patient_and_the_input(
         assert workitem["00741000"]["Value"] == ["SCHEDULED"]
         [item] = workitem["00404021"]["Value"]
         assert item["0020000D"]["Value"] == ["1.2"]
+        assert await _reported(core) == match.workitem_uid
         [record] = await audited(core.data, kind="executed", principal="dicomstore:workitem-rules")
         assert (record["study"], record["workitem"], record["rule"]) == ("1.2", match.workitem_uid, rule.id)
+
+
+async def _reported(core: CoreClient) -> str:
+    """Return the workitem of the first event."""
+    events = workitem_event_service_pb2_grpc.WorkitemEventServiceStub(core.channel)
+    watch = events.WatchWorkitems(event_pb.WatchWorkitemsRequest(after_position=0))
+    async for message in watch:
+        for one in message.events:
+            watch.cancel()
+            return str(one.event.workitem_uid)
+    raise AssertionError("the watch has ended")
 
 
 async def _applied(core: CoreClient) -> pb.WorkitemRule:
