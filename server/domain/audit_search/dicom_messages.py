@@ -38,6 +38,7 @@ INSTANCES_TRANSFERRED = _dcm("110104", "DICOM Instances Transferred")
 STUDY_DELETED = _dcm("110105", "DICOM Study Deleted")
 EXPORT = _dcm("110106", "Export")
 IMPORT = _dcm("110107", "Import")
+PROCEDURE_RECORD = _dcm("110111", "Procedure Record")
 QUERY = _dcm("110112", "Query")
 SECURITY_ALERT = _dcm("110113", "Security Alert")
 USER_AUTHENTICATION = _dcm("110114", "User Authentication")
@@ -63,6 +64,7 @@ SOP_CLASS_UID = _dcm("110181", "SOP Class UID")
 URI = Code("12", "RFC-3881", "URI")
 
 _STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+_UPS_PUSH, _UPS_PULL = "1.2.840.10008.5.1.4.34.6.1", "1.2.840.10008.5.1.4.34.6.3"
 _SUCCESS, _MINOR_FAILURE, _SERIOUS_FAILURE = "0", "4", "8"
 _SERVER_PROCESS = "4"
 _SYSTEM_OBJECT = "2"
@@ -72,6 +74,18 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 _TRANSFERS = {"retrieve"}
 _ACCESSES = {"retrieve-metadata", "retrieve-rendered"}
+_QUERIES = {"query": _STUDY_ROOT_FIND, "query-workitem": _UPS_PULL}
+"""SOP classes with the query of the same entities, by sub-type."""
+
+_PROCEDURE_STEPS = {
+    "add-workitem": "C",
+    "retrieve-workitem": "R",
+    "update-workitem": "U",
+    "change-state-workitem": "U",
+    "cancel-workitem": "U",
+}
+"""Action codes of accesses to workitems, by sub-type."""
+
 _DENIED = {"PERMISSION_DENIED", "PARTITION_NOT_PERMITTED"}
 
 
@@ -129,8 +143,10 @@ class DicomMessages:
             return self._alert(record, USE_OF_RESTRICTED_FUNCTION, _SERIOUS_FAILURE)
         if record["rpc"].startswith("AuditService/"):
             return self._log_used(record)
-        if subtype == "query":
-            return self._query(record)
+        if subtype in _QUERIES:
+            return self._query(record, _QUERIES[subtype])
+        if subtype in _PROCEDURE_STEPS:
+            return self._procedure_step(record, _PROCEDURE_STEPS[subtype])
         if subtype == "store" and record.get("outcomes"):
             return None  # the records of the outcomes have been converted
         if subtype in (*_TRANSFERS, "store"):
@@ -163,13 +179,23 @@ class DicomMessages:
         self._studies(message, record)
         return message
 
-    def _query(self, record: Mapping[str, Any]) -> Element:
+    def _procedure_step(self, record: Mapping[str, Any], action: str) -> Element:
+        message = self._event(record, PROCEDURE_RECORD, action)
+        self._client(message, record)
+        self._archive(message, record, None)
+        self._with_source(message)
+        if uid := record.get("workitem"):
+            found = self._object(message, f"urn:oid:{uid}", URI, _REPORT, name=uid)
+            _describe(found, [(_UPS_PUSH, [uid])], record)
+        return message
+
+    def _query(self, record: Mapping[str, Any], sop_class: str) -> Element:
         message = self._event(record, QUERY, "E")
         self._both(message, record, client=SOURCE)
         self._with_source(message)
         # The query as the protocol has it: the URI of QIDO-RS, or the search keys of a call of gRPC.
         query = record["uri"].encode() if "uri" in record else orjson.dumps(record.get("search", {}))
-        self._object(message, _STUDY_ROOT_FIND, SOP_CLASS_UID, _REPORT, query=query)
+        self._object(message, sop_class, SOP_CLASS_UID, _REPORT, query=query)
         return message
 
     def _log_used(self, record: Mapping[str, Any]) -> Element:

@@ -60,6 +60,26 @@ UPLOAD = {"action": "write", "subtype": "store", "rpc": "StoreService/StoreInsta
             ["110153", "110152"],
             ["1.2.840.10008.5.1.4.1.2.2.1"],
         ),
+        (
+            record(subtype="query-workitem", rpc="WorkitemService/SearchWorkitems"),
+            "110112",
+            "E",
+            None,
+            "0",
+            ["110153", "110152"],
+            ["1.2.840.10008.5.1.4.34.6.3"],
+        ),
+        *(
+            (record(subtype=subtype, workitem="1.9"), "110111", action, None, "0", [], ["urn:oid:1.9"])
+            for subtype, action in (
+                ("add-workitem", "C"),
+                ("retrieve-workitem", "R"),
+                ("update-workitem", "U"),
+                ("change-state-workitem", "U"),
+                ("cancel-workitem", "U"),
+            )
+        ),
+        (record(subtype="add-workitem", code="INVALID_ARGUMENT"), "110111", "C", None, "8", [], []),
         (record(action="delete", subtype="delete", study="1.2"), "110105", "D", None, "0", [], ["1.2"]),
         (record(action="delete", subtype="delete", study="1.2", series="1"), "110103", "D", None, "0", [], ["1.2"]),
         (record(code="UNAUTHENTICATED", reason="UNAUTHENTICATED"), "110114", "E", "110122", "8", [], []),
@@ -116,6 +136,14 @@ def test_stored_instances_are_listed_by_study_and_sop_class() -> None:
     [sop_class] = check(message).iterfind("ParticipantObjectIdentification/ParticipantObjectDescription/SOPClass")
     assert sop_class.attrib == {"UID": "1.2.840.10008.5.1.4.1.1.2", "NumberOfInstances": "2"}
     assert [instance.get("UID") for instance in sop_class] == ["1.2.1.1", "1.2.1.2"]
+
+
+def test_a_workitem_is_an_instance_of_its_sop_class() -> None:
+    message = DicomMessages().of(record(subtype="update-workitem", workitem="1.9"))
+    assert message is not None
+    [sop_class] = check(message).iterfind("ParticipantObjectIdentification/ParticipantObjectDescription/SOPClass")
+    assert sop_class.attrib == {"UID": "1.2.840.10008.5.1.4.34.6.1", "NumberOfInstances": "1"}
+    assert [instance.get("UID") for instance in sop_class] == ["1.9"]
 
 
 def test_a_query_has_the_uri_as_received() -> None:
