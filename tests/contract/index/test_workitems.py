@@ -44,10 +44,19 @@ async def found(database: Database, wanted: WorkitemQuery) -> list[str]:
     return [match.uid for match in page.matches]
 
 
-@pytest.fixture(params=[1_000, 0], ids=["few", "many"])
+LIMITS = {
+    "few": {},
+    "newest": {"FEW": 0, "NEWEST": 5},
+    "sorted": {"FEW": 0, "NEWEST": 0},
+    "many": {"FEW": 0, "NEWEST": 0, "MAX_SORTED": 0},
+}
+
+
+@pytest.fixture(params=LIMITS)
 def few(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both ways to search: workitems with a value one by one, and a scan in order."""
-    monkeypatch.setattr(search_module, "FEW", request.param)
+    """All ways to search: workitems with a value one by one, the newest, those of a range, and a scan in order."""
+    for name, limit in LIMITS[request.param].items():
+        monkeypatch.setattr(search_module, name, limit)
 
 
 async def test_a_workitem_is_added_once_and_returned(database: Database) -> None:
@@ -173,7 +182,11 @@ async def test_search_matches(database: Database, wanted: tuple[Condition, ...],
 
 
 @pytest.mark.usefixtures("few")
-@pytest.mark.parametrize("wanted", [(), terms(ProcedureStepState="SCHEDULED")], ids=["all", "condition"])
+@pytest.mark.parametrize(
+    "wanted",
+    [(), terms(ProcedureStepState="SCHEDULED"), terms(ScheduledProcedureStepStartDateTime="2024-")],
+    ids=["all", "value", "range"],
+)
 async def test_pages_return_each_match_once(database: Database, wanted: tuple[Condition, ...]) -> None:
     for number in range(1, 8):
         await database.workitems.add(DEFAULT_PARTITION, a_workitem(f"1.{number}"))

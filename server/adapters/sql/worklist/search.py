@@ -1,12 +1,16 @@
 """Search for workitems, newest first.
 
 An index on the values of search keys returns few workitems for a condition, or many; this depends on the values, so it
-is tried for each condition up to a limit, exact values first. Few workitems are examined one by one. If each condition
-holds for many, those with an exact value, or all, are examined in the order of the result, which soon fills a page.
+is tried for each condition up to a limit, exact values first. For an exact value it returns them in the order of the
+result; few others are examined one by one. If each condition holds for many:
+
+1. If a range is among them, a page is likely to be among the newest workitems.
+2. If it is not, those of a range are sorted, if they are not too many.
+3. Otherwise those with an exact value, or all, are examined in order, which soon fills a page.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from sqlalchemy import BindParameter, Connection, Select, bindparam, func, select
 
@@ -21,6 +25,12 @@ from server.model.worklist.workitem import MatchPage, WorkitemMatch, WorkitemQue
 FEW = 1_000
 """Number of workitems that are examined one by one."""
 
+NEWEST = 2_000
+"""Number of newest workitems that are examined before more expensive ways."""
+
+MAX_SORTED = 20_000
+"""Maximum number of values of a range that are sorted; beyond, workitems are examined in order."""
+
 _STATE = "ProcedureStepState"
 _v = workitem_values.c
 _OF_PARTITION: BindParameter[int] = bindparam("of_partition")
@@ -29,41 +39,76 @@ _KEYS: BindParameter[int] = bindparam("keys", expanding=True)
 _SIZES = Prepared(select(workitems.c.key, func.length(workitems.c.elements)).where(workitems.c.key.in_(_KEYS)))
 _MATCHES = Prepared(select(workitems.c.key, workitems.c.uid, workitems.c.elements).where(workitems.c.key.in_(_KEYS)))
 
+_NTH_NEWEST = Prepared(
+    select(workitems.c.key)
+    .where(workitems.c.partition_key == _OF_PARTITION)
+    .order_by(workitems.c.key.desc())
+    .offset(bindparam("number"))
+    .limit(1)
+)
+
 _Keys = Select[*tuple[Any, ...]]
+
+
+class _Source(NamedTuple):
+    """The form of a statement that selects the keys of matches, its parameters, and a function that creates it."""
+
+    form: tuple[object, ...]
+    where: dict[str, Any]
+    keys: Callable[[], _Keys]
 
 
 def search(connection: Connection, partition_key: int, query: WorkitemQuery) -> MatchPage:
     """Return a page of matches."""
-    source = _source(connection, partition_key, query.conditions)
-    if source is None:
-        return MatchPage((), has_more=False)
-    form, where, keys = source
-    where |= {"after": query.after, "limit": query.limit + 1, "skip": query.skip}
-
-    def statement() -> _Keys:
-        found = keys()
-        [key] = found.selected_columns
-        if query.after is not None:
-            found = found.where(key < bindparam("after"))
-        found = found.order_by(key.desc()).limit(bindparam("limit"))
-        return found.offset(bindparam("skip")) if query.skip else found
-
-    rows = pages.run(connection, (*form, query.after is None, query.skip == 0), statement, where)
-    found = [key for (key,) in rows]
+    found = _page(connection, partition_key, query)
     fit = _fitting(connection, found[: query.limit])
     by_key = {row[0]: row for row in _MATCHES.tuples(connection, {"keys": fit})} if fit else {}
     matches = (WorkitemMatch(key, Uid(by_key[key][1]), by_key[key][2].encode()) for key in fit)
     return MatchPage(tuple(matches), has_more=len(fit) < len(found))
 
 
+def _page(connection: Connection, partition_key: int, query: WorkitemQuery) -> list[int]:
+    """Return the keys of a page, and of one more match if there is one."""
+    ways = _Ways(connection, partition_key, query.conditions)
+    narrow = ways.narrow()
+    if narrow is not None:
+        return _keys_of(connection, query, narrow)
+    if ways.ranges and query.skip + query.limit < NEWEST:
+        newest = _NTH_NEWEST.tuples(connection, {"of_partition": partition_key, "number": NEWEST})
+        if newest:
+            found = _keys_of(connection, query, ways.in_order(), above=newest[0][0])
+            if len(found) > query.limit:
+                return found
+    return _keys_of(connection, query, ways.sorted() or ways.in_order())
+
+
+def _keys_of(connection: Connection, query: WorkitemQuery, source: _Source, above: int | None = None) -> list[int]:
+    """Return the keys of a page from a source; `above`: only greater ones."""
+    where = source.where | {"after": query.after, "above": above, "limit": query.limit + 1, "skip": query.skip}
+
+    def statement() -> _Keys:
+        found = source.keys()
+        [key] = found.selected_columns
+        if query.after is not None:
+            found = found.where(key < bindparam("after"))
+        if above is not None:
+            found = found.where(key > bindparam("above"))
+        found = found.order_by(key.desc()).limit(bindparam("limit"))
+        return found.offset(bindparam("skip")) if query.skip else found
+
+    form = (*source.form, query.after is None, above is None, query.skip == 0)
+    return [key for (key,) in pages.run(connection, form, statement, where)]
+
+
 def count(connection: Connection, partition_key: int, query: WorkitemQuery) -> int:
     """Return the number of all matches."""
-    source = _source(connection, partition_key, query.conditions)
-    if source is None:
-        return 0
-    form, where, keys = source
+    ways = _Ways(connection, partition_key, query.conditions)
+    source = ways.narrow() or ways.sorted() or ways.in_order()
     rows = pages.run(
-        connection, ("count", *form), lambda: select(func.count()).select_from(keys().subquery("found")), where
+        connection,
+        ("count", *source.form),
+        lambda: select(func.count()).select_from(source.keys().subquery("found")),
+        source.where,
     )
     return int(rows[0][0])
 
@@ -80,72 +125,99 @@ def _fitting(connection: Connection, keys: list[int]) -> list[int]:
     return fit
 
 
-def _source(
-    connection: Connection, partition_key: int, conditions: tuple[Condition, ...]
-) -> tuple[tuple[object, ...], dict[str, Any], Callable[[], _Keys]] | None:
-    """Return the form of the statement that selects the keys of matches, its parameters, and a function that creates
-    it; None if there are no matches."""
-    where: dict[str, Any] = {"of_partition": partition_key}
-    pages.add_values(where, conditions)
-    named = [(condition, f"value_{number}") for number, condition in enumerate(conditions)]
-    form = ("workitems", *values.form_of_all(conditions))
-    few = _few(connection, partition_key, conditions)
-    if few == []:
+class _Ways:
+    """The ways to find the matches of conditions."""
+
+    def __init__(self, connection: Connection, partition_key: int, conditions: tuple[Condition, ...]) -> None:
+        self._connection = connection
+        self._conditions = conditions
+        self._named = [(condition, f"value_{number}") for number, condition in enumerate(conditions)]
+        self._form = ("workitems", *values.form_of_all(conditions))
+        self._where: dict[str, Any] = {"of_partition": partition_key}
+        pages.add_values(self._where, conditions)
+        self.ranges = [one for one in conditions if not _is_exact(one) and Empty() not in one.matchers]
+        """Conditions that several values fulfil."""
+
+    def narrow(self) -> _Source | None:
+        """Return a source with few workitems; None if each condition has more."""
+        if len(self._conditions) == 1 and _is_exact(self._conditions[0]):
+            return self._of_value(self._conditions[0])
+        narrowing = [one for one in self._conditions if Empty() not in one.matchers]
+        is_equal = {one.key: all(isinstance(matcher, Equals) for matcher in one.matchers) for one in narrowing}
+        for condition in sorted(narrowing, key=lambda one: not is_equal[one.key]):
+            found = self._candidates(condition, FEW + 1)
+            if len(found) > FEW:
+                continue
+            return self._of_value(condition) if found and _is_exact(condition) else self._among(found)
         return None
-    if few is not None:
+
+    def sorted(self) -> _Source | None:
+        """Return a source that begins with the values of a range; None if there are too many."""
+        for condition in self.ranges:
+            if len(self._candidates(condition, MAX_SORTED + 1)) <= MAX_SORTED:
+                return self._of_range(condition)
+        return None
+
+    def in_order(self) -> _Source:
+        """Return a source that examines the workitems with an exact value, or all, in order."""
+        if exact := _exact(self._conditions):
+            return self._of_value(exact)
+        return _Source(
+            ("all", *self._form),
+            self._where,
+            lambda: select(workitems.c.key).where(
+                workitems.c.partition_key == _OF_PARTITION, *values.all_hold(self._named, workitems.c.key)
+            ),
+        )
+
+    def _among(self, few: Sequence[int]) -> _Source:
         # The sum prevents a scan of all rows in order, which databases would choose to avoid sorting a few.
         key = workitems.c.key
-        return (
-            ("few", *form),
-            where | {"among": few},
-            lambda: select((key + 0).label("key")).where(key.in_(_AMONG), *values.all_hold(named, key)),
+        return _Source(
+            ("few", *self._form),
+            self._where | {"among": few},
+            lambda: select((key + 0).label("key")).where(key.in_(_AMONG), *values.all_hold(self._named, key)),
         )
-    if exact := _exact(conditions):
-        where["exact"] = where[f"value_{conditions.index(exact)}_0"][0]
-        return (("exact", exact.key, *form), where, lambda: _of_value(exact, named))
-    return (
-        ("all", *form),
-        where,
-        lambda: select(workitems.c.key).where(
-            workitems.c.partition_key == _OF_PARTITION, *values.all_hold(named, workitems.c.key)
-        ),
-    )
 
+    def _of_value(self, exact: Condition) -> _Source:
+        """Select matches in the index of an exact value, where they are in order."""
+        driver = workitem_values.alias("driver")
+        is_driver = (
+            driver.c.partition_key == _OF_PARTITION,
+            driver.c.keyword == str(exact.key),
+            driver.c.text == bindparam("exact"),
+            driver.c.part == 0,
+        )
+        others = [(one, name) for one, name in self._named if one is not exact or "." in str(one.key)]
+        return _Source(
+            ("exact", exact.key, *self._form),
+            self._where | {"exact": self._where[f"value_{self._conditions.index(exact)}_0"][0]},
+            lambda: (
+                select(driver.c.workitem_key)
+                .distinct()
+                .where(*is_driver, *values.all_hold(others, driver.c.workitem_key))
+            ),
+        )
 
-def _of_value(exact: Condition, named: list[values.Named]) -> _Keys:
-    """Select matches in the index of an exact value, where they are in order."""
-    driver = workitem_values.alias("driver")
-    is_driver = (
-        driver.c.partition_key == _OF_PARTITION,
-        driver.c.keyword == str(exact.key),
-        driver.c.text == bindparam("exact"),
-        driver.c.part == 0,
-    )
-    return select(driver.c.workitem_key).distinct().where(*is_driver, *values.all_hold(named, driver.c.workitem_key))
+    def _of_range(self, condition: Condition) -> _Source:
+        """Select matches in the index of a range. The sum prevents a scan in order."""
+        driver = workitem_values.alias("driver")
+        is_driver = (driver.c.partition_key == _OF_PARTITION, values.candidates(driver, condition, "range"))
+        key = (driver.c.workitem_key + 0).label("key")
+        return _Source(
+            ("range", *values.candidate_form(condition), *self._form),
+            self._where | dict(values.candidate_parameters(condition, "range")),
+            lambda: select(key).distinct().where(*is_driver, *values.all_hold(self._named, driver.c.workitem_key)),
+        )
 
-
-def _exact(conditions: tuple[Condition, ...]) -> Condition | None:
-    """Return a condition with one exact value, if possible not the state, which most workitems share."""
-    exact = [
-        one
-        for one in conditions
-        if len(one.matchers) == 1 and isinstance(one.matchers[0], Equals) and len(one.matchers[0].values) == 1
-    ]
-    return min(exact, key=lambda one: one.key == _STATE, default=None)
-
-
-def _few(connection: Connection, partition_key: int, conditions: tuple[Condition, ...]) -> list[int] | None:
-    """Return the keys of at most `FEW` workitems that include all matches; None if each condition has more."""
-    narrowing = [one for one in conditions if Empty() not in one.matchers]
-    is_exact = {one.key: all(isinstance(matcher, Equals) for matcher in one.matchers) for one in narrowing}
-    for condition in sorted(narrowing, key=lambda one: not is_exact[one.key]):
+    def _candidates(self, condition: Condition, limit: int) -> list[int]:
         parameters = {
-            "of_partition": partition_key,
-            "limit": FEW + 1,
+            "of_partition": self._where["of_partition"],
+            "limit": limit,
             **dict(values.candidate_parameters(condition, "value")),
         }
 
-        def statement(condition: Condition = condition) -> _Keys:
+        def statement() -> _Keys:
             return (
                 select(_v.workitem_key)
                 .distinct()
@@ -154,7 +226,15 @@ def _few(connection: Connection, partition_key: int, conditions: tuple[Condition
             )
 
         form = ("candidates", *values.candidate_form(condition))
-        found = pages.run(connection, form, statement, parameters)
-        if len(found) <= FEW:
-            return sorted(key for (key,) in found)
-    return None
+        return sorted(key for (key,) in pages.run(self._connection, form, statement, parameters))
+
+
+def _is_exact(condition: Condition) -> bool:
+    """Return whether a condition has one exact value."""
+    [first, *others] = condition.matchers
+    return not others and isinstance(first, Equals) and len(first.values) == 1
+
+
+def _exact(conditions: tuple[Condition, ...]) -> Condition | None:
+    """Return a condition with one exact value, if possible not the state, which most workitems share."""
+    return min(filter(_is_exact, conditions), key=lambda one: one.key == _STATE, default=None)
