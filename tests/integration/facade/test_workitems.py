@@ -85,8 +85,9 @@ class Worklist:
 
 
 @pytest.fixture
-def worklist(web_on_each_database: httpx.AsyncClient) -> Worklist:
-    return Worklist(web_on_each_database)
+def worklist(web_on_each_database: httpx.AsyncClient, request: pytest.FixtureRequest) -> Worklist:
+    """Version 1 with PostgreSQL and version 2 with SQLite: requests are the same in both versions."""
+    return Worklist(web_on_each_database, "/v1" if "postgres" in request.node.name else "/v2")
 
 
 @pytest.mark.parametrize("base", ["/v1", "/v2"])
@@ -223,6 +224,8 @@ async def test_changes_of_state(
     warning = answer.headers.get("warning", "")
     assert expected in warning
     assert warning.startswith("299 ") == bool(expected)
+    if status == 200 and expected:
+        assert warning.endswith(f""": "The workitem instance is already in the final state '{wanted}'. {expected}.\"""")
     assert TRANSACTION not in answer.text + str(answer.headers)
     if status == 200:
         assert answer.headers["content-location"].endswith(f"/workitems/{uid}")
@@ -285,6 +288,7 @@ async def test_requests_for_cancellation(
     answer = await worklist.web.post(f"{worklist.base}/workitems/{uid}/{path}")
     assert answer.status_code == status
     assert expected in answer.headers.get("warning", "")
+    assert expected in answer.text
     assert await worklist.current(uid) == ("CANCELED" if status == 202 else current)
 
 
@@ -368,6 +372,63 @@ async def test_the_form_of_dcm4chee_clients_is_accepted(worklist: Worklist) -> N
     answer = await worklist.web.put(f"{worklist.base}/workitems/{uid}/state/READER", json=claim)
     assert answer.status_code == 200
     assert await worklist.current(uid) == "IN PROGRESS"
+
+
+REQUESTS = [("POST", "workitems?{}"), ("POST", "workitems/{}"), ("PUT", "workitems/{}/state")]
+BODIES = [
+    ("text/plain", b"[{}]", 415),
+    ("application/dicom+json", b"", 400),
+    ("application/dicom+json", b"[]", 400),
+    ("application/dicom+json", b"[1]", 400),
+    ("application/dicom+json", b"[{", 400),
+    ("application/dicom+xml", b"<NativeDicomModel>", 400),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), [*REQUESTS, ("POST", "workitems/{}/cancelrequest")])
+async def test_malformed_bodies_are_refused(worklist: Worklist, method: str, path: str) -> None:
+    uid = await worklist.in_state("SCHEDULED")
+    before = await worklist.get(uid)
+    url = f"{worklist.base}/{path.format(uid)}"
+    for media_type, body, status in BODIES:
+        if body or (method, path) in REQUESTS:  # a request for cancellation needs no body
+            answer = await worklist.web.request(method, url, content=body, headers={"Content-Type": media_type})
+            assert answer.status_code == status, (media_type, body, answer.text)
+    assert await worklist.get(uid) == before
+
+
+async def test_only_the_first_data_set_of_a_body_is_used(worklist: Worklist) -> None:
+    uid, other = new_uid(), new_uid()
+    created = await worklist.create([workitem(SOPInstanceUID=uid), workitem(SOPInstanceUID=other)])
+    assert created.status_code == 201
+    url = f"{worklist.base}/workitems"
+    assert (await worklist.web.get(f"{url}/{other}")).status_code == 404
+    both = [data_set(ProcedureStepLabel="first"), data_set(WorklistLabel="second")]
+    assert (await worklist.web.post(f"{url}/{uid}", json=both)).status_code == 200
+    found = await worklist.get(uid)
+    assert found[tag("ProcedureStepLabel")]["Value"] == ["first"]
+    assert found[tag("WorklistLabel")]["Value"] == ["worklist"]
+
+
+async def test_the_server_sets_the_time_of_modification(worklist: Worklist) -> None:
+    uid, name = new_uid(), "ScheduledProcedureStepModificationDateTime"
+    assert (await worklist.create(query=f"?{uid}", **{name: "20000101"})).status_code == 201
+    assert not (await worklist.get(uid))[tag(name)]["Value"][0].startswith("2000")
+
+
+async def test_a_change_of_state_changes_no_other_attributes(worklist: Worklist) -> None:
+    uid = await worklist.in_state("SCHEDULED")
+    content = data_set(TransactionUID=TRANSACTION, ProcedureStepState="IN PROGRESS", ProcedureStepLabel="ignored")
+    answer = await worklist.web.put(f"{worklist.base}/workitems/{uid}/state", json=[content | performed()])
+    assert answer.status_code == 200
+    found = await worklist.get(uid)
+    assert found[tag("ProcedureStepLabel")]["Value"] == ["Detect nodules"]
+    assert "Value" not in found[tag("UnifiedProcedureStepPerformedProcedureSequence")]
+
+
+async def test_a_search_without_matches_has_no_content(worklist: Worklist) -> None:
+    answer = await worklist.web.get(f"{worklist.base}/workitems?PatientID=nobody")
+    assert (answer.status_code, answer.content) == (204, b"")
 
 
 async def found_workitem(worklist: Worklist, label: str) -> str:
