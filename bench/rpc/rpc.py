@@ -12,6 +12,7 @@ from dicomstore.v1 import (  # noqa: F401 - importing them makes their services 
     retrieve_service_pb2,
     search_service_pb2,
     store_service_pb2,
+    workitem_event_service_pb2,
     workitem_service_pb2,
 )
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -39,6 +40,11 @@ RARE = frozenset(
         "UpdateWorkitem",
         "ChangeWorkitemState",
         "RequestWorkitemCancellation",
+        "SubscribeToWorkitems",
+        "UnsubscribeFromWorkitems",
+        "SuspendWorklistSubscription",
+        "ListWorkitemSubscribers",
+        "ReceiveWorkitemEvents",
     }
 )
 """Rpcs that programs call about once, each for a row or two."""

@@ -15,6 +15,7 @@ from dicomstore.v1 import partition_service_pb2 as partition_pb
 from dicomstore.v1 import resources_pb2 as resources_pb
 from dicomstore.v1 import retrieve_service_pb2 as retrieve_pb
 from dicomstore.v1 import search_service_pb2 as search_pb
+from dicomstore.v1 import workitem_event_service_pb2 as workitem_event_pb
 from dicomstore.v1 import workitem_service_pb2 as workitem_pb
 from google.protobuf import json_format, proto
 from google.protobuf.message import Message
@@ -130,6 +131,7 @@ _COUNT: dict[str, Callable[[Any], int]] = {
     "DeleteInstances": lambda response: response.deleted_instances,
     "ListChanges": lambda response: len(response.entries),
     "WatchChanges": lambda response: len(response.entries),
+    "WatchWorkitems": lambda response: len(response.events),
     "ListPartitions": lambda response: len(response.partitions),
 }
 
@@ -224,6 +226,15 @@ def _workitem_uid(number: int) -> str:
 def _scheduled_workitems() -> workitem_pb.SearchWorkitemsRequest:
     state = workitem_pb.WorkitemTerm(attribute="ProcedureStepState", values=["SCHEDULED"])
     return workitem_pb.SearchWorkitemsRequest(partition=PARTITION, terms=[state], page_size=_PAGE)
+
+
+def _all_workitem_events() -> workitem_event_pb.WatchWorkitemsRequest:
+    """Return the request whose first message has no events, and the second one a page."""
+    return workitem_event_pb.WatchWorkitemsRequest(partition=PARTITION, after_position=0)
+
+
+def _acknowledgement() -> workitem_event_pb.AcknowledgeWorkitemEventsRequest:
+    return workitem_event_pb.AcknowledgeWorkitemEventsRequest(partition=PARTITION, ae_title="BENCH", checkpoint="1")
 
 
 def _address(study: int, series: int = 0, number: int = 0) -> resources_pb.Address:
@@ -467,6 +478,22 @@ SCENARIOS = (
         "matches",
         lambda size: min(_PAGE, _scaled(_WORKITEMS, size)),
         _calls(lambda _: [_scheduled_workitems()], 500, 4),
+    ),
+    Scenario(
+        "watch_workitems",
+        f"{_V1}WorkitemEventService/WatchWorkitems",
+        "events",
+        lambda size: min(_PAGE, _scaled(_WORKITEMS, size)),
+        _calls(lambda _: [_all_workitem_events()], 500, 4),
+        status="Canceled",
+        messages=2,
+    ),
+    Scenario(
+        "acknowledge_workitem_events",
+        f"{_V1}WorkitemEventService/AcknowledgeWorkitemEvents",
+        "acknowledgements",
+        lambda _: 1,
+        _calls(lambda _: [_acknowledgement()], 500, 4),
     ),
     Scenario(
         "list_partitions",
