@@ -8,7 +8,12 @@ from typing import Any
 
 import grpc
 import pytest
-from dicomstore.v1 import change_feed_service_pb2, partition_service_pb2
+from dicomstore.v1 import (
+    change_feed_service_pb2,
+    partition_service_pb2,
+    workitem_event_service_pb2,
+    workitem_event_service_pb2_grpc,
+)
 from dicomstore.v1 import store_service_pb2 as pb
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -294,6 +299,22 @@ async def test_watches_have_a_separate_call_limit(tmp_path: Path) -> None:
         assert await reasons_of(core.change_feed_stub.WatchChanges(request)) == BUSY
         for watch in watches:
             watch.cancel()
+
+
+async def test_event_channels_of_workitems_have_a_separate_call_limit(tmp_path: Path) -> None:
+    async with busy_core(tmp_path, max_calls=1, max_watches=0, max_event_channels=2) as (core, _):
+        events = workitem_event_service_pb2_grpc.WorkitemEventServiceStub(core.channel)
+        channels: list[Any] = [
+            events.ReceiveWorkitemEvents(workitem_event_service_pb2.ReceiveWorkitemEventsRequest(ae_title="VIEWER")),
+            events.WatchWorkitems(workitem_event_service_pb2.WatchWorkitemsRequest()),
+        ]
+        for channel in channels:
+            assert not (await channel.read()).events
+        assert await core.changes() == []
+        refused = events.WatchWorkitems(workitem_event_service_pb2.WatchWorkitemsRequest())
+        assert await reasons_of(refused) == BUSY
+        for channel in channels:
+            channel.cancel()
 
 
 async def test_a_refused_call_releases_its_slot_exactly_once(tmp_path: Path) -> None:
