@@ -157,6 +157,10 @@ class EventHub:
                     _log.warning("events of workitems are delayed reason=%s", error.reason)
                     await asyncio.sleep(_POLL_SECONDS)
                     continue
+                except Exception:  # noqa: BLE001 - otherwise clients would wait for events forever
+                    _log.exception("events of workitems are delayed by an unexpected fault")
+                    await asyncio.sleep(_POLL_SECONDS)
+                    continue
                 if read is None:
                     await wait(changed, _POLL_SECONDS)
                 else:
