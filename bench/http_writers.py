@@ -1,23 +1,30 @@
 """`python -m bench.http_writers`: nodes that store over HTTP into one PostgreSQL, each as on a machine of its own.
 
 As `bench.index.concurrent_writers`, from end to end: each node has a data directory of its own, all share the blobs,
-and a proxy delays every commit. One client of each node stores instances of one study, one in a request, one after the
-other. One node and all nodes are measured in turns. With all nodes on one machine, its processors are the limit.
+and every transaction that stores takes longer. One client of each node stores instances of one study, one in a request,
+one after the other. One node and all nodes are measured in turns. With all nodes on one machine, its processors are the
+limit; the processor time of an instance says how many it would need.
+
+PostgreSQL itself delays transactions, by a deferred trigger that sleeps at their end: a proxy would need as much
+processor time as the server. Each transaction sleeps, whether it is alone or not, as with a slow disk or replica.
 """
 
-import asyncio
 import os
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Annotated
 from urllib.parse import urlsplit
 
+import psycopg
 import typer
 
-from bench.index.concurrent_writers import delayed
+from bench.archive import cpu_seconds
+from bench.client import Connection, request
 from server.adapters.sql.engine import migrate
 from tests.data import new_uid, part10
 from tests.e2e.nodes import Node
@@ -25,67 +32,98 @@ from tests.e2e.nodes import Node
 app = typer.Typer(add_completion=False)
 
 _MARKER = "1.2.3.4.5." + "9" * 20
+_HEAD = {"Content-Type": "application/dicom", "Accept": "application/dicom+json"}
+
+
+@contextmanager
+def slow_transactions(database: str, milliseconds: float) -> Iterator[int]:
+    """Let each transaction that stores an instance take longer; return the process id of the server."""
+    with psycopg.connect(database.replace("postgresql+psycopg:", "postgresql:"), autocommit=True) as connection:
+        connection.execute(
+            f"CREATE FUNCTION bench_sleep() RETURNS trigger LANGUAGE plpgsql AS"
+            f" $$ BEGIN PERFORM pg_sleep({milliseconds / 1000:f}); RETURN NULL; END $$".encode()
+        )
+        connection.execute(
+            "CREATE CONSTRAINT TRIGGER bench_sleep AFTER INSERT ON instances DEFERRABLE INITIALLY DEFERRED"
+            " FOR EACH ROW EXECUTE FUNCTION bench_sleep()"
+        )
+        try:
+            yield _parent(connection.info.backend_pid)
+        finally:
+            connection.execute("DROP FUNCTION bench_sleep CASCADE")
 
 
 @app.command()
 def main(
-    database: Annotated[str, typer.Option(help="URL of an empty PostgreSQL database, by its Unix socket.")],
+    database: Annotated[str, typer.Option(help="URL of an empty PostgreSQL database of this machine.")],
     nodes: int = 8,
-    delay: Annotated[float, typer.Option(help="Milliseconds by which each commit takes longer.")] = 5,
+    delay: Annotated[float, typer.Option(help="Milliseconds by which each transaction takes longer.")] = 5,
     rounds: int = 7,
     seconds: float = 1,
 ) -> None:
-    """Print the instances that one node and all nodes store per second, and their ratio."""
+    """Print the instances that one node and all nodes store per second, their ratio, and processor time."""
     migrate(database)
-    with delayed(database, delay) as url, tempfile.TemporaryDirectory() as directory:
-        all_nodes = [Node(Path(directory), f"node-{number}", url) for number in range(nodes)]
+    with slow_transactions(database, delay) as server, tempfile.TemporaryDirectory() as directory:
+        all_nodes = [Node(Path(directory), f"node-{number}", database) for number in range(nodes)]
         try:
             with ThreadPoolExecutor(nodes) as starting:
                 list(starting.map(Node.start, all_nodes))
-            asyncio.run(_stored_per_second(all_nodes, seconds))  # everything has been used once
-            measured = [
-                (
-                    asyncio.run(_stored_per_second(all_nodes[:1], seconds)),
-                    asyncio.run(_stored_per_second(all_nodes, seconds)),
-                )
-                for _ in range(rounds)
-            ]
+            _store_all(all_nodes, seconds)  # everything has been used once
+            ones, alls = zip(
+                *((_store_all(all_nodes[:1], seconds), _store_all(all_nodes, seconds)) for _ in range(rounds)),
+                strict=True,
+            )
+            used, stored = _cpu_of_all(all_nodes, server), _store_all(all_nodes, 3 * seconds)
+            cpu = {name: (value - used[name]) * 1000 for name, value in _cpu_of_all(all_nodes, server).items()}
         finally:
             for node in all_nodes:
                 node.stop()
-    one, all_ = (median(rates) for rates in zip(*measured, strict=True))
+    one, all_ = (median(count / spent for count, spent in rates) for rates in (ones, alls))
     load = os.getloadavg()[0]
     print(f"one node {one:.0f}/s, {nodes} nodes {all_:.0f}/s, {all_ / one:.1f} times; load of the machine {load:.0f}")
+    print("CPU of an instance, ms:", ", ".join(f"{name} {value / stored[0]:.2f}" for name, value in cpu.items()))
 
 
-async def _stored_per_second(nodes: list[Node], seconds: float) -> float:
+def _store_all(nodes: Sequence[Node], seconds: float) -> tuple[int, float]:
+    """Store by all nodes at the same time; return the number of instances and the time."""
     start = time.perf_counter()
-    counts = await asyncio.gather(*(_store(urlsplit(node.http).netloc, start + seconds) for node in nodes))
-    return sum(counts) / (time.perf_counter() - start)
+    with ThreadPoolExecutor(len(nodes)) as clients:
+        count = sum(clients.map(lambda node: _store(urlsplit(node.http).port or 80, start + seconds), nodes))
+    return count, time.perf_counter() - start
 
 
-async def _store(address: str, end: float) -> int:
+def _store(port: int, end: float) -> int:
     """Store instances of one study until `end`; return their number."""
     body = part10(StudyInstanceUID=new_uid(), SeriesInstanceUID=new_uid(), SOPInstanceUID=_MARKER)
-    head = (
-        f"POST /v2/studies HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/dicom\r\n"
-        f"Accept: application/dicom+json\r\nContent-Length: {len(body)}\r\n\r\n"
-    ).encode()
-    host, port = address.split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
+    head = request("POST", "/v2/studies", _HEAD, len(body))
     count = 0
-    while time.perf_counter() < end:
-        uid = f"1.2.3.4.5.{10**19 + count}"
-        writer.write(head + body.replace(_MARKER.encode(), uid.encode()))
-        answer = await reader.readuntil(b"\r\n\r\n")
-        if not answer.startswith(b"HTTP/1.1 200"):
-            raise RuntimeError(answer.decode())
-        (length,) = [line for line in answer.lower().split(b"\r\n") if line.startswith(b"content-length:")]
-        await reader.readexactly(int(length.partition(b":")[2]))
-        count += 1
-    writer.close()
-    await writer.wait_closed()
+    with Connection(port) as connection:
+        while time.perf_counter() < end:
+            uid = f"1.2.3.4.5.{10**19 + count}"
+            answer = connection.exchange([head + body.replace(_MARKER.encode(), uid.encode())])
+            if answer.status != 200:
+                raise RuntimeError(f"{answer.status} {answer.head.decode()}")
+            count += 1
     return count
+
+
+def _cpu_of_all(nodes: Sequence[Node], server: int) -> dict[str, float]:
+    """Return the processor time so far, in seconds."""
+    return {
+        "nodes": sum(cpu_seconds(node.pid) for node in nodes),
+        "PostgreSQL": sum(
+            cpu_seconds(int(path.name)) for path in Path("/proc").glob("[0-9]*") if _parent(path) == server
+        ),
+        "clients": time.process_time(),
+    }
+
+
+def _parent(process: int | Path) -> int:
+    """Return the process id of the parent of a process; 0 if it has ended."""
+    try:
+        return int((Path("/proc") / str(process) / "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 if __name__ == "__main__":

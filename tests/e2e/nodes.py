@@ -45,6 +45,11 @@ class Node:
         self._log = directory / f"{name}.log"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
+    @property
+    def pid(self) -> int:
+        """The process of the node."""
+        return self._processes["node"].pid
+
     def start(self) -> None:
         """Start the node, and wait until it serves."""
         process = self._start("node", "-m", "node")
