@@ -4,7 +4,7 @@ export PYTHONPATH := .:protos/gen
 # The tests start hundreds of programs: bytecode is kept, also where the environment says otherwise.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test torture soak fuzz unit check format protos docs release-protos bench bench-grpc bench-memory setup requirements sbom release viewer clients keycloak clean
+.PHONY: run test e2e-s3 torture soak fuzz unit check format protos docs release-protos bench bench-grpc bench-memory setup requirements sbom release viewer clients keycloak clean
 
 # Start the archive: DICOMweb on :8080, gRPC on :50051, data in ./data.
 run: .venv/runtime
@@ -16,6 +16,10 @@ TEST_PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(2 + (len(os.sched_getaf
 
 test: .venv/dev
 	$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal --durations 20
+
+# The end-to-end tests with blobs on an S3 server (of the package `moto`) and the index in PostgreSQL.
+e2e-s3: .venv/dev
+	$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal --durations 20 --stores s3 tests/e2e
 
 # Run an archive under random faults for some minutes on each database: see docs/reliability.md.
 MINUTES ?= 5

@@ -14,11 +14,12 @@ ORTHANC_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip tests whose programs are missing.
+    """Leave out tests whose programs are missing, and with `--stores s3` those of local files.
 
-    These are a browser with a viewer (`make viewer`), clients (`make clients`), and Keycloak (`make keycloak`).
+    The programs are a browser with a viewer (`make viewer`), clients (`make clients`), and Keycloak (`make keycloak`).
     """
-    left_out = [item for item in items if not _is_possible(item)]
+    stores = config.getoption("--stores")
+    left_out = [item for item in items if not (_is_possible(item) and (stores == "files" or not _is_about_files(item)))]
     items[:] = [item for item in items if item not in left_out]
     config.hook.pytest_deselected(items=left_out)
 
@@ -27,6 +28,10 @@ def _is_possible(item: pytest.Item) -> bool:
     if not all(_has_client(marker.args[0]) for marker in item.iter_markers("clients")):
         return False
     return item.get_closest_marker("browser") is None or _has_browser()
+
+
+def _is_about_files(item: pytest.Item) -> bool:
+    return item.get_closest_marker("files") is not None
 
 
 @cache

@@ -87,6 +87,7 @@ def test_the_change_feed_starts_with_the_first_stored_instance(tried: Tried) -> 
     assert {change["action"] for change in changes} == {"Create"}
 
 
+@pytest.mark.files
 def test_the_shown_doctor_has_the_checks_of_the_real_one(tried: Tried) -> None:
     shown = README.read_text().partition("dicomstore doctor\n")[2].partition("\n```")[0].splitlines()[1:]
     ran = tried.archive.run("cli", "doctor", "--json", check=False)
