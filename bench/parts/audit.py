@@ -47,7 +47,7 @@ _WRITING_SECONDS = 0.1
 def main(
     names: Annotated[list[str] | None, typer.Argument(help="Workloads; all by default.")] = None,
     seconds: Annotated[float, typer.Option(help="Duration of each measurement in seconds.")] = 0.5,
-    rounds: Annotated[int, typer.Option(help="Number of pairs.")] = 8,
+    rounds: Annotated[int, typer.Option(min=2, help="Number of pairs.")] = 8,
     scale: Annotated[float, typer.Option(help="Size of the data; 1 is 7,005 instances.")] = 0.05,
     record: Annotated[bool, typer.Option("--record", help="Measure only records.")] = False,
 ) -> None:
