@@ -4,9 +4,10 @@ An index on the values of search keys returns few workitems for a condition, or 
 is tried for each condition up to a limit, exact values first. For an exact value it returns them in the order of the
 result; few others are examined one by one. If each condition holds for many:
 
-1. If a range is among them, a page is likely to be among the newest workitems.
-2. If it is not, those of a range are sorted, if they are not too many.
-3. Otherwise those with an exact value, or all, are examined in order, which soon fills a page.
+1. If a range, or a value that contains something, is among them, a page is likely to be among the newest workitems.
+2. If it is not, all values are read to find those that contain something.
+3. If these are many, too, those of a range are sorted, if they are not too many.
+4. Otherwise those with an exact value, or all, are examined in order, which soon fills a page.
 """
 
 from collections.abc import Callable, Sequence
@@ -79,7 +80,7 @@ def _page(connection: Connection, partition_key: int, query: WorkitemQuery) -> l
             found = _keys_of(connection, query, ways.in_order(), above=newest[0][0])
             if len(found) > query.limit:
                 return found
-    return _keys_of(connection, query, ways.sorted() or ways.in_order())
+    return _keys_of(connection, query, ways.last())
 
 
 def _keys_of(connection: Connection, query: WorkitemQuery, source: _Source, above: int | None = None) -> list[int]:
@@ -103,7 +104,7 @@ def _keys_of(connection: Connection, query: WorkitemQuery, source: _Source, abov
 def count(connection: Connection, partition_key: int, query: WorkitemQuery) -> int:
     """Return the number of all matches."""
     ways = _Ways(connection, partition_key, query.conditions)
-    source = ways.narrow() or ways.sorted() or ways.in_order()
+    source = ways.narrow() or ways.last()
     rows = pages.run(
         connection,
         ("count", *source.form),
@@ -142,7 +143,15 @@ class _Ways:
         """Return a source with few workitems; None if each condition has more."""
         if len(self._conditions) == 1 and _is_exact(self._conditions[0]):
             return self._of_value(self._conditions[0])
-        narrowing = [one for one in self._conditions if Empty() not in one.matchers]
+        return self._few([one for one in self._conditions if values.has_beginning(one)])
+
+    def last(self) -> _Source:
+        """Return a source if there is no narrow one: the values that contain something are all read."""
+        contained = [one for one in self.ranges if not values.has_beginning(one)]
+        return self._few(contained) or self.sorted() or self.in_order()
+
+    def _few(self, conditions: Sequence[Condition]) -> _Source | None:
+        narrowing = [one for one in conditions if Empty() not in one.matchers]
         is_equal = {one.key: all(isinstance(matcher, Equals) for matcher in one.matchers) for one in narrowing}
         for condition in sorted(narrowing, key=lambda one: not is_equal[one.key]):
             found = self._candidates(condition, FEW + 1)
@@ -153,7 +162,7 @@ class _Ways:
 
     def sorted(self) -> _Source | None:
         """Return a source that begins with the values of a range; None if there are too many."""
-        for condition in self.ranges:
+        for condition in filter(values.has_beginning, self.ranges):
             if len(self._candidates(condition, MAX_SORTED + 1)) <= MAX_SORTED:
                 return self._of_range(condition)
         return None

@@ -13,7 +13,7 @@ from server.adapters.sql.core.tables import NAME_GROUPS, workitem_values
 from server.adapters.sql.search import likes
 from server.adapters.sql.search.conditions import form_of, tag_matches, values_of
 from server.adapters.sql.search.keys import WORD_BREAK, column_text, groups_of, words_of
-from server.model.search.query import Condition, Empty, Matcher, NameWords
+from server.model.search.query import Condition, Empty, Like, Matcher, NameMatches, NameWords
 from server.model.worklist.workitem import SearchValue
 
 _SINGLE_WORD = NAME_GROUPS + 1
@@ -69,6 +69,21 @@ def candidates(values: FromClause, condition: Condition, name: str) -> ColumnEle
     """Return a condition that at least the rows of all matches fulfil, for which an index suffices if possible."""
     any_of = (_candidate(values, matcher, f"{name}_{number}") for number, matcher in enumerate(condition.matchers))
     return and_(values.c.keyword == str(condition.key), or_(false(), *any_of))
+
+
+def has_beginning(condition: Condition) -> bool:
+    """Return whether an index leads to the values of a condition: none of its patterns begins with a wildcard."""
+    return all(likes.form(pattern) != "like" for matcher in condition.matchers for pattern in _patterns(matcher))
+
+
+def _patterns(matcher: Matcher) -> Sequence[str]:
+    match matcher:
+        case Like(pattern):
+            return (pattern,)
+        case NameMatches(patterns):
+            return patterns
+        case _:
+            return ()
 
 
 def candidate_form(condition: Condition) -> tuple[object, ...]:
