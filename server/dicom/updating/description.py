@@ -132,8 +132,10 @@ def _shift_at(shifts: Iterable[tuple[int, int]], offset: int) -> int:
 
 def _moved_pixels(pixels: PixelLayout, shifts: Sequence[tuple[int, int]]) -> PixelLayout:
     delta = _shift_at(shifts, pixels.offset)
-    if not pixels.table:
-        return replace(pixels, offset=pixels.offset + delta)
+    if not pixels.table:  # `replace` takes four times as long
+        return PixelLayout(
+            pixels.number_of_frames, pixels.offset + delta, pixels.length, pixels.bits_allocated, pixels.frame_bits
+        )
     records = array("Q", pixels.table)
     if byteorder == "big":
         records.byteswap()

@@ -14,6 +14,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from crc32c import crc32c as crc32c_of
@@ -73,6 +74,7 @@ class Record:
         return header(_DERIVED if self.is_derived else LIVE, self.length)
 
 
+@lru_cache(maxsize=1024)  # several reads of one blob mostly follow each other
 def record_of(locator: Locator) -> Record | None:
     """Return the record of a locator; None if it is not in a segment."""
     match = _LOCATOR.fullmatch(locator)

@@ -45,7 +45,7 @@ from server.model.operation import OperationState, Update
 from server.ports.lifecycle.updates import Conclude, Describe
 from server.ports.tags import Extract
 
-_AT_ONCE = 100
+_AT_ONCE = 250
 _PAGE_BYTES = 8 << 20
 """Limit of the metadata of instances that are read together; a single larger one is read alone."""
 
