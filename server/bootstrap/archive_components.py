@@ -409,6 +409,7 @@ class ArchiveComponents(IndexComponents):
             record=self.database.subscriptions,
             now=self.clock.now,
             changed=self.sequencer.stored,
+            subscribed=self.event_hub.subscribed,
         )
 
     @cached_property

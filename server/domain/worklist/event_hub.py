@@ -19,8 +19,8 @@ _MOST_WAITING = 200
 _MOST_WAITING_BYTES = 128 << 10
 _POLL_SECONDS = 1.0
 
-Route = int | PartitionName
-"""The key of a subscriber, or a partition."""
+Route = int | PartitionName | tuple[PartitionName, str]
+"""The key of a subscriber, or a partition, or partition and AE title of one that is not a subscriber yet."""
 
 _log = logging.getLogger("dicomstore.worklist.events")
 
@@ -71,6 +71,11 @@ class Listener:
         """End the wait of the client."""
         self._woken.set()
 
+    def calm(self) -> None:
+        """Let the next `wait` wait unless there are events."""
+        if not self._waiting:
+            self._woken.clear()
+
     async def wait(self, seconds: float) -> None:
         """Wait until there are events, for at most some seconds."""
         await wait(self._woken, seconds)
@@ -102,6 +107,11 @@ class EventHub:
         """Read the log now, because there may be new events."""
         self._changed.notify()
 
+    def subscribed(self, partition: PartitionName, ae_title: str) -> None:
+        """Wake the clients of an AE title that may have become a subscriber in this process."""
+        for listener in self._routes.get((partition, ae_title), ()):
+            listener.wake()
+
     def close(self) -> None:
         """Let all clients end."""
         self.is_closing = True
@@ -126,7 +136,8 @@ class EventHub:
                 self._task = None
 
     async def route(self, listener: Listener, route: Route) -> None:
-        """Offer the events of a subscriber, or those of changes in a partition, to a listener from now on."""
+        """Offer the events of a subscriber, or those of changes in a partition, to a listener from now on; or let it be
+        woken by `subscribed`."""
         await self._is_ready.wait()
         self._leave(listener)
         listener.route = route

@@ -30,7 +30,7 @@ _PAGE = 100
 _PAGE_BYTES = 256 << 10
 _INITIAL_PAGE = 50
 _SEARCH_SECONDS = 1.0
-"""Interval at which an AE title that is not a subscriber yet is looked for."""
+"""Interval at which an AE title is looked for that another process may have made a subscriber."""
 
 _WRITE_SECONDS = 1.0
 
@@ -151,18 +151,24 @@ class EventStreams:
         pace = _Pace(checkpoint_seconds)
         state: SubscriberState | None = None
         at = Checkpoint(0)
+        is_new = False
         with self._hub.listener() as listener:
+            await self._hub.route(listener, (partition, ae_title))
             while not self._hub.is_closing:
                 if state is None or pace.is_due:  # a subscriber may have been removed and added again
+                    listener.calm()
                     found = await self._subscriptions.serve(partition, ae_title, self._process)
                     if found is not None and (state is None or found.key != state.key):
                         await self._hub.route(listener, found.key)
                         listener.fall_behind()
-                        at = self._acknowledgements.latest(partition, ae_title, found.acknowledged)
-                        if state is None and found.process not in ("", self._process):
+                        # Another call may have acknowledged events of a subscriber that this one has waited for.
+                        at = Checkpoint(0)
+                        if not is_new:
+                            at = self._acknowledgements.latest(partition, ae_title, found.acknowledged)
+                        if not is_new and found.process not in ("", self._process):
                             yield Received([self._scp_status(partition, "RESTARTED")], at)
                             pace.sent()
-                    state = found
+                    state, is_new = found, found is None
                 if state is not None:
                     async for message in self._new(listener, state, at):
                         at = message.checkpoint

@@ -30,15 +30,23 @@ class Subscriptions:
     Args:
         now: the time of events.
         changed: called after changes, which may have written events.
+        subscribed: called with partition and AE title of a subscriber, which may be new.
     """
 
     def __init__(
-        self, *, access: Access, record: SubscriptionRecord, now: Callable[[], datetime], changed: Callable[[], None]
+        self,
+        *,
+        access: Access,
+        record: SubscriptionRecord,
+        now: Callable[[], datetime],
+        changed: Callable[[], None],
+        subscribed: Callable[[PartitionName, str], None],
     ) -> None:
         self._access = access
         self._record = record
         self._now = now
         self._changed = changed
+        self._subscribed = subscribed
 
     async def subscribe(
         self,
@@ -77,6 +85,7 @@ class Subscriptions:
         ):
             raise workitem_not_found()
         self._changed()
+        self._subscribed(partition, ae_title)
         return list(ignored)
 
     async def unsubscribe(self, call: Call, partition: PartitionName, uid: Uid, ae_title: str) -> bool:

@@ -65,7 +65,7 @@ class Workitems:
         partitions: PartitionNames,
         record: WorkitemRecord,
         now: Callable[[], datetime],
-        changed: Callable[[], None],
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
         """`changed` is called after changes, which may have written events."""
         self._access = access

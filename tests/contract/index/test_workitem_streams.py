@@ -53,7 +53,9 @@ class Process:
         self.workitems = Workitems(
             access=access, partitions=partitions, record=database.workitems, now=now, changed=changed
         )
-        self.subscriptions = Subscriptions(access=access, record=database.subscriptions, now=now, changed=changed)
+        self.subscriptions = Subscriptions(
+            access=access, record=database.subscriptions, now=now, changed=changed, subscribed=self.hub.subscribed
+        )
         self.acknowledgements = Acknowledgements(database.subscriptions, now)
         self.streams = EventStreams(
             access=access,
@@ -370,6 +372,18 @@ async def test_a_watch_gets_the_events_of_a_partition_from_a_position(one: Proce
     of_label = one.watch(WorkitemFilter((Term("ProcedureStepLabel", ("read",)),)), 0)
     async with closing(of_label):
         assert [event.workitem for event in (await messages(of_label, 2))[0]] == ["1.1", "1.1"]
+
+
+async def test_each_of_several_streams_opened_before_the_subscription_gets_its_events(one: Process) -> None:
+    await one.create("1.1")
+    fast, slow = one.receive(), one.receive()
+    async with closing(fast, slow):
+        for stream in (fast, slow):
+            await anext(stream)
+        await one.subscribe("1.1")
+        found, received = await messages(fast, 1)
+        await one.acknowledge(received[-1])
+        assert await events(slow, 1) == found
 
 
 async def test_streams_end_when_the_process_stops(one: Process) -> None:
