@@ -49,10 +49,21 @@ class Archive:
 
     def peaks(self) -> list[tuple[str, float]]:
         """Return the name and the largest resident set (VmHWM, MB of 10^6 bytes) of each process."""
+        return self._memory("VmHWM")
+
+    def sizes(self) -> list[tuple[str, float]]:
+        """Return the name and the present resident set (VmRSS, MB of 10^6 bytes) of each process."""
+        return self._memory("VmRSS")
+
+    def pids(self, name: str) -> list[int]:
+        """Return the ids of the processes with a name."""
+        return [pid for pid in self._processes() if _name(pid) == name]
+
+    def _memory(self, kind: str) -> list[tuple[str, float]]:
         found = []
         for pid in self._processes():
             with suppress(OSError):
-                sizes = re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+                sizes = re.findall(rf"{kind}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
                 found += [(_name(pid), round(int(size) * 1024 / 1e6, 1)) for size in sizes]
         return found
 

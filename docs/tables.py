@@ -40,10 +40,11 @@ from facade.lifecycle import bulk_update, commitments, expiry, export, holds, im
 from facade.request.accept import ANY, STORED, Offer, negotiate, parse_accept
 from facade.request.catalogue import CATALOGUE, Product, Resource, Shape
 from facade.routes import BARE, DICOM, SERVICE, Row
+from facade.serving.websocket import CLOSE_CODES
 from facade.sessions import login
 from facade.sharing import links, redeem
 from facade.versions import ALL_ATTRIBUTES, INSTANCE, SERIES, STUDY, VERSIONS, ApiVersion
-from facade.worklist import rules, search, workitems
+from facade.worklist import event_channel, event_stream, rules, search, subscriptions, workitems
 from server.dicom.elements.charset import EXTENSION_TERMS, PLAIN_TERMS
 from server.dicom.elements.dictionary import keyword
 from server.dicom.elements.keywords import path_of
@@ -152,6 +153,12 @@ _DESCRIPTIONS: Mapping[Any, str] = {
     workitems.update: "[update](#worklist)",
     workitems.change_state: "[claim, complete, cancel](#worklist)",
     workitems.request_cancellation: "[request cancellation](#worklist)",
+    subscriptions.subscribe: "[subscribe](#subscriptions)",
+    subscriptions.unsubscribe: "[unsubscribe](#subscriptions)",
+    subscriptions.suspend: "[suspend a subscription](#subscriptions)",
+    subscriptions.subscribers: "[list subscribers](#subscriptions)",
+    event_channel.channel: "[event channel](#event-channel)",
+    event_stream.stream: "[stream of workitem events](#stream-of-workitem-events)",
     labels.labels: "[get labels](#labels)",
     labels.replace: "[replace labels](#labels)",
     labels.change: "[change labels](#labels)",
@@ -524,7 +531,22 @@ def _workitem_return_keys() -> str:
     return textwrap.fill(", ".join(RETURN_KEYS.split()), 240) + "."
 
 
+def _close_codes() -> str:
+    """Return the close codes of WebSockets with the reasons that a close frame has."""
+    names: dict[int, list[str]] = {}
+    for reason, code in CLOSE_CODES.items():
+        names.setdefault(code, []).append(f"`{reason}`")
+    others = {
+        1002: "the client sent a malformed frame",
+        1009: "the client sent a too large message",
+        1011: "other reasons",
+    }
+    rows = {code: ", ".join(reasons) for code, reasons in names.items()} | others
+    return _table(["close code", "reason"], ([str(code), text] for code, text in sorted(rows.items())))
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
+    "close-codes": _close_codes,
     "workitem-attributes": _workitem_attributes,
     "workitem-search-keys": _workitem_search_keys,
     "workitem-return-keys": _workitem_return_keys,

@@ -36,7 +36,7 @@ from facade.lifecycle import bulk_update, commitments, expiry, export, holds, im
 from facade.serving.observe import call_metadata, identity_metadata
 from facade.sessions import login
 from facade.sharing import links, redeem
-from facade.worklist import rules, search, workitems
+from facade.worklist import event_channel, event_stream, rules, search, subscriptions, workitems
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -80,6 +80,12 @@ RPCS: Mapping[Endpoint, str] = MappingProxyType(
         workitems.update: "WorkitemService.UpdateWorkitem",
         workitems.change_state: "WorkitemService.ChangeWorkitemState",
         workitems.request_cancellation: "WorkitemService.RequestWorkitemCancellation",
+        subscriptions.subscribe: "WorkitemEventService.SubscribeToWorkitems",
+        subscriptions.unsubscribe: "WorkitemEventService.UnsubscribeFromWorkitems",
+        subscriptions.suspend: "WorkitemEventService.SuspendWorklistSubscription",
+        subscriptions.subscribers: "WorkitemEventService.ListWorkitemSubscribers",
+        event_channel.channel: "WorkitemEventService.ReceiveWorkitemEvents",
+        event_stream.stream: "WorkitemEventService.WatchWorkitems",
         labels.labels: "LabelService.GetLabels",
         labels.replace: "LabelService.ChangeLabels",
         labels.change: "LabelService.ChangeLabels",

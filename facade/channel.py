@@ -32,6 +32,7 @@ from dicomstore.v1 import (
     study_event_service_pb2_grpc,
     version_service_pb2_grpc,
     webhook_service_pb2_grpc,
+    workitem_event_service_pb2_grpc,
     workitem_rule_service_pb2_grpc,
     workitem_service_pb2_grpc,
 )
@@ -135,6 +136,7 @@ class Core:
         self.commitments: Any = commitment_service_pb2_grpc.CommitmentServiceStub(self.channel)
         self.workitem_rules: Any = workitem_rule_service_pb2_grpc.WorkitemRuleServiceStub(self.channel)
         self.workitems: Any = workitem_service_pb2_grpc.WorkitemServiceStub(self.channel)
+        self.workitem_events: Any = workitem_event_service_pb2_grpc.WorkitemEventServiceStub(self.channel)
         self.labels: Any = label_service_pb2_grpc.LabelServiceStub(self.channel)
         self.lifecycle: Any = lifecycle_service_pb2_grpc.LifecycleServiceStub(self.channel)
         self.versions: Any = version_service_pb2_grpc.VersionServiceStub(self.channel)

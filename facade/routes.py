@@ -36,7 +36,7 @@ from facade.lifecycle import bulk_update, commitments, expiry, export, holds, im
 from facade.sessions import login
 from facade.sharing import links, redeem
 from facade.versions import VersionConvertor
-from facade.worklist import rules, search, workitems
+from facade.worklist import event_channel, event_stream, rules, search, subscriptions, workitems
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -114,11 +114,20 @@ DICOM = (
         {"GET": commitments.result, "POST": commitments.request_commitment},
     ),
     Row("/workitems", {"GET": search.search, "POST": workitems.create}),
+    Row("/workitems/stream", {"GET": event_stream.stream}),
     Row("/workitems/{workitem}", {"GET": workitems.retrieve, "POST": workitems.update}),
     Row("/workitems/{workitem}/state", {"PUT": workitems.change_state}),
     Row("/workitems/{workitem}/state/{requester}", {"PUT": workitems.change_state}),
     Row("/workitems/{workitem}/cancelrequest", {"POST": workitems.request_cancellation}),
     Row("/workitems/{workitem}/cancelrequest/{requester}", {"POST": workitems.request_cancellation}),
+    Row(
+        "/workitems/{workitem}/subscribers/{aetitle}",
+        {"POST": subscriptions.subscribe, "DELETE": subscriptions.unsubscribe},
+    ),
+    Row("/workitems/{workitem}/subscribers/{aetitle}/suspend", {"POST": subscriptions.suspend}),
+    Row("/subscribers", {"GET": subscriptions.subscribers}),
+    Row("/subscribers/{aetitle}", {"GET": event_channel.channel}),
+    Row("/ws/subscribers/{aetitle}", {"GET": event_channel.channel}),
     Row("/holds", {"GET": holds.holds}),
     Row("/export", {"POST": export.export}),
     Row("/import", {"POST": imports.start_import}),

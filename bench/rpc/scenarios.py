@@ -38,7 +38,7 @@ _PAGE = 100
 _STREAM_OF_SMALL, _STREAM_OF_CT = 2500, 150
 _FAR = 0.9
 _WORKITEMS = 500
-_WORKITEM = {
+WORKITEM = {
     "00081080": {"vr": "LO"},
     "00081084": {"vr": "SQ"},
     "00081195": {"vr": "UI"},
@@ -212,7 +212,7 @@ def _new_partitions(_: Archive, size: Sets) -> list[Load]:
 def _new_workitems(_: Archive, size: Sets) -> list[Load]:
     created = (
         workitem_pb.CreateWorkitemRequest(
-            partition=PARTITION, workitem_uid=_workitem_uid(number), dicom_json=json.dumps(_WORKITEM).encode()
+            partition=PARTITION, workitem_uid=_workitem_uid(number), dicom_json=json.dumps(WORKITEM).encode()
         )
         for number in range(_scaled(_WORKITEMS, size))
     )

@@ -11,7 +11,7 @@ from facade.endpoints import bulk_data, home, metadata, openapi, qido, rendered,
 from facade.endpoints.changes import stream
 from facade.lifecycle import commitments
 from facade.request.catalogue import CATALOGUE, DICOM, DICOM_JSON, DICOM_XML, Resource, Shape
-from facade.worklist import search, workitems
+from facade.worklist import event_channel, event_stream, search, subscriptions, workitems
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -103,6 +103,16 @@ _OF_ENDPOINTS: Mapping[Endpoint, Representations] = MappingProxyType(
         workitems.update: Representations(("Transaction-uid",), requests=_DATA_SET, responses=()),
         workitems.change_state: Representations(requests=_DATA_SET, responses=()),
         workitems.request_cancellation: Representations(requests=_DATA_SET, responses=()),
+        subscriptions.subscribe: Representations(
+            ("deletionlock", "filter", "fuzzymatching", "emptyvaluematching"), responses=()
+        ),
+        subscriptions.unsubscribe: Representations(responses=()),
+        subscriptions.suspend: Representations(responses=()),
+        event_channel.channel: Representations(responses=()),
+        event_stream.stream: Representations(
+            ("{attributeID}", "filter", "fuzzymatching", "emptyvaluematching", "includeWorkitem", "lastEventId"),
+            responses=("text/event-stream",),
+        ),
         stream.stream: Representations(responses=("text/event-stream",)),
         openapi.as_yaml: Representations(responses=("application/yaml",)),
         home.home: Representations(responses=("text/html", _JSON)),

@@ -40,7 +40,7 @@ _NUMBER_BYTES = 8
 _MAX_UNCONFIRMED = 16
 """Batches for which the client has not confirmed that it has read them."""
 
-_ACKNOWLEDGE_SECONDS = 1.0
+_ACKNOWLEDGE_SECONDS = 5.0
 """Time between two acknowledgements."""
 
 _log = logging.getLogger(__name__)
@@ -143,6 +143,15 @@ class WebSocketResponse(Response):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A batch on its way: its number, which the ping has, its checkpoint, and when it was sent."""
+
+    number: int
+    checkpoint: str
+    at: float
+
+
 class _Connection:
     """The state of one WebSocket."""
 
@@ -151,9 +160,10 @@ class _Connection:
         self._send = send
         self._idle_seconds = idle_seconds
         self._protocol = Protocol(Side.SERVER, max_size=_MAX_RECEIVED_BYTES, logger=_frame_log)
+        self._loop = asyncio.get_running_loop()
         self._lock = asyncio.Lock()
         self._number = 0  # of the last batch
-        self._unconfirmed: deque[tuple[int, str]] = deque()  # numbers and checkpoints of sent batches
+        self._unconfirmed: deque[_Sent] = deque()
         self._has_room = asyncio.Event()
         self._confirmed = ""  # the checkpoint of the last confirmed batch that has one
         self._acknowledged = ""
@@ -190,8 +200,11 @@ class _Connection:
         idle_timeout = IdleTimeout(self._idle_seconds)
         try:
             async for batch in batches:
+                now = self._loop.time()
+                if self._unconfirmed and now - self._unconfirmed[0].at > self._idle_seconds:
+                    return _SILENT
                 self._number += 1
-                self._unconfirmed.append((self._number, batch.checkpoint))
+                self._unconfirmed.append(_Sent(self._number, batch.checkpoint, now))
                 for text in batch.texts:
                     self._protocol.send_text(text)
                 self._protocol.send_ping(self._number.to_bytes(_NUMBER_BYTES, "big"))
@@ -225,8 +238,8 @@ class _Connection:
     def _confirm(self, data: bytes) -> None:
         """Handle a pong. It confirms all earlier pings as well (RFC 6455 section 5.5.3)."""
         number = int.from_bytes(data, "big") if len(data) == _NUMBER_BYTES else 0
-        while self._unconfirmed and self._unconfirmed[0][0] <= number:
-            self._confirmed = self._unconfirmed.popleft()[1] or self._confirmed
+        while self._unconfirmed and self._unconfirmed[0].number <= number:
+            self._confirmed = self._unconfirmed.popleft().checkpoint or self._confirmed
         self._has_room.set()
         if self._confirmed != self._acknowledged:
             self._has_confirmed.set()
@@ -239,12 +252,13 @@ class _Connection:
             await asyncio.sleep(_ACKNOWLEDGE_SECONDS)
 
     async def _acknowledge(self, acknowledge: Callable[[str], Awaitable[None]]) -> None:
-        if self._confirmed == self._acknowledged:
+        confirmed = self._confirmed
+        if confirmed == self._acknowledged:
             return
-        self._acknowledged = self._confirmed
         # A checkpoint that is not recorded is covered by the next one; without one, its events are sent again.
         with contextlib.suppress(CoreFailure):
-            await acknowledge(self._acknowledged)
+            await acknowledge(confirmed)
+            self._acknowledged = confirmed
 
     async def _close(self, reason: str, sending: asyncio.Task[str], receiving: asyncio.Task[str]) -> None:
         """Send a close frame, and give the client a short time to answer it."""

@@ -112,11 +112,14 @@ async def change_state(request: Request) -> Response:
 
 
 async def request_cancellation(request: Request) -> Response:
-    """POST /workitems/{workitem}/cancelrequest: cancel a workitem that is scheduled, 202."""
+    """POST /workitems/{workitem}/cancelrequest: cancel a workitem that is scheduled, or ask its performer to, 202."""
     uid = _uid(request)
     reasons = await data_set_of(request, may_be_empty=True)
     wanted = RequestWorkitemCancellationRequest(
-        partition=partition_of(request), workitem_uid=uid, dicom_json=text_of(reasons)
+        partition=partition_of(request),
+        workitem_uid=uid,
+        dicom_json=text_of(reasons),
+        requesting_ae=request.path_params.get("requester", ""),
     )
     await _call(request, "RequestWorkitemCancellation", wanted)
     return Response(status_code=202, headers={"Content-Location": _url(request, uid)})

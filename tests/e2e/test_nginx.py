@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 from playwright.sync_api import sync_playwright
+from websockets.sync.client import connect
 
 from tests.data import part10
 from tests.e2e.archive import ROOT, Archive, free_port, running_archive
@@ -28,6 +29,7 @@ PREFLIGHT = {
     "Access-Control-Request-Headers": "authorization,accept",
 }
 JSON = {"Accept": "application/dicom+json"}
+WORKLIST = "1.2.840.10008.5.1.4.34.5"
 
 
 def example() -> str:
@@ -125,6 +127,16 @@ def test_a_preflight_passes_without_a_password(proxy: httpx.Client) -> None:
     assert response.status_code == 200
     assert response.headers.get_list("access-control-allow-origin") == [ORIGIN]
     assert "authorization" in response.headers["access-control-allow-headers"].lower()
+
+
+@pytest.mark.clients("nginx")
+def test_an_event_channel_is_opened_at_the_url_of_the_subscription(proxy: httpx.Client) -> None:
+    subscribed = proxy.post(f"/v2/workitems/{WORKLIST}/subscribers/VIEWER", headers=PASSWORD)
+    assert subscribed.status_code == 201
+    url = subscribed.headers["content-location"]
+    assert url == f"ws{str(proxy.base_url)[4:].rstrip('/')}/v2/subscribers/VIEWER"
+    with connect(url, additional_headers=PASSWORD, proxy=None) as channel:
+        assert channel.ping().wait(20)
 
 
 @pytest.mark.clients("nginx")

@@ -191,6 +191,7 @@ def every_route() -> list[tuple[str, str]]:
         "rule": "0" * 16,
         "workitem": f"{UID_ROOT}.79",
         "requester": "DCMS",
+        "aetitle": "VIEWER",
         "partition": "ward",
     }
     values |= {"link": "0" * 32, "token": f"dcms_{SECRET}", "code": f"dcml_{SECRET}"}
@@ -233,4 +234,7 @@ def marked_paths() -> list[str]:
         f"/v2/studies/{STUDY}/series/{SERIES}/instances/{INSTANCE}/bulkdata/{PATIENT}",
         f"/v2/extendedquerytags/{PATIENT}",
         f"/v2/operations/{PATIENT}",
+        f"/v2/subscribers/{PATIENT}",
+        f"/v2/workitems/stream?PatientName={PATIENT}",
+        f"/v2/workitems/{PATIENT}/subscribers/{PATIENT}?filter=PatientName={PATIENT}",
     ]

@@ -21,7 +21,9 @@ from server.opening import StartError
 from tests.certificates import Authority, Pair
 from tests.core import CoreClient, settings_for
 from tests.data import part10
+from tests.integration.facade.event_channels import opened
 from tests.integration.facade.serving import serving, stow
+from tests.worklist import workitem
 
 SECONDS = 20.0
 
@@ -114,6 +116,19 @@ async def test_instances_are_stored_and_found_over_tls_from_client_to_core(
     assert stored.status_code == 200
     [study] = found.json()
     assert study["00081190"]["Value"][0].startswith(f"{web.base_url}/v2/studies/")
+
+
+async def test_an_event_channel_of_the_worklist_has_tls(tmp_path: Path, authority: Authority) -> None:
+    context = authority.context()
+    async with (
+        running(settings_for(tmp_path)) as core,
+        serving(core.address, context, **with_tls(authority.server())) as web,
+    ):
+        subscribed = await web.post("/v2/workitems/1.2.840.10008.5.1.4.34.5/subscribers/VIEWER")
+        assert subscribed.headers["content-location"] == f"wss{str(web.base_url)[5:].rstrip('/')}/v2/subscribers/VIEWER"
+        async with opened(web, "VIEWER", ssl=context) as channel:
+            await web.post("/v2/workitems?1.2.3", json=[workitem()])
+            assert await channel.reports(1) == ["1.2.3 1 SCHEDULED"]
 
 
 async def test_responses_over_https_require_https_from_then_on(tmp_path: Path, authority: Authority) -> None:

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+from websockets.exceptions import InvalidStatus
 
 from common.sealing import Sealer
 from facade.sessions.login import local_path
@@ -20,6 +21,7 @@ from facade.sessions.session import Session, Sessions
 from server.bootstrap.serving import running
 from tests.core import settings_for
 from tests.data import part10
+from tests.integration.facade.event_channels import opened
 from tests.integration.facade.serving import JSON, STOW, multipart, serving
 from tests.login_provider import AUDIENCE, Provider, identity_provider
 
@@ -172,6 +174,42 @@ async def test_a_change_with_the_cookie_must_come_from_a_page_of_this_service(
     assert (await web.post("/v2/studies", content=IMAGE, headers=STOW | sent)).status_code == status
     studies = await web.get("/v2/studies", headers=JSON)
     assert studies.status_code == (200 if status == 200 else 204)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": "own"}, 101),
+        ({"Origin": "own", "Sec-Fetch-Site": "same-origin"}, 101),
+        ({"Origin": "http://localhost:1"}, 403),
+        ({"Origin": "null"}, 403),
+        ({}, 403),
+    ],
+)
+async def test_an_event_channel_with_the_cookie_must_come_from_a_page_of_this_service(
+    web: httpx.AsyncClient, headers: dict[str, str], status: int
+) -> None:
+    await logged_in(web)
+    sent = {name: str(web.base_url).rstrip("/") if value == "own" else value for name, value in headers.items()}
+    sent["Cookie"] = "; ".join(f"{name}={value}" for name, value in web.cookies.items())
+    if status == 101:
+        async with opened(web, "VIEWER", headers=sent) as channel:
+            await (await channel.connection.ping())
+        del sent["Cookie"]
+    with pytest.raises(InvalidStatus) as refused:
+        await opened(web, "VIEWER", headers=sent).__aenter__()
+    assert refused.value.response.status_code == (401 if status == 101 else status)
+
+
+async def test_the_opening_of_an_event_channel_renews_the_session(web: httpx.AsyncClient) -> None:
+    await logged_in(web)
+    replace_session(web, access_until=0)
+    origin = {"Origin": str(web.base_url).rstrip("/")}
+    cookies = "; ".join(f"{name}={value}" for name, value in web.cookies.items())
+    async with opened(web, "VIEWER", headers=origin | {"Cookie": cookies}) as channel:
+        response = channel.connection.response
+        assert response is not None
+        assert response.headers["set-cookie"].startswith(f"{NAME}=")
 
 
 @pytest.mark.parametrize(

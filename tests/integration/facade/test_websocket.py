@@ -117,6 +117,21 @@ async def test_a_client_that_confirms_nothing_gets_a_limited_number_of_batches_a
     assert source.acknowledged == []
 
 
+async def test_a_client_that_answers_no_ping_is_disconnected() -> None:
+    source = Source()
+    source.put(b"text")
+    async with serving_websocket(source, idle_seconds=0.3) as address:
+        host, _, port = address.partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(request_for(address))
+        await reader.readuntil(b"text")
+        await asyncio.sleep(0.4)
+        source.put()  # a heartbeat
+        await reader.read()
+        writer.close()
+        await source.has_ended.wait()
+
+
 @pytest.mark.parametrize(
     ("end", "code", "reason"),
     [

@@ -34,6 +34,14 @@ VALUES = {
     "transaction": "2.25.1",
     "workitem": "2.25.2",
     "requester": "READER",
+    "aetitle": "VIEWER",
+}
+WORKLIST = "1.2.840.10008.5.1.4.34.5"
+WEBSOCKET = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
 }
 WADO_URI = f"?requestType=WADO&studyUID={STUDY}&seriesUID={SERIES}&objectUID={INSTANCE}"
 VARYING = {"x-request-id", "date"}
@@ -88,6 +96,7 @@ def paths(partition: str, study: str = STUDY) -> list[tuple[str, str]]:
         if "{partition}" in route.path_format and all(map(action_of, route.row.methods.values())):
             path = route.path_format.format(**VALUES, partition=partition)
             path += WADO_URI if path.endswith("/wado") else ""
+            path = path.replace(VALUES["workitem"], WORKLIST) if path.endswith("/suspend") else path
             found += [(method, path.replace(STUDY, study)) for method in route.row.methods]
     return found
 
@@ -99,6 +108,8 @@ async def answered(web: httpx.AsyncClient, method: str, path: str, headers: dict
         is_store = re.search("/studies(/[^/$]+)?$", path) is not None
         headers = headers | {"Content-Type": "application/dicom" if is_store else "application/json"}
         content = part10(**IDS) if is_store else BODIES.get(path.rpartition("/")[2], b"{}")
+    elif path.endswith(f"/subscribers/{VALUES['aetitle']}"):
+        headers = headers | WEBSOCKET
     answer = await web.request(method, path, headers=headers, content=content)
     shown = {name: value for name, value in answer.headers.items() if name not in VARYING}
     return answer.status_code, answer.text, shown

@@ -319,7 +319,7 @@ async def rpc_outcome(channel: grpc.aio.Channel, method: MethodDescriptor, colum
                 stream: Any = channel.stream_stream(path, *codec)([request], metadata=column.metadata)
             else:
                 stream = channel.unary_stream(path, *codec)(request, metadata=column.metadata)
-            while await stream.read() is not grpc.aio.EOF and not method.name.startswith("Watch"):
+            while await stream.read() is not grpc.aio.EOF and not method.name.startswith(("Watch", "Receive")):
                 pass
             stream.cancel()
     except grpc.aio.AioRpcError as error:
@@ -369,6 +369,7 @@ VALUES = {
     "transaction": "1.9",
     "workitem": "1.8",
     "requester": "READER",
+    "aetitle": "VIEWER",
     "link": "0" * 32,
     "code": "dcml_0",
     "webhook": "0" * 16,
@@ -384,6 +385,14 @@ MALFORMED = {
     "operation": "zz",
     "transaction": "zz",
     "workitem": "zz",
+    "aetitle": "x" * 17,
+}
+WORKLIST = "1.2.840.10008.5.1.4.34.5"
+WEBSOCKET = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
 }
 WADO_URI = {"requestType": "WADO", "studyUID": "1.2", "seriesUID": "1.2.3", "objectUID": "1.2.3.4"}
 STATE = b'{"00081195": {"vr": "UI", "Value": ["1.9"]}, "00741000": {"vr": "CS", "Value": ["IN PROGRESS"]}}'
@@ -414,6 +423,8 @@ def requests_of(archive: Archive, route: Route, method: str, *, is_malformed: bo
     """Return the arguments of an HTTP request for a route."""
     values = VALUES | {"token": archive.share_token} | (MALFORMED if is_malformed else {})
     names = re.findall(r"{(\w+)", route.path_format)
+    if route.path_format.endswith("/suspend") and not is_malformed:
+        values["workitem"] = WORKLIST
     assert set(names) <= values.keys(), f"{route.path_format}: a value for each parameter"
     arguments: dict[str, Any] = {"method": method, "url": route.path_format.format(**values)}
     if is_malformed:
@@ -430,6 +441,8 @@ def requests_of(archive: Archive, route: Route, method: str, *, is_malformed: bo
             arguments["content"] = next(
                 (body for end, body in BODIES.items() if route.path_format.endswith(end)), b"{}"
             )
+    elif route.path_format.endswith("/subscribers/{aetitle}") and method == "GET":
+        arguments["headers"] = dict(WEBSOCKET)
     elif "/wado" in route.path_format:
         arguments["params"] = WADO_URI
     return arguments
