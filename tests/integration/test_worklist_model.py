@@ -5,6 +5,7 @@ that was acknowledged is lost (PS3.4 section CC.1.1).
 """
 
 import asyncio
+import json
 import os
 import random
 from collections import defaultdict
@@ -15,7 +16,9 @@ import pytest
 from server.adapters.sql.engine import open_database
 from server.bootstrap.maintenance import recover
 from server.model.ids import DEFAULT_PARTITION
+from server.model.worklist.event import EventType
 from server.model.worklist.workitem import Workitem, WorkitemQuery, WorkitemState, opens
+from tests.contract.index.sequenced import sequence
 from tests.core import settings_for
 from tests.databases import migrated_index
 from tests.integration.archive_process import Event, in_a_process
@@ -121,6 +124,21 @@ async def contents(url: str) -> dict[str, Workitem]:
         after = page.matches[-1].key
 
 
+async def reported(url: str) -> dict[str, list[str]]:
+    """Return the states that the events of each workitem report, in order."""
+    database = open_database(url)
+    await sequence(database.changes)
+    found: dict[str, list[str]] = defaultdict(list)
+    position = 0
+    while page := await database.workitem_events.after(position, 500, 1 << 20, with_data_sets=False):
+        position = page[-1].position
+        for event in page:
+            if event.type is EventType.STATE_REPORT:
+                found[event.workitem].append(json.loads(event.information)[tag("ProcedureStepState")]["Value"][0])
+    await database.close()
+    return found
+
+
 async def run(data: Path, url: str, seed: str, *, loses_index: bool) -> Model:
     model, chance = Model(), random.Random(seed)
     for step in range(STEPS):
@@ -145,7 +163,13 @@ async def run(data: Path, url: str, seed: str, *, loses_index: bool) -> Model:
         if loses_index and chance.random() < 0.5:
             remove_index(data)
             await recover(settings_for(data))
-        model.check(await contents(url or f"sqlite:///{data / 'index.db'}"))
+        present = await contents(url or f"sqlite:///{data / 'index.db'}")
+        model.check(present)
+        if not loses_index:  # with which events are lost
+            reports = await reported(url)
+            for uid, one in present.items():
+                assert reports[uid] == [state for state in ORDER if state in reports[uid]], f"{uid}: {reports[uid]}"
+                assert (reports[uid][0], reports[uid][-1]) == (WorkitemState.SCHEDULED, one.state)
     return model
 
 
