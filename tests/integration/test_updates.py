@@ -147,6 +147,20 @@ async def test_an_update_that_is_killed_again_and_again_is_completed(settings: S
     assert (report.instances, report.unused) == (COUNT, 0)
 
 
+async def test_a_study_is_reverted_on_both_databases_also_if_the_worker_is_killed(settings: Settings) -> None:
+    count = 30
+    async with archive(settings, count) as web:
+        operation = await start(web, "New^Name")
+        assert await asyncio.to_thread(in_a_process, work, settings, 0)
+        body = {"beforeOperation": operation.rpartition("/")[2]}
+        reverting = (await web.post(f"/v2/studies/{STUDY}/$revert", json=body)).json()["href"]
+        assert await asyncio.to_thread(in_a_process, work, settings, 12) == []  # it was killed
+        assert await names(web, count) == {"New^Name"}
+        assert await asyncio.to_thread(in_a_process, work, settings, 0)
+        assert (await web.get(reverting)).json()["results"]["instanceUpdated"] == count
+        assert await names(web, count) == {"Old^Name"}
+
+
 async def test_a_reader_never_sees_a_part_of_an_update(settings: Settings) -> None:
     count = 510  # more than a page of the index
     async with archive(settings, count) as web:
