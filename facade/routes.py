@@ -115,7 +115,10 @@ DICOM = (
     ),
     Row("/workitems", {"GET": search.search, "POST": workitems.create}),
     Row("/workitems/stream", {"GET": event_stream.stream}),
-    Row("/workitems/{workitem}", {"GET": workitems.retrieve, "POST": workitems.update}),
+    Row(
+        "/workitems/{workitem}",
+        {"GET": workitems.retrieve, "POST": workitems.update, "PUT": workitems.update},  # some clients use PUT
+    ),
     Row("/workitems/{workitem}/state", {"PUT": workitems.change_state}),
     Row("/workitems/{workitem}/state/{requester}", {"PUT": workitems.change_state}),
     Row("/workitems/{workitem}/cancelrequest", {"POST": workitems.request_cancellation}),

@@ -64,7 +64,7 @@ async def retrieve(request: Request) -> Response:
 
 
 async def update(request: Request) -> Response:
-    """POST /workitems/{workitem}: update a workitem; with an empty Transaction UID in the data set, create it."""
+    """POST or PUT /workitems/{workitem}: update a workitem; create it if the data set has an empty Transaction UID."""
     uid = _uid(request)
     transaction = _parameter(request, _TRANSACTION_NAMES)
     data_set = await data_set_of(request)

@@ -397,6 +397,16 @@ async def test_malformed_bodies_are_refused(worklist: Worklist, method: str, pat
     assert await worklist.get(uid) == before
 
 
+async def test_the_form_of_the_python_client_is_accepted(worklist: Worklist) -> None:
+    """PUT for an update, and the Transaction UID in the query."""
+    uid = await worklist.in_state("IN PROGRESS")
+    url = f"{worklist.base}/workitems/{uid}"
+    assert (await worklist.web.put(url, json=data_set(ProcedureStepLabel="x"))).status_code == 400
+    answer = await worklist.web.put(f"{url}?transaction-uid={TRANSACTION}", json=data_set(ProcedureStepLabel="x"))
+    assert answer.status_code == 200
+    assert (await worklist.get(uid))[tag("ProcedureStepLabel")]["Value"] == ["x"]
+
+
 async def test_only_the_first_data_set_of_a_body_is_used(worklist: Worklist) -> None:
     uid, other = new_uid(), new_uid()
     created = await worklist.create([workitem(SOPInstanceUID=uid), workitem(SOPInstanceUID=other)])
