@@ -172,6 +172,13 @@ ITEMS = [
         (terms(ProcedureStepState="IN PROGRESS"), ""),
         (terms(ProcedureStepState="IN PROGRESS\\SCHEDULED"), "321"),
         (terms(SOPInstanceUID="1.2,1.3,1.77"), "32"),
+        (terms(PatientID="Q*"), ""),
+        (terms(PatientID="*Q*"), ""),
+        (terms(PatientName="*nobody*"), ""),
+        (terms(PatientName="nob", fuzzy=True), ""),
+        (terms(ScheduledProcedureStepStartDateTime="19990101-19990102"), ""),
+        (terms(ProcedureStepState="COMPLETED\\CANCELED", PatientID="P1"), ""),
+        (terms(ProcedureStepState="COMPLETED\\CANCELED"), ""),
     ],
 )
 @pytest.mark.usefixtures("few")

@@ -33,6 +33,9 @@ MAX_SORTED = 20_000
 """Maximum number of values of a range that are sorted; beyond, workitems are examined in order."""
 
 _STATE = "ProcedureStepState"
+_NO_KEY = 0
+"""No workitem has it; a list in a statement must have a value."""
+
 _v = workitem_values.c
 _OF_PARTITION: BindParameter[int] = bindparam("of_partition")
 _AMONG: BindParameter[int] = bindparam("among", expanding=True)
@@ -157,7 +160,7 @@ class _Ways:
             found = self._candidates(condition, FEW + 1)
             if len(found) > FEW:
                 continue
-            return self._of_value(condition) if found and _is_exact(condition) else self._among(found)
+            return self._of_value(condition) if _is_exact(condition) else self._among(found or [_NO_KEY])
         return None
 
     def sorted(self) -> _Source | None:
