@@ -14,6 +14,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ import pytest
 from hypothesis import settings
 from sqlalchemy import make_url
 
+from server.adapters.sql.engine import migrate
+from tests.databases import migrated
 from tests.object_store import ObjectStore, running_moto
 
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")  # as `server.import_hygiene`, for cores in this process
@@ -147,10 +150,20 @@ class PostgresDatabases:
     def __init__(self, server: str) -> None:
         self._server = server
 
-    def create(self) -> str:
-        """Create an empty database and return its name."""
+    def create(self, *, template: str = "template1") -> str:
+        """Create an empty database, or a copy of another one, and return its name."""
         name = f"test_{next(_numbers)}"
-        _execute(self._server, f"CREATE DATABASE {name}")
+        _execute(self._server, f"CREATE DATABASE {name} TEMPLATE {template}")
+        return name
+
+    def create_migrated(self) -> str:
+        """Create an empty index of the current schema and return its name."""
+        return self.create(template=self._template)
+
+    @cached_property
+    def _template(self) -> str:
+        name = self.create()
+        migrate(self.url(name))
         return name
 
     def drop(self, name: str) -> None:
@@ -173,6 +186,18 @@ def postgres_url(postgres_databases: PostgresDatabases) -> Iterator[str]:
     name = postgres_databases.create()
     yield postgres_databases.url(name)
     postgres_databases.drop(name)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def index_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """SQLAlchemy URL of a new, empty index of the current schema; each test runs on both databases."""
+    if request.param == "sqlite":
+        yield migrated(tmp_path / "index.db")
+    else:
+        databases: PostgresDatabases = request.getfixturevalue("postgres_databases")
+        name = databases.create_migrated()
+        yield databases.url(name)
+        databases.drop(name)
 
 
 def _execute(uri: str, *statements: str) -> None:

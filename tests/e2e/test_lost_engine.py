@@ -13,6 +13,7 @@ from server.adapters.sql.engine import Database, migrate, open_database
 from server.dicom.matching.query_tags import extract
 from server.model.operation import Operation, OperationState
 from tests.contract.index.samples import NOON
+from tests.databases import migrated
 from tests.e2e.reindexing import (
     INSTANCES,
     OPERATION,
@@ -37,9 +38,7 @@ TROUBLE = "could not process operations"
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    url = f"sqlite:///{tmp_path / 'index.db'}"
-    migrate(url)
-    return url
+    return migrated(tmp_path / "index.db")
 
 
 async def begun(url: str) -> Database:

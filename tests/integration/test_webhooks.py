@@ -9,13 +9,12 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from ipaddress import ip_network
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from server.adapters.network.addresses import PermittedAddresses
-from server.adapters.sql.engine import Database, migrate, open_database
+from server.adapters.sql.engine import Database, open_database
 from server.adapters.webhooks.messages import EventOrigin
 from server.adapters.webhooks.sender import HttpSender
 from server.domain.events.delivery import DOWN_AFTER, Delivery, Receiver
@@ -26,7 +25,6 @@ from server.domain.signal import Signal
 from server.model.events.webhook import EventPosition, EventType, Webhook, WebhookFilter, new_secret
 from server.model.ids import Address, PartitionName
 from server.ports.events.webhooks import LEASE
-from tests.conftest import PostgresDatabases
 from tests.contract.index.samples import NOON, identity, sample, uid
 from tests.contract.index.sequenced import sequence
 from tests.receiver import Received, WebhookReceiver, receiving
@@ -35,17 +33,6 @@ ORIGIN = EventOrigin("urn:dicomstore:test", "archive.example", has_partitions=Fa
 LOOPBACK = PermittedAddresses([ip_network("127.0.0.0/8")])
 HOLDER = "this process"
 OF_INSTANCES = WebhookFilter(frozenset({EventType.IMAGE_CREATED, EventType.IMAGE_UPDATED, EventType.IMAGE_DELETED}))
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'index.db'}"
-    else:
-        databases: PostgresDatabases = request.getfixturevalue("postgres_databases")
-        url = databases.url(databases.create())
-    migrate(url)
-    return url
 
 
 @dataclass
@@ -117,8 +104,8 @@ class World:
 
 
 @pytest.fixture
-async def world(database_url: str) -> AsyncIterator[World]:
-    database = open_database(database_url)
+async def world(index_url: str) -> AsyncIterator[World]:
+    database = open_database(index_url)
     await database.leases.take(LEASE, HOLDER, None)
     async with HttpSender(LOOPBACK, ORIGIN, seconds=5) as sender:
         yield World(database, sender)

@@ -5,13 +5,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
-from server.adapters.sql.engine import Database, migrate, open_database
+from server.adapters.sql.engine import Database, open_database
 from server.domain.access import Access
 from server.domain.events.study_events import StudyEventSource
 from server.domain.partition_names import PartitionNames
@@ -25,24 +24,12 @@ from server.domain.worklist.rule_workitems import RuleWorkitems
 from server.model.ids import DEFAULT_PARTITION, PartitionName, Uid
 from server.model.worklist.workitem import WorkitemMatch, WorkitemQuery
 from server.model.worklist.workitem_rule import RuleDefinition, StudyQuery, WorkitemRule
-from tests.conftest import PostgresDatabases
 from tests.contract.index.samples import NOON, sample, study_ref, uid
 from tests.contract.index.sequenced import sequence
 
 QUIET = timedelta(minutes=1)
 TEMPLATE = orjson.dumps({"00741204": {"vr": "LO", "Value": ["Lung CAD"]}}).decode()
 EVERY_STUDY = StudyQuery({})
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'index.db'}"
-    else:
-        databases: PostgresDatabases = request.getfixturevalue("postgres_databases")
-        url = databases.url(databases.create())
-    migrate(url)
-    return url
 
 
 @dataclass
@@ -124,8 +111,8 @@ class World:
 
 
 @pytest.fixture
-async def world(database_url: str) -> AsyncIterator[World]:
-    database = open_database(database_url)
+async def world(index_url: str) -> AsyncIterator[World]:
+    database = open_database(index_url)
     yield World(database)
     await database.close()
 
@@ -254,12 +241,12 @@ async def test_a_disabled_rule_catches_up_when_it_is_enabled(world: World) -> No
     assert await world.studies() == [uid(1)]
 
 
-async def test_processes_that_apply_rules_at_the_same_time_create_one_workitem(world: World, database_url: str) -> None:
+async def test_processes_that_apply_rules_at_the_same_time_create_one_workitem(world: World, index_url: str) -> None:
     rule = await world.rule()
     for study in range(5):
         await world.store(study)
     await world.process()
-    other = open_database(database_url)
+    other = open_database(index_url)
     await asyncio.gather(world.engine.apply(), world.engine_of(other).apply())
     await other.close()
     assert sorted(await world.studies()) == [uid(study) for study in range(5)]

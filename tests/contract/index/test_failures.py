@@ -48,14 +48,10 @@ CALLS: dict[str, Callable[[Database], Awaitable[object]]] = {
 }
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """URL of a new, migrated index that may be damaged."""
-    url: str = (
-        f"sqlite:///{tmp_path / 'index.db'}" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
-    )
-    migrate(url)
-    return url
+@pytest.fixture
+def url(index_url: str) -> str:
+    """URL of a new index that may be damaged."""
+    return index_url
 
 
 async def reason_of(call: Awaitable[object]) -> Reason:
