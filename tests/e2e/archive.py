@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -158,7 +157,7 @@ class Archive:
         try:
             with urllib.request.urlopen(f"{self.http}/health/check", timeout=5) as answer:
                 return bool(answer.status == 200)
-        except (urllib.error.URLError, ConnectionError):
+        except OSError:  # it does not listen yet, or is too slow to answer
             return False
 
 
