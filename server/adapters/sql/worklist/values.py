@@ -7,7 +7,7 @@ Parts of a value: 0, or for person names 0 to 2 (component groups), `NAME_GROUPS
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, and_, exists, false, not_, or_
+from sqlalchemy import ColumnElement, FromClause, and_, exists, false, literal_column, not_, or_, select
 
 from server.adapters.sql.core.tables import NAME_GROUPS, workitem_values
 from server.adapters.sql.search import likes
@@ -120,9 +120,11 @@ def _sequence_of(condition: Condition) -> str | None:
 def _holds(named: Named, key: ColumnElement[int]) -> ColumnElement[bool]:
     condition, name = named
     values = workitem_values.alias(f"{name}_values")
-    of_workitem = exists().where(values.c.workitem_key == key, values.c.keyword == str(condition.key))
+    of_workitem = (values.c.workitem_key == key, values.c.keyword == str(condition.key))
     found = [
-        not_(of_workitem) if isinstance(matcher, Empty) else of_workitem.where(tag_matches(values, matcher, parameter))
+        not_(_exists(*of_workitem))
+        if isinstance(matcher, Empty)
+        else _exists(*of_workitem, tag_matches(values, matcher, parameter))
         for matcher, parameter in _matchers(condition, name)
     ]
     return or_(false(), *found)
@@ -132,7 +134,13 @@ def _one_item_holds(conditions: Sequence[Named], key: ColumnElement[int]) -> Col
     first, *others = conditions
     values = workitem_values.alias(f"{first[1]}_item")
     same_item = (_same_item_matches(values, other) for other in others)
-    return exists().where(values.c.workitem_key == key, _matches(values, first), *same_item)
+    return _exists(values.c.workitem_key == key, _matches(values, first), *same_item)
+
+
+def _exists(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Return whether a row exists. With the offset, PostgreSQL looks for it for one workitem after the other, instead
+    of joining the values of all workitems before it returns the first match."""
+    return select(literal_column("1")).where(*conditions).offset(literal_column("0")).exists()
 
 
 def _same_item_matches(values: FromClause, named: Named) -> ColumnElement[bool]:
