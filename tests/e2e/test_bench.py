@@ -161,3 +161,9 @@ def test_the_report_refuses_a_line_that_is_not_a_result(tmp_path: Path) -> None:
     file.write_text('{"workload": "qido"}\n{"other": 1}\n')
     with pytest.raises(ValueError, match=r"rows\.jsonl:2: not a result row"):
         report.read_rows([file])
+
+
+def test_searches_of_a_worklist_are_measured(tmp_path: Path) -> None:
+    done = bench("--workitems=3000", "--kind=patient_id", folder=tmp_path, module="bench.parts.worklist_search")
+    assert done.returncode == 0, done.stderr
+    assert "| patient_id | 3000 |" in done.stdout
