@@ -62,6 +62,14 @@ def _has_words(group: str, prefixes: Sequence[str]) -> bool:
 
 @lru_cache(maxsize=1000)
 def _expression(pattern: str) -> re.Pattern[str]:
-    """Return a pattern with `*` and `?` as a regular expression, in which adjacent stars are one."""
-    parts = (re.escape(part).replace(r"\?", ".") for part in re.split(r"\*+", pattern))
-    return re.compile(".*".join(parts), re.DOTALL)
+    """Return a pattern with `*` and `?` as a regular expression.
+
+    Each part between two stars matches as early as possible, and is not tried again further on (atomic groups): that
+    finds every match, and the time is proportional to the lengths. Otherwise it would grow with a power, whose exponent
+    is the number of stars, and a single filter could stop all changes of workitems.
+    """
+    first, *others = (re.escape(part).replace(r"\?", ".") for part in re.split(r"\*+", pattern))
+    if not others:
+        return re.compile(first, re.DOTALL)
+    *between, last = others
+    return re.compile(f"{first}{''.join(f'(?>.*?{part})' for part in between)}.*{last}", re.DOTALL)
