@@ -280,6 +280,29 @@ async def test_a_new_lock_on_the_worklist_does_not_apply_to_workitems_subscribed
     assert [event.kind for event in await events_of(database)].count(EventKind.INITIAL_WORKLIST) == 1
 
 
+async def test_subscriptions_and_events_of_a_removed_workitem_do_not_apply_to_a_later_one(database: Database) -> None:
+    """The removed one is the newest."""
+    await add(database, "1.1")
+    await add(database, "1.2")
+    await update(database, "1.2", ProcedureStepState=COMPLETED)
+    await subscribe_to_worklist(database, "SUSPENDED")
+    await database.subscriptions.suspend(DEFAULT_PARTITION, "SUSPENDED")
+    await subscribe_to_worklist(database, "AGAIN")
+    await subscribe_to_worklist(database, "AGAIN", filtered(PatientID="other"))
+    await subscribe_to_worklist(database, "AGAIN", has_lock=True)
+    assert await removed(database) == ["1.1"]
+    await add(database, "1.3")
+    assert await received(database, "SUSPENDED") == []
+    assert ("1.3", SCHEDULED) in await received(database, "AGAIN")
+    events = await database.workitem_events.in_partition(DEFAULT_PARTITION, 0, 10, 1 << 20, with_data_sets=True)
+    assert [(event.workitem, event.data_set is not None) for event in events] == [
+        ("1.1", True),
+        ("1.2", False),
+        ("1.2", False),
+        ("1.3", True),
+    ]
+
+
 async def test_workitems_are_examined_for_removal_page_by_page(database: Database) -> None:
     for number in range(5):
         await add(database, f"1.{number}")

@@ -76,7 +76,7 @@ def _without_lock(connection: Connection, keys: Sequence[int], matches: FilterMa
     free = connection.execute(
         select(partitions.c.name, _c.key, _c.uid)
         .join_from(workitems, partitions, partitions.c.key == _c.partition_key)
-        .where(_c.key.in_(keys), ~_HAS_LOCK, ~_HAS_LOCK_OF_WORKLIST)
+        .where(_c.key.in_(keys), _IS_FINAL, ~_HAS_LOCK, ~_HAS_LOCK_OF_WORKLIST)
         .order_by(partitions.c.name, _c.key)
     ).all()
     filtered = connection.execute(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, text, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from server.adapters.sql.core.prepared import Prepared
@@ -27,7 +27,12 @@ _ROW = select(_c.key, _c.state, _c.lock, _c.modified, _c.elements).where(
     _c.partition_key == bindparam("of_partition"), _c.uid == bindparam("of_uid")
 )
 _GET = Prepared(_ROW)
-_LAST_KEY = Prepared(select(func.coalesce(func.max(_c.key), 0)))
+_TAKE_KEY = Prepared(
+    text(
+        "UPDATE workitem_event_log SET position = max(position, (SELECT coalesce(max(key), 0) FROM workitems)) + 1 "
+        "RETURNING position"
+    )
+)
 _NEXT_KEY = Prepared(text("SELECT nextval('workitem_keys')"))
 _INSERT = {
     "sqlite": Prepared(sqlite.insert(workitems).on_conflict_do_nothing().returning(_c.key)),
@@ -197,9 +202,13 @@ def _remove(connection: Connection, key: int) -> None:
 
 
 def _next_key(connection: Connection) -> int:
-    """Return the key of a new workitem. SQLite has one writer at a time."""
+    """Return the key of a new workitem, which no other one has had.
+
+    Otherwise subscriptions and events of a workitem that has been removed would apply to a new one. SQLite has no
+    sequences; the positions in the log of events never return to a lower number, and may have gaps.
+    """
     if connection.dialect.name == "sqlite":
-        return int(_LAST_KEY.tuples(connection, {})[0][0]) + 1
+        return int(_TAKE_KEY.tuples(connection, {})[0][0])
     return int(_NEXT_KEY.tuples(connection, {})[0][0])
 
 
