@@ -192,7 +192,7 @@ EXPECTED: Mapping[str, tuple[str, Message | None]] = {
     ),
     "WorkitemEventService.AcknowledgeWorkitemEvents": (
         OF_PARTITION,
-        workitem_events.AcknowledgeWorkitemEventsRequest(partition=WARD, ae_title="VIEWER", checkpoint="1"),
+        workitem_events.AcknowledgeWorkitemEventsRequest(partition=WARD, ae_title="VIEWER", checkpoint="0"),
     ),
     "WorkitemEventService.WatchWorkitems": (
         OF_PARTITION,

@@ -169,6 +169,11 @@ async def test_a_watch_has_events_with_present_workitems_on_request(worklist: Wo
             pb.AcknowledgeWorkitemEventsRequest(ae_title="A", checkpoint="-1"),
             "INVALID_FIELD",
         ),
+        (
+            "AcknowledgeWorkitemEvents",
+            pb.AcknowledgeWorkitemEventsRequest(ae_title="A", checkpoint="999999999999"),
+            "INVALID_FIELD",
+        ),
         ("WatchWorkitems", pb.WatchWorkitemsRequest(after_position=-1), "INVALID_FIELD"),
     ],
 )

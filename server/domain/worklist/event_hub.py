@@ -102,6 +102,8 @@ class EventHub:
         self._task: asyncio.Task[None] | None = None
         self._is_ready = asyncio.Event()
         self.is_closing = False
+        self.position = 0
+        """That of the last event that was read; the log may have more."""
 
     def notify(self) -> None:
         """Read the log now, because there may be new events."""
@@ -161,7 +163,7 @@ class EventHub:
                 changed = self._changed.next()  # taken before the query, so that no notification is missed
                 try:
                     if position is None:
-                        position = (await self._log.state()).last
+                        position = self.position = (await self._log.state()).last
                         self._is_ready.set()
                     read = await self._read(position)
                 except DicomStoreError as error:
@@ -175,7 +177,7 @@ class EventHub:
                 if read is None:
                     await wait(changed, _POLL_SECONDS)
                 else:
-                    position = read
+                    position = self.position = read
         finally:
             listening.cancel()
             with suppress(asyncio.CancelledError):

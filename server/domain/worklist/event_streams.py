@@ -19,7 +19,13 @@ from server.model.errors import DicomStoreError, InvalidRequest, Reason, Unavail
 from server.model.ids import Address, PartitionName
 from server.model.search.query import Condition
 from server.model.worklist.event import EventKind, LoggedEvent
-from server.model.worklist.subscription import WORKLIST, Checkpoint, SubscriberState, parse_ae_title
+from server.model.worklist.subscription import (
+    WORKLIST,
+    Checkpoint,
+    SubscriberState,
+    parse_ae_title,
+    unknown_checkpoint,
+)
 from server.model.worklist.workitem import WorkitemQuery
 from server.ports.worklist.subscriptions import EventLog, SubscriptionRecord
 from server.ports.worklist.workitems import WorkitemRecord
@@ -65,7 +71,7 @@ class Acknowledgements:
         """Write what is not written yet."""
         if not self._latest:
             return
-        written = dict(self._latest)
+        written = dict(sorted(self._latest.items()))  # in one order, so that processes do not wait for each other
         try:
             await self._record.acknowledge(written, self._now())
         except DicomStoreError as error:
@@ -73,7 +79,7 @@ class Acknowledgements:
                 _log.warning("acknowledgements of events are delayed reason=%s", error.reason)
                 return
         for subscriber, checkpoint in written.items():
-            if self._latest[subscriber] == checkpoint:
+            if self._latest.get(subscriber) == checkpoint:
                 del self._latest[subscriber]
 
 
@@ -132,7 +138,10 @@ class EventStreams:
             and as `Access.permit`.
         """
         ae_title, received = parse_ae_title(ae_title), Checkpoint.parse(checkpoint)
-        self._acknowledgements.add(await self._permitted(call, partition), ae_title, received)
+        partition = await self._permitted(call, partition)
+        if received.position > self._hub.position and received.position > (await self._log.state()).last:
+            raise unknown_checkpoint()  # recorded, it would hide all events up to there from the subscriber
+        self._acknowledgements.add(partition, ae_title, received)
 
     async def receive(
         self, call: Call, partition: PartitionName, ae_title: str, checkpoint_seconds: float

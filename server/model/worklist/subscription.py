@@ -77,8 +77,7 @@ class Checkpoint(NamedTuple):
         """Return the checkpoint. Raises: InvalidRequest, INVALID_FIELD."""
         position, _, initial = text.partition(".")
         if not re.fullmatch(r"[0-9]{1,18}(\.[0-9]{1,18})?", text):
-            message = "The checkpoint is not one that the server has sent."
-            raise InvalidRequest(Reason.INVALID_FIELD, message, field="checkpoint")
+            raise unknown_checkpoint()
         return cls(int(position), int(initial) if initial else None)
 
     def is_after(self, other: "Checkpoint") -> bool:
@@ -86,6 +85,12 @@ class Checkpoint(NamedTuple):
         if self.position != other.position:
             return self.position > other.position
         return self.initial is not None and (other.initial is None or self.initial < other.initial)
+
+
+def unknown_checkpoint() -> InvalidRequest:
+    """Return the error for a checkpoint that was not sent to a subscriber."""
+    message = "The checkpoint is not one that the server has sent."
+    return InvalidRequest(Reason.INVALID_FIELD, message, field="checkpoint")
 
 
 class SubscriberState(NamedTuple):
