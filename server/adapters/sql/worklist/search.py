@@ -157,8 +157,8 @@ class _Ways:
         narrowing = [one for one in conditions if Empty() not in one.matchers]
         is_equal = {one.key: all(isinstance(matcher, Equals) for matcher in one.matchers) for one in narrowing}
         for condition in sorted(narrowing, key=lambda one: not is_equal[one.key]):
-            found = self._candidates(condition, FEW + 1)
-            if len(found) > FEW:
+            found = self._candidates(condition, FEW)
+            if found is None:
                 continue
             return self._of_value(condition) if _is_exact(condition) else self._among(found or [_NO_KEY])
         return None
@@ -166,7 +166,7 @@ class _Ways:
     def sorted(self) -> _Source | None:
         """Return a source that begins with the values of a range; None if there are too many."""
         for condition in filter(values.has_beginning, self.ranges):
-            if len(self._candidates(condition, MAX_SORTED + 1)) <= MAX_SORTED:
+            if self._candidates(condition, MAX_SORTED) is not None:
                 return self._of_range(condition)
         return None
 
@@ -222,23 +222,27 @@ class _Ways:
             lambda: select(key).distinct().where(*is_driver, *values.all_hold(self._named, driver.c.workitem_key)),
         )
 
-    def _candidates(self, condition: Condition, limit: int) -> list[int]:
+    def _candidates(self, condition: Condition, limit: int) -> list[int] | None:
+        """Return the keys of workitems with values of a condition; None if these are more than the limit.
+
+        Without DISTINCT, for which PostgreSQL would read the values of all workitems in order of their keys.
+        """
         parameters = {
             "of_partition": self._where["of_partition"],
-            "limit": limit,
+            "limit": limit + 1,
             **dict(values.candidate_parameters(condition, "value")),
         }
 
         def statement() -> _Keys:
             return (
                 select(_v.workitem_key)
-                .distinct()
                 .where(_v.partition_key == _OF_PARTITION, values.candidates(workitem_values, condition, "value"))
                 .limit(bindparam("limit"))
             )
 
         form = ("candidates", *values.candidate_form(condition))
-        return sorted(key for (key,) in pages.run(self._connection, form, statement, parameters))
+        rows = pages.run(self._connection, form, statement, parameters)
+        return None if len(rows) > limit else sorted({key for (key,) in rows})
 
 
 def _is_exact(condition: Condition) -> bool:
