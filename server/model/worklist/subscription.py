@@ -25,6 +25,9 @@ MAX_SINGLE = 100_000
 MAX_OF_WORKLIST = 20
 """Maximum number of present and earlier subscriptions to the worklist of a subscriber."""
 
+MAX_FILTERS_LENGTH = 4 << 20
+"""Maximum number of characters of all filters of a partition together."""
+
 _AE_TITLE = re.compile(r"[ -\[\]-~]{1,16}")
 
 

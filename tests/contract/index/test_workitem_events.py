@@ -17,7 +17,7 @@ from server.dicom.worklist.search_keys import search_values
 from server.domain.search.request import Term
 from server.domain.worklist.filters import WorkitemFilter, conditions_of, filter_matches
 from server.domain.worklist.reporting import reporter
-from server.model.errors import Exhausted, Reason
+from server.model.errors import Exhausted, NotFound, Reason
 from server.model.ids import DEFAULT_PARTITION, PartitionName, Uid
 from server.model.worklist import subscription
 from server.model.worklist.event import EventKind, EventType, LoggedEvent
@@ -439,7 +439,30 @@ async def test_the_numbers_of_subscribers_and_subscriptions_are_limited(
         assert failure.value.reason is Reason.TOO_MANY_SUBSCRIPTIONS
 
 
-async def test_a_deleted_partition_has_neither_subscribers_nor_events(database: Database) -> None:
+async def test_the_length_of_all_filters_is_limited(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = filtered(PatientID="1")
+    monkeypatch.setattr("server.adapters.sql.worklist.subscriptions.MAX_FILTERS_LENGTH", len(one.filter) + 1)
+    await subscribe_to_worklist(database, "FIRST", one)
+    with pytest.raises(Exhausted) as failure:
+        await subscribe_to_worklist(database, "SECOND", one)
+    assert failure.value.reason is Reason.TOO_MANY_SUBSCRIPTIONS
+    await subscribe_to_worklist(database, "SECOND")
+
+
+async def test_a_workitem_of_a_deleted_partition_is_not_changed(database: Database) -> None:
+    """Its change would follow the deletion in the journal."""
+    ward = PartitionName("ward")
+    await database.partitions.create(ward, NOON)
+    await database.workitems.add(ward, a_workitem("1.1"), CREATED)
+    assert await database.partitions.delete(ward, NOON)
+    with pytest.raises(NotFound):
+        await update(database, "1.1", ward, ProcedureStepState=IN_PROGRESS)
+
+
+async def test_a_deleted_partition_has_neither_subscribers_nor_events(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.adapters.sql.writing.partition_deleting._RECIPIENTS", 1)
     ward = PartitionName("ward")
     await database.partitions.create(ward, NOON)
     await database.workitems.add(ward, a_workitem("1.1"), CREATED)

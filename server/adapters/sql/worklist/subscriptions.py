@@ -24,6 +24,7 @@ from server.model.errors import DicomStoreError, Exhausted, NotFound, Reason
 from server.model.ids import PartitionName, Uid
 from server.model.worklist.event import Event, EventKind, EventType
 from server.model.worklist.subscription import (
+    MAX_FILTERS_LENGTH,
     MAX_OF_WORKLIST,
     MAX_SINGLE,
     MAX_SUBSCRIBERS,
@@ -305,6 +306,8 @@ def _add_to_worklist(
     if len(rows) >= MAX_OF_WORKLIST:
         message = f"A subscriber may have {MAX_OF_WORKLIST} present and earlier subscriptions to the worklist."
         raise too_many(message)
+    if worklist.filter:
+        _check_filters(connection, partition_key, worklist.filter)
     connection.execute(
         insert(worklist_subscriptions),
         {
@@ -317,6 +320,13 @@ def _add_to_worklist(
             "filter": worklist.filter,
         },
     )
+
+
+def _check_filters(connection: Connection, partition_key: int, filter_: str) -> None:
+    """Raises: Exhausted, TOO_MANY_SUBSCRIPTIONS, because each change of a workitem reads all filters."""
+    size = select(func.coalesce(func.sum(func.length(_w.filter)), 0)).where(_w.partition_key == partition_key)
+    if connection.execute(size).scalar_one() + len(filter_) > MAX_FILTERS_LENGTH:
+        raise too_many(f"The filters of all subscribers of a partition may have {MAX_FILTERS_LENGTH} characters.")
 
 
 def _is_same(row: Any, worklist: WorklistSubscription) -> bool:

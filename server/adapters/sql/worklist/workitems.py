@@ -83,6 +83,7 @@ class SqlWorkitems:
             if partition_key is None:
                 return None
             last = lock(connection, partition_key, uid)
+            _check_exists(connection, partition_key, partition)
             rows = _GET.later(connection, {"of_partition": partition_key, "of_uid": uid})
             find_observing = observing_later(connection, partition_key, uid)
             row = next(iter(rows()), None)
@@ -168,8 +169,7 @@ def add(
     partition_key = partition_keys.one(connection, partition)
     assert partition_key is not None, "partitions are never removed"
     last = lock(connection, partition_key, workitem.uid)
-    if is_deleted(connection, partition_key):
-        raise NotFound(Reason.PARTITION_NOT_FOUND, "The partition is deleted.", partition=partition)
+    _check_exists(connection, partition_key, partition)
     find_observing = observing_later(connection, partition_key, None)
     key = _add(connection, partition_key, workitem)
     if key is None:
@@ -178,6 +178,16 @@ def add(
     observing.report(connection, partition_key, key, workitem.uid, report(None, workitem, observing.observers))
     record(connection, last, partition, workitem.uid, workitem)
     return True
+
+
+def _check_exists(connection: Connection, partition_key: int, partition: PartitionName) -> None:
+    """Refuse a change in a partition that was deleted since access was permitted: the journal would have it after the
+    deletion, and recovery would restore the workitem.
+
+    Raises: NotFound.
+    """
+    if is_deleted(connection, partition_key):
+        raise NotFound(Reason.PARTITION_NOT_FOUND, "The partition is deleted.", partition=partition)
 
 
 def _add(connection: Connection, partition_key: int, workitem: Workitem) -> int | None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Connection, delete, select, update
+from sqlalchemy import Column, Connection, delete, func, select, update
 
 from server.adapters.sql.core import counters
 from server.adapters.sql.core.progress import progress_of
@@ -31,6 +31,12 @@ from server.model.ids import Address, PartitionName, Uid
 _SHARD = 0  # any: the transactions run alone
 _WORKITEMS = 200
 """Number of workitems, each with dozens of values, or of events that a transaction deletes."""
+
+
+_RECIPIENTS = 5000
+"""Number of addresses of events that a transaction deletes."""
+
+_r = workitem_event_recipients.c
 
 
 def begin_deletion(connection: Connection, name: PartitionName, now: datetime) -> bool:
@@ -93,7 +99,8 @@ def delete_study(
 
 def has_worklist(connection: Connection) -> bool:
     """Return whether a deleted partition has workitems or events of workitems."""
-    return any(_some(connection, key, 1) for key in (workitems.c.key, workitem_events.c.position))
+    is_left = any(_some(connection, key, 1) for key in (workitems.c.key, workitem_events.c.position))
+    return is_left or _recipients(connection, 1) != []
 
 
 def delete_from_worklist(connection: Connection) -> PartitionName | None:
@@ -110,7 +117,27 @@ def delete_from_worklist(connection: Connection) -> PartitionName | None:
         for column in columns:
             connection.execute(delete(column.table).where(column.in_(keys)))
         return PartitionName(name)
-    return None  # another process has deleted them
+    addressed = _recipients(connection, _RECIPIENTS)
+    for row in addressed:
+        is_due = (_r.subscriber_key == row.subscriber_key, _r.position <= row.position)
+        connection.execute(delete(workitem_event_recipients).where(*is_due))
+    return PartitionName(addressed[0].name) if addressed else None  # None: another process has deleted them
+
+
+def _recipients(connection: Connection, limit: int) -> Sequence[Any]:
+    """Return subscribers of a deleted partition, and the last ones of some positions that are addressed to them."""
+    some = (
+        select(partitions.c.name, _r.subscriber_key, _r.position)
+        .join_from(partitions, workitem_subscribers, workitem_subscribers.c.partition_key == partitions.c.key)
+        .join(workitem_event_recipients, _r.subscriber_key == workitem_subscribers.c.key)
+        .where(partitions.c.deletion_key.is_not(None))
+        .order_by(_r.subscriber_key, _r.position)
+        .limit(limit)
+        .subquery()
+    )
+    last = func.max(some.c.position).label("position")
+    grouped = select(some.c.name, some.c.subscriber_key, last).group_by(some.c.name, some.c.subscriber_key)
+    return connection.execute(grouped.order_by(some.c.subscriber_key)).all()
 
 
 def _some(connection: Connection, key: Column[int], limit: int) -> Sequence[Any]:
