@@ -36,6 +36,7 @@ _COLUMNS = {
     "p99_ms": "delivery p99, ms",
     "update_p50_ms": "update p50, ms",
     "cpu_percent": "CPU of the archive, %",
+    "client_cpu_percent": "CPU of the clients, %",
     "node_mb": "node without channels, MB",
     "peak_mb": "node at most, MB",
     "kb_per_channel": "per channel, KB",
@@ -156,11 +157,11 @@ async def _measured(archive: Archive, subscribers: int, rate: int, recipients: i
     before = _node_mb(archive)
     async with _channels(archive, ledger, workitems * recipients):
         connected = _node_mb(archive)
-        cpu, began = archive.cpu_seconds(), time.monotonic()
+        cpu, client_cpu, began = archive.cpu_seconds(), time.process_time(), time.monotonic()
         await _update(archive, ledger, 0, workitems, rate, seconds)
         await _drained(ledger, recipients)
         elapsed = time.monotonic() - began
-        cpu = archive.cpu_seconds() - cpu
+        cpu, client_cpu = archive.cpu_seconds() - cpu, time.process_time() - client_cpu
         delays, updates = sorted(ledger.delays), sorted(ledger.update_times)
         peak = max(size for name, size in archive.peaks() if name == "node")
         updating = asyncio.create_task(_update(archive, ledger, len(ledger.sent), workitems, rate, seconds))
@@ -182,6 +183,7 @@ async def _measured(archive: Archive, subscribers: int, rate: int, recipients: i
         "p99_ms": percentile_ms(delays, 99),
         "update_p50_ms": percentile_ms(updates, 50),
         "cpu_percent": round(100 * cpu / elapsed),
+        "client_cpu_percent": round(100 * client_cpu / elapsed),
         "node_mb": before,
         "peak_mb": peak,
         "kb_per_channel": round((connected - before) * 1e3 / subscribers),
