@@ -177,6 +177,8 @@ class EventStreams:
                         if not is_new and found.process not in ("", self._process):
                             yield Received([self._scp_status(partition, "RESTARTED")], at)
                             pace.sent()
+                    elif found is None and state is not None:
+                        await self._hub.route(listener, (partition, ae_title))
                     state, is_new = found, found is None
                 if state is not None:
                     async for message in self._new(listener, state, at):

@@ -408,7 +408,8 @@ async def test_old_events_are_removed_and_the_log_knows_it(database: Database) -
     assert await log.remove(NOON + timedelta(seconds=1), 1) == 1
     assert await log.remove(NOON + timedelta(seconds=1), 10) == 1
     assert await log.remove(NOON + timedelta(seconds=1), 10) == 0
-    assert await log.state() == (last, last)
+    state = await log.state()
+    assert state.removed == last <= state.last
     assert await events_of(database) == []
     assert [one.ae_title for one in await database.subscriptions.list(DEFAULT_PARTITION, "", 10)] == [AE]
     await update(database, "1.1", ProcedureStepState=IN_PROGRESS)
@@ -437,6 +438,20 @@ async def test_the_numbers_of_subscribers_and_subscriptions_are_limited(
         with pytest.raises(Exhausted) as failure:
             await refused
         assert failure.value.reason is Reason.TOO_MANY_SUBSCRIPTIONS
+
+
+async def test_a_subscriber_does_not_get_the_key_of_one_that_was_removed(database: Database) -> None:
+    """A channel of the removed one may still be open."""
+    keys = []
+    for ae_title in ("FIRST", "SECOND"):
+        await subscribe_to_worklist(database, ae_title)
+        state = await database.subscriptions.serve(DEFAULT_PARTITION, ae_title, "a process")
+        assert state is not None
+        keys.append(state.key)
+        await database.subscriptions.unsubscribe_from_all(DEFAULT_PARTITION, ae_title)
+        await database.workitem_events.remove(NOON + timedelta(seconds=1), 10)
+        assert await database.subscriptions.list(DEFAULT_PARTITION, "", 10) == []
+    assert keys[0] < keys[1]
 
 
 async def test_the_length_of_all_filters_is_limited(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

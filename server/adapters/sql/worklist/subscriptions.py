@@ -8,6 +8,7 @@ from sqlalchemy import Connection, bindparam, case, delete, func, insert, or_, s
 
 from server.adapters.sql.core.prepared import Prepared
 from server.adapters.sql.core.tables import (
+    workitem_event_log,
     workitem_event_recipients,
     workitem_subscribers,
     workitem_subscriptions,
@@ -274,8 +275,15 @@ def _set_state(connection: Connection, workitem: int, subscriber: int, state: Su
 
 
 def _next_key(connection: Connection, table: Any) -> int:
+    """Return a key that no other row has had: an open channel is that of a key, also after its subscriber was removed.
+
+    SQLite: see `workitems._next_key`.
+    """
     if connection.dialect.name == "sqlite":
-        return int(connection.execute(select(func.coalesce(func.max(table.c.key), 0) + 1)).scalar_one())
+        highest = select(func.coalesce(func.max(table.c.key), 0)).scalar_subquery()
+        position = func.max(workitem_event_log.c.position, highest) + 1
+        taken = update(workitem_event_log).values(position=position).returning(workitem_event_log.c.position)
+        return int(connection.execute(taken).scalar_one())
     return int(connection.execute(text("SELECT nextval('workitem_event_keys')")).scalar_one())
 
 
