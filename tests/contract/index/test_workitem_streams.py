@@ -352,6 +352,7 @@ async def test_a_subscriber_that_reads_slowly_loses_nothing_and_keeps_little_in_
 async def test_a_watch_gets_the_events_of_a_partition_from_a_position(one: Process, other: Process) -> None:
     await one.create("1.1", ProcedureStepLabel="read")
     await one.subscribe("1.1")
+    await one.sequencer.catch_up()  # PostgreSQL numbers events after the commit
     late = one.watch()
     async with closing(late):
         first = await anext(late)
