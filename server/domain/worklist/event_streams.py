@@ -26,7 +26,7 @@ from server.model.worklist.subscription import (
     parse_ae_title,
     unknown_checkpoint,
 )
-from server.model.worklist.workitem import WorkitemQuery
+from server.model.worklist.workitem import WorkitemMatch, WorkitemQuery
 from server.ports.worklist.subscriptions import EventLog, SubscriptionRecord
 from server.ports.worklist.workitems import WorkitemRecord
 
@@ -289,16 +289,7 @@ class EventStreams:
         while has_more:
             page = await self._workitems.search(WorkitemQuery(event.partition, conditions, _INITIAL_PAGE, after=before))
             has_more = page.has_more
-            found = [
-                replace(
-                    event,
-                    workitem_key=match.key,
-                    workitem=match.uid,
-                    kind=EventKind.INITIAL,
-                    information=reports.state_report(orjson.loads(match.data_set)).information,
-                )
-                for match in page.matches
-            ]
+            found = await asyncio.to_thread(_states, event, page.matches)
             if has_more:
                 before = found[-1].workitem_key
             yield Received(found, Checkpoint(event.position - 1, before) if has_more else Checkpoint(event.position))
@@ -349,6 +340,20 @@ class _Pace:
     def sent(self) -> None:
         """Note that a message was sent."""
         self._due = self._clock() + self._seconds
+
+
+def _states(event: LoggedEvent, matches: Sequence[WorkitemMatch]) -> list[LoggedEvent]:
+    """Return the present states of workitems, for which an `INITIAL_WORKLIST` stands."""
+    return [
+        replace(
+            event,
+            workitem_key=match.key,
+            workitem=match.uid,
+            kind=EventKind.INITIAL,
+            information=reports.state_report(orjson.loads(match.data_set)).information,
+        )
+        for match in matches
+    ]
 
 
 def _matches(conditions: Sequence[Condition], event: LoggedEvent) -> bool:

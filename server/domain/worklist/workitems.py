@@ -1,5 +1,6 @@
 """Creating and changing workitems (PS3.18 sections 11.4 to 11.8)."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -37,6 +38,9 @@ UPS_PUSH = "1.2.840.10008.5.1.4.34.6.1"
 
 WORKLIST_LABEL = "worklist"
 """Worklist Label of workitems for which the client states none."""
+
+_LARGE = 32 << 10
+"""Size of a data set in JSON from which it is parsed in a thread."""
 
 _SOP_CLASS_UID, _SOP_INSTANCE_UID, _TRANSACTION_UID = "00080016", "00080018", "00081195"
 _WORKLIST_LABEL, _STATE, _MODIFIED = "00741202", "00741000", "00404010"
@@ -97,7 +101,7 @@ class Workitems:
         if uid is not None:
             call.audit.note(workitem=uid)
         partition = await self._permitted(call, Action.WRITE, partition, may_be_new=create_partition)
-        data_set = parse(dicom_json)
+        data_set = await _parsed(dicom_json)
         uid = _uid_of(data_set, uid)
         call.audit.note(workitem=uid)
         new = new_workitem(uid, data_set, self._now())
@@ -136,7 +140,7 @@ class Workitems:
         """
         call.audit.note(workitem=uid)
         partition = await self._permitted(call, Action.WRITE, partition)
-        new = parse(dicom_json)
+        new = await _parsed(dicom_json)
         check_update(new)
         now = self._now()
 
@@ -194,7 +198,7 @@ class Workitems:
         call.audit.note(workitem=uid)
         partition = await self._permitted(call, Action.WRITE, partition)
         requester = parse_ae_title(requesting_ae, "requesting_ae") if requesting_ae else ""
-        reasons = parse(dicom_json) if dicom_json else {}
+        reasons = await _parsed(dicom_json) if dicom_json else {}
         requested = reports.cancel_requested(requester, reasons)
         now = self._now()
 
@@ -252,6 +256,11 @@ def new_workitem(uid: Uid, data_set: DataSet, now: datetime) -> Workitem:
     if not provided.get(_WORKLIST_LABEL, {}).get("Value"):
         provided[_WORKLIST_LABEL] = _element("LO", WORKLIST_LABEL)
     return _with(Workitem(uid, WorkitemState.SCHEDULED, "", "", (), now), provided)
+
+
+async def _parsed(dicom_json: bytes) -> DataSet:
+    """Return the data set of a client; a large one takes up to 0.1 s, which is too long for the event loop."""
+    return await asyncio.to_thread(parse, dicom_json) if len(dicom_json) > _LARGE else parse(dicom_json)
 
 
 def _existing(workitem: Workitem | None) -> Workitem:
