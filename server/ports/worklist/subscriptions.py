@@ -54,6 +54,7 @@ class SubscriptionRecord(Protocol):
         """Subscribe to the worklist; with a deletion lock, write an event `INITIAL_WORKLIST` for the subscriber.
 
         Raises:
+            InvalidRequest: INVALID_QUERY, the filter has too many values.
             Exhausted: TOO_MANY_SUBSCRIPTIONS.
         """
         ...

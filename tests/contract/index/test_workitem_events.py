@@ -17,7 +17,7 @@ from server.dicom.worklist.search_keys import search_values
 from server.domain.search.request import Term
 from server.domain.worklist.filters import WorkitemFilter, conditions_of, filter_matches
 from server.domain.worklist.reporting import reporter
-from server.model.errors import Exhausted, NotFound, Reason
+from server.model.errors import Exhausted, InvalidRequest, NotFound, Reason
 from server.model.ids import DEFAULT_PARTITION, PartitionName, Uid
 from server.model.worklist import subscription
 from server.model.worklist.event import EventKind, EventType, LoggedEvent
@@ -452,6 +452,16 @@ async def test_a_subscriber_does_not_get_the_key_of_one_that_was_removed(databas
         await database.workitem_events.remove(NOON + timedelta(seconds=1), 10)
         assert await database.subscriptions.list(DEFAULT_PARTITION, "", 10) == []
     assert keys[0] < keys[1]
+
+
+async def test_a_filter_that_a_search_would_refuse_is_refused(database: Database) -> None:
+    values = tuple(f"*{number}*" for number in range(90))
+    keys = ("ProcedureStepLabel", "WorklistLabel", "PatientID")
+    stored = WorkitemFilter(tuple(Term(key, values) for key in keys)).stored({})
+    with pytest.raises(InvalidRequest) as failure:
+        await subscribe_to_worklist(database, AE, WorklistSubscription(True, stored, conditions_of(stored)))
+    assert failure.value.reason is Reason.INVALID_QUERY
+    assert await database.subscriptions.list(DEFAULT_PARTITION, "", 10) == []
 
 
 async def test_the_length_of_all_filters_is_limited(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.core.transactions import Transactions
 from server.adapters.sql.partitions import PartitionKeys, is_deleted
 from server.adapters.sql.search.pages import add_values
+from server.adapters.sql.search.search import check_size
 from server.adapters.sql.worklist import events, values
 from server.adapters.sql.worklist.changing import lock
 from server.model.errors import DicomStoreError, Exhausted, NotFound, Reason
@@ -104,6 +105,7 @@ class SqlSubscriptions:
         self, partition: PartitionName, ae_title: str, now: datetime, worklist: WorklistSubscription
     ) -> None:
         """See the port."""
+        check_size(worklist.conditions)  # otherwise initial states could not be searched for
 
         def work(connection: Connection) -> None:
             partition_key = self._existing(connection, partition)
