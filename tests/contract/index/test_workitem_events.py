@@ -487,7 +487,7 @@ async def test_a_workitem_of_a_deleted_partition_is_not_changed(database: Databa
 async def test_a_deleted_partition_has_neither_subscribers_nor_events(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.adapters.sql.writing.partition_deleting._RECIPIENTS", 1)
+    monkeypatch.setattr("server.adapters.sql.writing.partition_deleting._WORKITEMS", 1)
     ward = PartitionName("ward")
     await database.partitions.create(ward, NOON)
     await database.workitems.add(ward, a_workitem("1.1"), CREATED)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Connection, delete, func, select, update
+from sqlalchemy import Column, Connection, delete, select, update
 
 from server.adapters.sql.core import counters
 from server.adapters.sql.core.progress import progress_of
@@ -32,9 +32,8 @@ _SHARD = 0  # any: the transactions run alone
 _WORKITEMS = 200
 """Number of workitems, each with dozens of values, or of events that a transaction deletes."""
 
-
-_RECIPIENTS = 5000
-"""Number of addresses of events that a transaction deletes."""
+_SUBSCRIBERS = 20
+"""Number of subscribers of each of which a transaction deletes up to `_WORKITEMS` addresses of events."""
 
 _r = workitem_event_recipients.c
 
@@ -98,56 +97,65 @@ def delete_study(
 
 
 def has_worklist(connection: Connection) -> bool:
-    """Return whether a deleted partition has workitems or events of workitems."""
-    is_left = any(_some(connection, key, 1) for key in (workitems.c.key, workitem_events.c.position))
-    return is_left or _recipients(connection, 1) != []
+    """Return whether a deleted partition has workitems, events of workitems, or recipients of events."""
+    keys = (workitems.c.key, workitem_events.c.position)
+    return any(_some(connection, key, 1) for key in keys) or _recipients(connection, 1) is not None
 
 
 def delete_from_worklist(connection: Connection) -> PartitionName | None:
-    """Delete some workitems of a deleted partition, or some events, and return its name; None if there are none."""
+    """Delete some workitems of a deleted partition, or some events or their recipients, and return its name.
+
+    None if there are none, because another process has deleted them.
+    """
     for key, columns in (
         (workitems.c.key, (workitem_values.c.workitem_key, workitem_subscriptions.c.workitem_key, workitems.c.key)),
         (workitem_events.c.position, (workitem_events.c.position,)),
     ):
-        rows = _some(connection, key, _WORKITEMS)
-        if not rows:
-            continue
-        name = rows[0].name
-        keys = [row.key for row in rows if row.name == name]
-        for column in columns:
-            connection.execute(delete(column.table).where(column.in_(keys)))
-        return PartitionName(name)
-    addressed = _recipients(connection, _RECIPIENTS)
-    for row in addressed:
-        is_due = (_r.subscriber_key == row.subscriber_key, _r.position <= row.position)
-        connection.execute(delete(workitem_event_recipients).where(*is_due))
-    return PartitionName(addressed[0].name) if addressed else None  # None: another process has deleted them
+        if found := _some(connection, key, _WORKITEMS):
+            name, keys = found
+            for column in columns:
+                connection.execute(delete(column.table).where(column.in_(keys)))
+            return name
+    addressed = _recipients(connection, _SUBSCRIBERS)
+    if addressed is None:
+        return None
+    name, subscribers = addressed
+    for subscriber in subscribers:
+        some = select(_r.position).where(_r.subscriber_key == subscriber).order_by(_r.position).limit(_WORKITEMS)
+        connection.execute(
+            delete(workitem_event_recipients).where(_r.subscriber_key == subscriber, _r.position.in_(some))
+        )
+    return name
 
 
-def _recipients(connection: Connection, limit: int) -> Sequence[Any]:
-    """Return subscribers of a deleted partition, and the last ones of some positions that are addressed to them."""
-    some = (
-        select(partitions.c.name, _r.subscriber_key, _r.position)
-        .join_from(partitions, workitem_subscribers, workitem_subscribers.c.partition_key == partitions.c.key)
-        .join(workitem_event_recipients, _r.subscriber_key == workitem_subscribers.c.key)
-        .where(partitions.c.deletion_key.is_not(None))
-        .order_by(_r.subscriber_key, _r.position)
-        .limit(limit)
-        .subquery()
-    )
-    last = func.max(some.c.position).label("position")
-    grouped = select(some.c.name, some.c.subscriber_key, last).group_by(some.c.name, some.c.subscriber_key)
-    return connection.execute(grouped.order_by(some.c.subscriber_key)).all()
+def _deleted(connection: Connection) -> Sequence[Any]:
+    """Return the keys and names of deleted partitions that are not empty yet.
+
+    In a join with a large table, SQLite would read all of that.
+    """
+    is_open = select(partitions.c.key, partitions.c.name).where(partitions.c.deletion_key.is_not(None))
+    return connection.execute(is_open.order_by(partitions.c.key)).all()
 
 
-def _some(connection: Connection, key: Column[int], limit: int) -> Sequence[Any]:
-    """Return the keys of some rows of deleted partitions in the table of a key."""
-    return connection.execute(
-        select(partitions.c.name, key.label("key"))
-        .join_from(partitions, key.table, key.table.c.partition_key == partitions.c.key)
-        .where(partitions.c.deletion_key.is_not(None))
-        .limit(limit)
-    ).all()
+def _some(connection: Connection, key: Column[int], limit: int) -> tuple[PartitionName, Sequence[int]] | None:
+    """Return the name of a deleted partition, and the keys of some of its rows in the table of a key."""
+    for partition in _deleted(connection):
+        some = select(key).where(key.table.c.partition_key == partition.key).limit(limit)
+        if keys := connection.execute(some).scalars().all():
+            return PartitionName(partition.name), keys
+    return None
+
+
+def _recipients(connection: Connection, limit: int) -> tuple[PartitionName, Sequence[int]] | None:
+    """Return the name of a deleted partition, and the keys of some of its subscribers to which events are addressed."""
+    is_recipient = select(_r.position).where(_r.subscriber_key == workitem_subscribers.c.key).exists()
+    for partition in _deleted(connection):
+        some = select(workitem_subscribers.c.key).where(
+            workitem_subscribers.c.partition_key == partition.key, is_recipient
+        )
+        if keys := connection.execute(some.limit(limit)).scalars().all():
+            return PartitionName(partition.name), keys
+    return None
 
 
 def open_partition_deletions(connection: Connection) -> set[int]:
