@@ -92,7 +92,7 @@ def parse_xml(text: bytes) -> DataSet:
     parser.StartDoctypeDeclHandler = builder.doctype
     try:
         parser.Parse(text, True)
-    except expat.ExpatError:
+    except (expat.ExpatError, LookupError, ValueError):  # the last two for an encoding that Python does not know
         raise Refusal(400, "The syntax of the request body is invalid.") from None
     if builder.root is None:
         raise Refusal(400, "The XML document must be a NativeDicomModel.")

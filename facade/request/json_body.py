@@ -39,9 +39,14 @@ def parse_json(text: bytes) -> Any:
     """Return the value of a JSON text with comments and trailing commas. Raises: Refusal, 400."""
     for attempt in (text, _without_extras(text)):
         try:
-            return orjson.loads(attempt)
+            value = orjson.loads(attempt)
         except orjson.JSONDecodeError:
             continue
+        try:
+            orjson.dumps(value)  # allows fewer levels than reading; parts of the value may be written for the core
+        except orjson.JSONEncodeError:
+            raise Refusal(400, "The request body is nested too deeply.") from None
+        return value
     raise Refusal(400, "The syntax of the request body is invalid.")
 
 

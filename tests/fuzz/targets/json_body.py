@@ -47,8 +47,9 @@ def check(data: bytes) -> None:
 
 
 def _is_json(data: bytes) -> bool:
+    """Return whether data is JSON that can be written again, which allows fewer levels than reading."""
     try:
-        orjson.loads(data)
-    except orjson.JSONDecodeError:
+        orjson.dumps(orjson.loads(data))
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         return False
     return True

@@ -5,7 +5,8 @@ import time
 import orjson
 import pytest
 
-from facade.request.json_body import MAX_BYTES, _without_extras
+from facade.errors import Refusal
+from facade.request.json_body import MAX_BYTES, _without_extras, parse_json
 
 PATIENCE_S = 10
 """Reading a body once takes well below a second; reading it once for each of its characters takes hours."""
@@ -24,6 +25,14 @@ def test_strings_are_not_changed() -> None:
 def test_an_unterminated_comment_is_invalid() -> None:
     with pytest.raises(orjson.JSONDecodeError):
         orjson.loads(_without_extras(b"[1] /* open"))
+
+
+@pytest.mark.parametrize("levels", [255, 1000, 2000])
+def test_a_body_that_is_nested_too_deeply_is_400(levels: int) -> None:
+    for begin, end in ((b"[", b"]"), (b'{"a":', b"}")):
+        with pytest.raises(Refusal) as refused:
+            parse_json(begin * levels + b"1" + end * levels)
+        assert refused.value.status == 400
 
 
 @pytest.mark.parametrize("part", [b"/*", rb"\"", b"/*x", b", ", b'"/*', b"//", b"[", b",\n//\n"])
