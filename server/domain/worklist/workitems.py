@@ -20,7 +20,7 @@ from server.model.access import Action
 from server.model.call import Call
 from server.model.errors import AlreadyExists, Reason
 from server.model.ids import Address, PartitionName, Uid, parse_uid
-from server.model.worklist.subscription import parse_ae_title
+from server.model.worklist.subscription import FILTERED_WORKLIST, WORKLIST, parse_ae_title
 from server.model.worklist.workitem import (
     Workitem,
     WorkitemState,
@@ -277,6 +277,8 @@ def _uid_of(data_set: DataSet, uid: Uid | None) -> Uid:
     found = uid or parse_uid(str(stated[0]), "SOPInstanceUID")
     if stated and stated != [found]:
         raise invalid("SOPInstanceUID", "It differs from the UID of the workitem in the request.")
+    if found in (WORKLIST, FILTERED_WORKLIST):  # a subscription to such a workitem would be one to the worklist
+        raise invalid("SOPInstanceUID", "This is the UID of the worklist.")
     return found
 
 

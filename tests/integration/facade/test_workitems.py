@@ -136,6 +136,8 @@ async def test_invalid_requests_to_create_are_refused(worklist: Worklist) -> Non
     uid, url = new_uid(), f"{worklist.base}/workitems"
     assert (await worklist.create()).status_code == 400  # no UID
     assert (await worklist.create(query="?abc")).status_code == 400
+    for of_worklist in ("1.2.840.10008.5.1.4.34.5", "1.2.840.10008.5.1.4.34.5.1"):
+        assert (await worklist.create(query=f"?{of_worklist}")).status_code == 400
     assert (await worklist.create(query=f"?{uid}", SOPInstanceUID="1.2")).status_code == 400
     assert (await worklist.create([], query=f"?{uid}")).status_code == 400
     assert (await worklist.create([workitem("InputReadinessState")], query=f"?{uid}")).status_code == 400
