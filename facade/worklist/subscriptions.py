@@ -148,9 +148,9 @@ def _filter_keys(text: str) -> list[Parameter]:
     keys: list[Parameter] = []
     for part in filter(None, text.split(",")):
         name, equals, value = part.partition("=")
-        if equals:
+        if equals and name.strip():
             keys.append(Parameter(name.strip(), value))
-        elif keys:
+        elif keys and not equals:
             keys[-1] = Parameter(keys[-1].name, f"{keys[-1].value},{part}")
         else:
             raise Refusal(400, "The parameter filter must be a list of attribute=value.")

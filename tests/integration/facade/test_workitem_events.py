@@ -162,6 +162,8 @@ async def test_attributes_of_a_filter_that_are_not_supported_are_named(worklist:
         ("POST", "{known}/subscribers/A?filter=PatientID=1", 400),
         ("POST", f"{WORKLIST}/subscribers/A?filter=PatientID=1", 400),
         ("POST", f"{FILTERED}/subscribers/A?filter=PatientID", 400),
+        ("POST", f"{FILTERED}/subscribers/A?filter==1", 400),
+        ("POST", f"{FILTERED}/subscribers/A?filter=PatientID=1,=2", 400),
         ("POST", f"{FILTERED}/subscribers/A?filter=PatientID=1&labels=true", 400),
         ("POST", "{known}/subscribers/A/suspend", 404),
         ("GET", "{known}/subscribers/A", 405),
