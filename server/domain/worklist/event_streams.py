@@ -138,7 +138,7 @@ class EventStreams:
             and as `Access.permit`.
         """
         ae_title, received = parse_ae_title(ae_title), Checkpoint.parse(checkpoint)
-        partition = await self._permitted(call, partition)
+        partition = await self._permitted(call, partition, Action.WRITE)
         if received.position > self._hub.position and received.position > (await self._log.state()).last:
             raise unknown_checkpoint()  # recorded, it would hide all events up to there from the subscriber
         self._acknowledgements.add(partition, ae_title, received)
@@ -156,7 +156,7 @@ class EventStreams:
         """
         ae_title = parse_ae_title(ae_title)
         call.audit.note(subscriber=ae_title)
-        partition = await self._permitted(call, partition)
+        partition = await self._permitted(call, partition, Action.WRITE)
         pace = _Pace(checkpoint_seconds)
         state: SubscriberState | None = None
         at = Checkpoint(0)
@@ -213,7 +213,7 @@ class EventStreams:
             Unavailable: SHUTTING_DOWN.
             and as `Access.permit`.
         """
-        partition = await self._permitted(call, partition)
+        partition = await self._permitted(call, partition, Action.READ)
         if after_position is not None and after_position < 0:
             message = "after_position must not be negative."
             raise InvalidRequest(Reason.INVALID_FIELD, message, field="after_position")
@@ -311,8 +311,8 @@ class EventStreams:
         event = reports.scp_status(status)
         return LoggedEvent(0, partition, 0, WORKLIST, EventKind.INITIAL, event.type, self._now(), event.information)
 
-    async def _permitted(self, call: Call, partition: PartitionName) -> PartitionName:
-        permitted = await self._access.permit(call, Action.READ, Address(partition), by_share_link=False)
+    async def _permitted(self, call: Call, partition: PartitionName, action: Action) -> PartitionName:
+        permitted = await self._access.permit(call, action, Address(partition), by_share_link=False)
         return permitted.partition
 
 

@@ -291,17 +291,17 @@ async def test_channels_need_permission_and_end_with_the_credential(
         worklist = Worklist(web)
         uid = await worklist.in_state("SCHEDULED")
         await subscribe(worklist, uid, "READER")
-        for token, status in (("", 401), ("invalid", 401), (writer.secret, 403)):
+        for token, status in (("", 401), ("invalid", 401), (reader.secret, 403)):
             with pytest.raises(InvalidStatus) as refused:
                 await opened(web, "READER", headers={"Authorization": f"Bearer {token}"} if token else {}).__aenter__()
             assert refused.value.response.status_code == status
             assert refused.value.response.headers["www-authenticate"].startswith("Bearer ")
-        async with opened(web, "READER", headers={"Authorization": f"Bearer {reader.secret}"}) as channel:
+        async with opened(web, "READER", headers={"Authorization": f"Bearer {writer.secret}"}) as channel:
             assert await channel.reports(1) == [f"{uid} 1 SCHEDULED"]
-            await revoke(grpc_channel, reader.token, operator)
+            await revoke(grpc_channel, writer.token, operator)
             await worklist.state(uid, "IN PROGRESS")
             assert await channel.closed() == (1008, "UNAUTHENTICATED")
-    assert reader.secret not in caplog.text
+    assert writer.secret not in caplog.text
     assert "route=/{version}/subscribers/{aetitle} status=101" in caplog.text
 
 

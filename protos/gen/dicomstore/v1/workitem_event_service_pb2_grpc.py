@@ -147,7 +147,7 @@ class WorkitemEventServiceServicer:
 
         Each event is sent at least once: a new call sends those after the last acknowledged checkpoint again. Events are sent
         in ascending order of position. Several calls for one subscriber each get all its events. The AE title need not be
-        that of a subscriber yet.
+        that of a subscriber yet. Requires write access, because another client of the subscriber could acknowledge its events.
 
         The first message is sent at once; on an idle stream, messages without events are sent at `checkpoint_interval`. A
         client that reads slowly delays nobody else. Before each message, the credential of the call is verified again:
