@@ -11,6 +11,8 @@ EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 DICOM = "application/dicom"
 DICOM_JSON = "application/dicom+json"
 DICOM_XML = "application/dicom+xml"
+GENERAL_XML = ("application/xml", "text/xml")
+"""Names of XML that are accepted for `DICOM_XML`."""
 OCTET_STREAM = "application/octet-stream"
 ZIP = "application/zip"
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from facade.request.accept import MediaRange, accepts_json
-from facade.request.catalogue import DICOM_JSON, DICOM_XML
+from facade.request.catalogue import DICOM_JSON, DICOM_XML, GENERAL_XML
 from facade.request.query import Parameter, boolean, integer
 
-_XML_NAMES = (DICOM_XML, "application/xml", "text/xml")
+_XML_NAMES = (DICOM_XML, *GENERAL_XML)
 _ANY = ("", "*/*", "application/*")
 _NAME = re.compile("[A-Za-z0-9.]{1,200}")
 

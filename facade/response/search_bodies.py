@@ -7,7 +7,7 @@ from typing import Protocol
 from facade.errors import Refusal
 from facade.multipart import MultipartWriter
 from facade.request.accept import MediaRange, accepts_json
-from facade.request.catalogue import DICOM_JSON, DICOM_XML
+from facade.request.catalogue import DICOM_JSON, DICOM_XML, GENERAL_XML
 from facade.response.dicom_json import array, array_chunks
 from facade.response.dicom_xml import native_xml_of
 
@@ -29,8 +29,8 @@ class Form(Protocol):
 def form_for(media_ranges: Sequence[MediaRange]) -> Form:
     """Return the form that the client prefers.
 
-    XML is multipart and used if the client names it; for multipart without a type only if the client does not accept
-    JSON.
+    XML is multipart and used if the client names it; for multipart without a type, or general names of XML, which
+    browsers send, only if the client does not accept JSON.
 
     Raises:
         Refusal: 406.
@@ -38,11 +38,11 @@ def form_for(media_ranges: Sequence[MediaRange]) -> Form:
     for media_range in media_ranges:
         if media_range.is_multipart:
             of_type = media_range.parameters.get("type", "").lower()
-            if of_type == DICOM_XML or (not of_type and not accepts_json(media_ranges)):
+            if of_type == DICOM_XML or (of_type in ("", *GENERAL_XML) and not accepts_json(media_ranges)):
                 return XmlParts()
         elif accepts_json([media_range]):
             return JsonArray()
-        elif media_range.name == DICOM_XML:
+        elif media_range.name == DICOM_XML or (media_range.name in GENERAL_XML and not accepts_json(media_ranges)):
             return XmlParts()
     raise Refusal(406, f'Only {DICOM_JSON} and multipart/related; type="{DICOM_XML}" can be returned.')
 

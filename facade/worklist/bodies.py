@@ -9,6 +9,7 @@ from starlette.responses import Response
 from facade.errors import Refusal
 from facade.request.accept import MediaRange
 from facade.request.body import require_no_coding
+from facade.request.catalogue import DICOM_JSON, DICOM_XML, GENERAL_XML
 from facade.request.dicom_xml import DataSet, parse_xml
 from facade.request.json_body import parse_json, read_body
 from facade.request.metadata import Shape, shape_of
@@ -19,8 +20,8 @@ from facade.response.search_bodies import XmlParts
 MAX_BYTES = 1 << 20
 """Size limit of a body."""
 
-_XML = frozenset({"application/dicom+xml", "application/xml", "text/xml"})
-_JSON = frozenset({"application/dicom+json", "application/json"})
+_XML = frozenset({DICOM_XML, *GENERAL_XML})
+_JSON = frozenset({DICOM_JSON, "application/json"})
 
 
 async def data_set_of(request: Request, *, may_be_empty: bool = False) -> DataSet:

@@ -69,6 +69,9 @@ def create(
     uid: Annotated[
         str, typer.Option("--uid", metavar="UID", help="UID of the workitem. Default: that of the file, or a new one.")
     ] = "",
+    create_partition: Annotated[
+        bool, typer.Option("--create-partition", help="Create the partition if it does not exist.")
+    ] = False,
     core: CoreOption = None,
     partition: PartitionOption = None,
     quiet: QuietOption = False,
@@ -79,7 +82,7 @@ def create(
     """
     chosen = target(ctx, core, partition, quiet)
     data_set = new_data_set(data_set_of(changes or [], file), uid)
-    run(_create(chosen, data_set, uid), core=chosen.core)
+    run(_create(chosen, data_set, uid, create_partition), core=chosen.core)
 
 
 @workitems.command("list")
@@ -210,11 +213,14 @@ def new_data_set(given: Mapping[str, Any], uid: str) -> dict[str, Any]:
     return {**given, **{tag: value for (name, tag), value in defaults.items() if not given.keys() & {name, tag}}}
 
 
-async def _create(chosen: Target, data_set: dict[str, Any], uid: str) -> int:
+async def _create(chosen: Target, data_set: dict[str, Any], uid: str, create_partition: bool) -> int:
     async with chosen.channel() as channel:
         stub = workitem_service_pb2_grpc.WorkitemServiceStub(channel)
         request = pb.CreateWorkitemRequest(
-            partition=chosen.partition, workitem_uid=uid, dicom_json=json.dumps(data_set).encode()
+            partition=chosen.partition,
+            workitem_uid=uid,
+            dicom_json=json.dumps(data_set).encode(),
+            create_partition=create_partition,
         )
         created = await stub.CreateWorkitem(request, metadata=chosen.metadata(), timeout=CALL_TIMEOUT_S)
     typer.echo(created.workitem_uid)

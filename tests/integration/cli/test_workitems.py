@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from cli.commands.worklist.workitems import new_data_set
+from server.bootstrap.serving import running
 from server.dicom.worklist.requirements import REQUIREMENTS
+from tests.core import settings_for
 
 LABEL = "ProcedureStepLabel=Detect nodules"
 CODE = {"CodeValue": "1", "CodingSchemeDesignator": "99X", "CodeMeaning": "Detection"}
@@ -49,6 +51,19 @@ async def test_a_workitem_is_created_claimed_updated_and_completed(dicomstore: A
     shown = json.loads((await dicomstore("workitems", "show", "2.25.1")).stdout)
     values = [shown[tag]["Value"] for tag in ("00741000", "00741200", "00741202", "00404041", "00100020")]
     assert values == [["COMPLETED"], ["MEDIUM"], ["AI"], ["READY"], ["P-1"]]
+
+
+async def test_a_new_partition_is_created_on_request(dicomstore: Any, tmp_path: Path) -> None:
+    async with running(settings_for(tmp_path / "other", partitions=True)) as core:
+        dicomstore.core = core.address
+        create = ("workitems", "create", "--set", LABEL, "--partition", "new-ward")
+        refused = await dicomstore(*create)
+        assert refused.exit_code == 1
+        assert "PARTITION_NOT_FOUND" in refused.stderr
+        created = await dicomstore(*create, "--create-partition")
+        assert created.exit_code == 0
+        shown = await dicomstore("workitems", "show", created.stdout.strip(), "--partition", "new-ward")
+        assert shown.exit_code == 0
 
 
 async def test_workitems_are_listed_by_state_and_search_keys(dicomstore: Any, tmp_path: Path) -> None:

@@ -165,6 +165,15 @@ async def test_retrieving_needs_a_uid_and_an_acceptable_format(worklist: Worklis
     assert f'<Value number="1">{uid}</Value>' in answer.text
 
 
+@pytest.mark.parametrize("accept", ["application/dicom+xml", "application/xml", "text/xml"])
+async def test_workitems_are_retrieved_and_found_in_xml_by_any_of_its_names(worklist: Worklist, accept: str) -> None:
+    uid = await worklist.in_state("SCHEDULED")
+    for path in (f"/{uid}", f"?SOPInstanceUID={uid}"):
+        answer = await worklist.web.get(f"{worklist.base}/workitems{path}", headers={"Accept": accept})
+        assert answer.status_code == 200, path
+        assert f'<Value number="1">{uid}</Value>' in answer.text
+
+
 async def test_xml_is_accepted_everywhere(worklist: Worklist) -> None:
     uid = await worklist.in_state("SCHEDULED")
     content = workitem(PatientName="Doe^Jane=山田^花子", ScheduledStationNameCodeSequence=[code()])
