@@ -26,8 +26,8 @@ from sqlalchemy import Connection, Table, create_engine, make_url, text
 
 from bench.index.data import StudyFacts, study_facts
 from server.adapters.sql import engine
-from server.adapters.sql.core.tables import workitem_values, workitems
-from server.adapters.sql.worklist.values import rows_of
+from server.adapters.sql.core.tables import workitem_texts, workitem_values, workitems
+from server.adapters.sql.worklist.values import rows_of, text_of
 from server.dicom.worklist.data_set import serialise
 from server.dicom.worklist.search_keys import search_values
 from server.domain.access import Access
@@ -212,17 +212,18 @@ class Rows:
         marks = {name: f"<{name}>" for name in facts_of(0, 1).values}
         self._text = serialise(_joined(constant(), varying(marks)))
         always = replaced_by_varying(constant())
-        self._values = rows_of(0, _PARTITION, search_values(always))
+        self._always = search_values(always)
+        self._values = rows_of(0, _PARTITION, self._always)
 
-    def between(self, first: int, last: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """Return the rows of the workitems with some numbers, and those of their values."""
-        items, values = [], []
+    def between(self, first: int, last: int) -> tuple[list[dict[str, Any]], ...]:
+        """Return the rows of the workitems with some numbers, and those of their values and texts."""
+        items, values, texts = [], [], []
         for number in range(first, min(last, self._count)):
             facts, key = facts_of(number, self._count), number + 1
             of = facts.values
-            text_of = self._text
+            content = self._text
             for name, value in of.items():
-                text_of = text_of.replace(f"<{name}>", value)
+                content = content.replace(f"<{name}>", value)
             items.append(
                 {
                     "key": key,
@@ -231,12 +232,14 @@ class Rows:
                     "state": facts.state,
                     "lock": "" if facts.state == "SCHEDULED" else "0" * 64,
                     "modified": number,
-                    "elements": text_of,
+                    "elements": content,
                 }
             )
             values += [row | {"workitem_key": key} for row in self._values]
-            values += rows_of(key, _PARTITION, search_values(varying(of)))
-        return items, values
+            searched = search_values(varying(of))
+            values += rows_of(key, _PARTITION, searched)
+            texts.append(text_of(key, _PARTITION, (*self._always, *searched)))
+        return items, values, texts
 
 
 def replaced_by_varying(always: dict[str, Any]) -> dict[str, Any]:
@@ -261,9 +264,9 @@ def fill(url: str, count: int) -> Row:
             index.drop(connection)
     made_rows = Rows(count)
     for first in range(0, count, _BATCH):
-        items, values = made_rows.between(first, first + _BATCH)
+        rows = made_rows.between(first, first + _BATCH)
         with made.begin() as connection:
-            for table, some in ((workitems, items), (workitem_values, values)):
+            for table, some in zip((workitems, workitem_values, workitem_texts), rows, strict=True):
                 _insert(connection, table, some)
     with made.begin() as connection:
         for index in workitem_values.indexes:
@@ -275,7 +278,7 @@ def fill(url: str, count: int) -> Row:
             )
     if is_postgresql:
         with made.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            for table in (workitems, workitem_values):
+            for table in (workitems, workitem_values, workitem_texts):
                 connection.execute(text(f"VACUUM ANALYZE {table.name}"))
     made.dispose()
     return {"kind": "add", "per_second": round(count / (time.perf_counter() - began)), "cpu_ms": ""}

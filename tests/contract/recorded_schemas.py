@@ -123,7 +123,9 @@ def _add_webhook(url: str) -> None:
 def tables_of(connection: Connection) -> MetaData:
     """Return the tables of a database that hold rows of the archive."""
     present = MetaData()
-    present.reflect(connection, only=lambda name, _: not name.startswith(("sqlite_", "study_text", "alembic")))
+    present.reflect(
+        connection, only=lambda name, _: not name.startswith(("sqlite_", "study_text", "workitem_trigrams", "alembic"))
+    )
     return present
 
 

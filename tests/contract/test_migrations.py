@@ -25,6 +25,8 @@ from server.model.change import ChangeState, ChangeWindow
 from server.model.errors import DicomStoreError
 from server.model.ids import DEFAULT_PARTITION, Address
 from server.model.instance import Added, NewInstance
+from server.model.search.query import Condition, NameMatches
+from server.model.worklist.workitem import WorkitemQuery
 from tests.contract import recorded_schemas
 from tests.contract.index.samples import NOON, identity, sample, study_ref
 from tests.contract.index.sequenced import sequence
@@ -73,7 +75,9 @@ def described(engine: Engine) -> object:
             )
         ]
         indexes = connection.execute(
-            text("SELECT indexdef FROM pg_indexes WHERE indexname = 'ix_studies_text' OR indexdef LIKE '%WHERE%'")
+            text(
+                "SELECT indexdef FROM pg_indexes WHERE indexdef LIKE '%dicomstore_trigrams%' OR indexdef LIKE '%WHERE%'"
+            )
         ).all()
         sequences = sorted(inspector.get_sequence_names())
     tables_of = {
@@ -252,4 +256,7 @@ async def test_a_database_of_every_revision_is_upgraded_under_write_load(
     with engine.connect() as connection:
         stored = connection.execute(text("SELECT sum(size_bytes) FROM versions")).scalar_one()
     assert await database.partitions.stored_bytes(DEFAULT_PARTITION) == stored
+    by_text = WorkitemQuery(DEFAULT_PARTITION, (Condition("PatientName", (NameMatches(("*e^jan*",)),)),), limit=9)
+    page = await database.workitems.search(by_text)
+    assert [one.uid for one in page.matches] == (["1.2.3"] if revision >= "0017" else [])
     await database.close()

@@ -48,7 +48,9 @@ def upgraded(connection: Connection, revision: str) -> MetaData:
 
 def reflected(connection: Connection) -> MetaData:
     found = MetaData()
-    found.reflect(connection, only=lambda name, _: not name.startswith(("sqlite_", "study_text", "alembic")))
+    found.reflect(
+        connection, only=lambda name, _: not name.startswith(("sqlite_", "study_text", "workitem_trigrams", "alembic"))
+    )
     return found
 
 

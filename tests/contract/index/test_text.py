@@ -217,5 +217,5 @@ async def test_the_text_index_agrees_with_the_studies_after_changes(index: Insta
 def test_every_match_contains_the_index_expression(
     conditions: list[Any], in_sqlite: str | None, in_postgresql: str | None
 ) -> None:
-    assert trigrams.sought(conditions, "sqlite") == in_sqlite
-    assert trigrams.sought(conditions, "postgresql") == in_postgresql
+    assert trigrams.of_studies.sought(conditions, "sqlite") == in_sqlite
+    assert trigrams.of_studies.sought(conditions, "postgresql") == in_postgresql

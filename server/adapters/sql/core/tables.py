@@ -20,9 +20,10 @@
   `MAX_TEXT_LENGTH` characters: PostgreSQL indexes at most about 2,700 bytes. They compare by code point.
 - Times are microseconds since 1970-01-01 UTC: exact, and the same on all databases.
 - Transactions that add and delete update counts and newest versions; queries do not count rows.
-- `studies` has a text index, which triggers update in SQLite; see `search.trigrams`.
+- `studies` and `workitem_texts` have a text index, which triggers update in SQLite; see `search.trigrams`.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import (
@@ -47,13 +48,14 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import ExecutableDDLElement
 
-REVISION = "0019"
+REVISION = "0020"
 """The migration that creates this schema."""
 
-OLDEST_CODE = "0015"
+OLDEST_CODE = "0020"
 """The oldest `REVISION` whose code can use a database with this schema.
 
 A migration that takes away what this code uses must raise it, to its own `down_revision` or to itself; a test compares.
+So must one that adds what each change of a row must maintain, such as the text of workitems in 0020.
 """
 
 MAX_TEXT_LENGTH = 512
@@ -214,57 +216,75 @@ studies = Table(
     info=_OF_A_STUDY,
 )
 
-_NAME_LETTERS = {"patient_name": "p", "referring_physician_name": "r"}
-STUDY_TEXT = {
-    **{f"{name}_{group}": letter for name, letter in _NAME_LETTERS.items() for group in range(1, NAME_GROUPS + 1)},
-    "patient_id": "i",
-    "accession_number": "a",
-    "study_description": "d",
-}
-"""Columns of studies with a trigram index, and the prefix of their trigrams in PostgreSQL's index, which distinguishes
-the columns; see `trigrams`."""
-
-
-def _study_text() -> tuple[str, ...]:
-    """Return the statements that create the text index of SQLite and its triggers."""
-    names, old, new = (", ".join(prefix + name for name in STUDY_TEXT) for prefix in ("", "old.", "new."))
-    # An external-content index needs the old text in order to delete its entries (sqlite.org/fts5.html, 4.4.3).
-    forget = f"INSERT INTO study_text(study_text, rowid, {names}) VALUES ('delete', old.key, {old});"  # noqa: S608 - our names
-    take_up = f"INSERT INTO study_text(rowid, {names}) VALUES (new.key, {new});"  # noqa: S608 - our names
-    return (
-        f"CREATE VIRTUAL TABLE study_text USING fts5({names}, content='studies', content_rowid='key', "
-        "tokenize='trigram case_sensitive 1', detail=column, columnsize=0)",
-        f"CREATE TRIGGER study_text_insert AFTER INSERT ON studies BEGIN {take_up} END",
-        f"CREATE TRIGGER study_text_delete AFTER DELETE ON studies BEGIN {forget} END",
-        f"CREATE TRIGGER study_text_update AFTER UPDATE OF {names} ON studies BEGIN {forget} {take_up} END",
-    )
-
 
 def _only_in(dialect: str, statement: str) -> ExecutableDDLElement:
     made: ExecutableDDLElement = DDL(statement).execute_if(dialect=dialect)  # type: ignore[no-untyped-call]
     return made
 
 
-for statement in _study_text():
-    event.listen(studies, "after_create", _only_in("sqlite", statement))
-event.listen(studies, "before_drop", _only_in("sqlite", "DROP TABLE study_text"))
+class TextIndex:
+    """An index of the trigrams in columns of a table, created and dropped with it; see `search.trigrams`.
 
-_LETTERED = (f"'{letter}' || studies.{name}" for name, letter in STUDY_TEXT.items())
-STUDY_TRIGRAMS = f"dicomstore_trigrams(ARRAY[{', '.join(_LETTERED)}])"
-"""The trigrams of a study's text, in PostgreSQL. Statements with this expression can use the index."""
+    table: its key is `key`.
+    letters: the columns, and the prefix of their trigrams in PostgreSQL's index, which distinguishes the columns.
+    in_sqlite: name of the index in SQLite, a table that triggers update.
+    trigrams: the trigrams of a row, in PostgreSQL. Statements with this expression can use the index.
+    """
+
+    def __init__(self, table: Table, letters: Mapping[str, str], in_sqlite: str, in_postgresql: str) -> None:
+        self.table = table
+        self.letters = letters
+        self.in_sqlite = in_sqlite
+        self.trigrams = self._trigrams(f"{table.name}.")
+        for statement in self._statements():
+            event.listen(table, "after_create", _only_in("sqlite", statement))
+        event.listen(table, "before_drop", _only_in("sqlite", f"DROP TABLE {in_sqlite}"))
+        create = (
+            f"CREATE INDEX {in_postgresql} ON {table.name} USING gin ({self._trigrams('')}) "
+            "WITH (gin_pending_list_limit = 256)"
+        )
+        event.listen(table, "after_create", _only_in("postgresql", create))
+
+    def _trigrams(self, prefix: str) -> str:
+        parts = (f"'{letter}' || {prefix}{name}" for name, letter in self.letters.items())
+        return f"dicomstore_trigrams(ARRAY[{', '.join(parts)}])"
+
+    def _statements(self) -> tuple[str, ...]:
+        """Return the statements that create the index of SQLite and its triggers."""
+        index, table = self.in_sqlite, self.table.name
+        names, old, new = (", ".join(prefix + name for name in self.letters) for prefix in ("", "old.", "new."))
+        # An external-content index needs the old text in order to delete its entries (sqlite.org/fts5.html, 4.4.3).
+        forget = f"INSERT INTO {index}({index}, rowid, {names}) VALUES ('delete', old.key, {old});"  # noqa: S608 - our names
+        take_up = f"INSERT INTO {index}(rowid, {names}) VALUES (new.key, {new});"  # noqa: S608 - our names
+        return (
+            f"CREATE VIRTUAL TABLE {index} USING fts5({names}, content='{table}', content_rowid='key', "
+            "tokenize='trigram case_sensitive 1', detail=column, columnsize=0)",
+            f"CREATE TRIGGER {index}_insert AFTER INSERT ON {table} BEGIN {take_up} END",
+            f"CREATE TRIGGER {index}_delete AFTER DELETE ON {table} BEGIN {forget} END",
+            f"CREATE TRIGGER {index}_update AFTER UPDATE OF {names} ON {table} BEGIN {forget} {take_up} END",
+        )
+
 
 _FUNCTION = """
 CREATE FUNCTION dicomstore_trigrams(parts text[]) RETURNS tsvector LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
 SELECT array_to_tsvector(coalesce(array_agg(DISTINCT left(part, 1) || substr(part, start, 3)), '{}'))
 FROM unnest(parts) AS part, generate_series(2, length(part) - 2) AS start $$
 """
-_TEXT_INDEX = (
-    f"CREATE INDEX ix_studies_text ON studies USING gin ({STUDY_TRIGRAMS.replace('studies.', '')}) "
-    "WITH (gin_pending_list_limit = 256)"
-)
-for statement in (_FUNCTION, _TEXT_INDEX):
-    event.listen(studies, "after_create", _only_in("postgresql", statement))
+event.listen(studies, "after_create", _only_in("postgresql", _FUNCTION))
 event.listen(studies, "after_drop", _only_in("postgresql", "DROP FUNCTION dicomstore_trigrams"))
+
+_NAME_LETTERS = {"patient_name": "p", "referring_physician_name": "r"}
+STUDY_TEXT = TextIndex(
+    studies,
+    {
+        **{f"{name}_{group}": letter for name, letter in _NAME_LETTERS.items() for group in range(1, NAME_GROUPS + 1)},
+        "patient_id": "i",
+        "accession_number": "a",
+        "study_description": "d",
+    },
+    in_sqlite="study_text",
+    in_postgresql="ix_studies_text",
+)
 
 STUDIES_PER_BLOCK = 1024
 
@@ -825,6 +845,45 @@ workitem_values = Table(
     Index(None, "partition_key", "keyword", "text", "part", "workitem_key"),
     comment="search keys of workitems",
     sqlite_with_rowid=False,
+)
+
+WORKITEM_TEXT_KEYS: Mapping[str, str] = {
+    "patient_name": "PatientName",
+    "patient_id": "PatientID",
+    "other_patient_ids": "OtherPatientIDsSequence.PatientID",
+    "admission_id": "AdmissionID",
+    "admitting_diagnoses": "AdmittingDiagnosesDescription",
+    "procedure_step_label": "ProcedureStepLabel",
+    "worklist_label": "WorklistLabel",
+    "procedure_step_comments": "CommentsOnTheScheduledProcedureStep",
+    "scheduled_performer_name": "ScheduledHumanPerformersSequence.HumanPerformerName",
+    "actual_performer_name": (
+        "UnifiedProcedureStepPerformedProcedureSequence.ActualHumanPerformersSequence.HumanPerformerName"
+    ),
+    "accession_number": "ReferencedRequestSequence.AccessionNumber",
+    "placer_order_number": "ReferencedRequestSequence.PlacerOrderNumberImagingServiceRequest",
+    "filler_order_number": "ReferencedRequestSequence.FillerOrderNumberImagingServiceRequest",
+    "requested_procedure_id": "ReferencedRequestSequence.RequestedProcedureID",
+    "requested_procedure_description": "ReferencedRequestSequence.RequestedProcedureDescription",
+    "requesting_physician": "ReferencedRequestSequence.RequestingPhysician",
+    "referring_physician_name": "ReferencedRequestSequence.ReferringPhysicianName",
+}
+"""Columns of `workitem_texts`, and their search keys."""
+
+workitem_texts = Table(
+    "workitem_texts",
+    tables,
+    _key("key"),
+    Column("partition_key", BigInteger, nullable=False),
+    *(Column(name, Text) for name in WORKITEM_TEXT_KEYS),
+    comment="text of workitems for the text index, values separated by line breaks; written only when it changes",
+)
+
+WORKITEM_TEXT = TextIndex(
+    workitem_texts,
+    dict(zip(WORKITEM_TEXT_KEYS, "pioadlwchkbefrsyn", strict=True)),
+    in_sqlite="workitem_trigrams",
+    in_postgresql="ix_workitem_texts_trigrams",
 )
 
 workitem_subscribers = Table(

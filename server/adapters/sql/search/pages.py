@@ -8,9 +8,9 @@ from sqlalchemy import Column, ColumnElement, Connection, Select, Table, bindpar
 from server.adapters.sql.core.prepared import Prepared
 from server.adapters.sql.core.tables import instances, series, studies
 from server.adapters.sql.rows import SERIES_KEY, STUDY_KEY, depth, within
-from server.adapters.sql.search import trigrams
 from server.adapters.sql.search.conditions import all_hold, form_of, level_of, values_of
 from server.adapters.sql.search.matches import rows_of
+from server.adapters.sql.search.trigrams import is_in_order, of_studies
 from server.model.ids import Address
 from server.model.search.query import Condition, Level, Query
 
@@ -70,7 +70,7 @@ def page(
 
 def page_containing(query: Query, dialect: str) -> Select[*tuple[Any, ...]]:
     """Select a page of studies from the candidates of the text index."""
-    key = trigrams.study_text.c.rowid if trigrams.is_in_order(dialect) else studies.c.key + 0
+    key = of_studies.rowid if is_in_order(dialect) else studies.c.key + 0
     return page(containing(query.conditions, dialect), query, key)
 
 
@@ -80,7 +80,7 @@ def containing(conditions: Sequence[Condition], dialect: str) -> Select[int]:
     All other indexes start with the partition; the sum prevents their use.
     """
     in_partition = studies.c.partition_key + 0 == bindparam("of_partition")
-    return trigrams.candidates(dialect).where(in_partition, *_all(conditions))
+    return of_studies.candidates(dialect).where(in_partition, *_all(conditions))
 
 
 def within_scope(query: Query) -> Select[int]:

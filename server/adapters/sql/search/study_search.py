@@ -20,11 +20,12 @@ from sqlalchemy import BigInteger, Column, Connection, Select, Table, bindparam,
 
 from server.adapters.sql.core.prepared import Prepared
 from server.adapters.sql.core.tables import STUDIES_PER_BLOCK, series, studies, study_block_changes, study_blocks
-from server.adapters.sql.search import likes, pages, trigrams
+from server.adapters.sql.search import likes, pages
 from server.adapters.sql.search.conditions import MODALITIES_IN_STUDY, form_of, holds, values_of
 from server.adapters.sql.search.keys import COLUMNS, column_text
 from server.adapters.sql.search.matches import rows_of
 from server.adapters.sql.search.pages import Rows
+from server.adapters.sql.search.trigrams import is_in_order, of_studies
 from server.model.search.query import Between, Condition, Equals, Level, Like, Matcher, NameMatches, Query
 
 FEW = 1_000
@@ -56,7 +57,7 @@ _INDEXED = frozenset(key for key, column in COLUMNS.items() if column.table is s
 
 _OF_PARTITION = studies.c.partition_key == bindparam("of_partition")
 _CANDIDATES = {
-    dialect: Prepared(trigrams.bare_candidates(dialect).limit(bindparam("limit")))
+    dialect: Prepared(of_studies.bare_candidates(dialect).limit(bindparam("limit")))
     for dialect in ("sqlite", "postgresql")
 }
 
@@ -117,7 +118,7 @@ def _sought(connection: Connection, conditions: Sequence[Condition]) -> str | No
     """Return the expression for the text index, if there is an index and a suitable condition."""
     if any(map(_leads_to_few, conditions)):
         return None
-    return trigrams.sought([one for one in conditions if not _is_spread(one)], connection.dialect.name)
+    return of_studies.sought([one for one in conditions if not _is_spread(one)], connection.dialect.name)
 
 
 def text_leading_to(connection: Connection, conditions: Sequence[Condition]) -> str | None:
@@ -139,7 +140,7 @@ def _is_spread(condition: Condition) -> bool:
         return all(isinstance(matcher, Equals) for matcher in condition.matchers)
     if condition.key == "PatientName":
         # Longer values are found by text.
-        return all(map(_is_range, condition.matchers)) and not trigrams.helps(condition)
+        return all(map(_is_range, condition.matchers)) and not of_studies.helps(condition)
     return condition.key in _INDEXED and all(map(_is_range, condition.matchers))
 
 
@@ -201,7 +202,7 @@ def _any_way(connection: Connection, query: Query, where: dict[str, Any]) -> Row
 
 def _by_text(connection: Connection, query: Query, where: dict[str, Any]) -> Rows:
     dialect = connection.dialect.name
-    if not trigrams.is_in_order(dialect):
+    if not is_in_order(dialect):
         rows = _among_newest(connection, query, where, SAMPLE)
         if len(rows) == query.limit:
             return rows

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, and_, delete, or_, select, text
 from server.adapters.sql.core.tables import (
     partitions,
     workitem_subscriptions,
+    workitem_texts,
     workitem_values,
     workitems,
     worklist_subscriptions,
@@ -52,6 +53,7 @@ def remove(connection: Connection, keys: Sequence[int], matches: FilterMatches) 
     free = _without_lock(connection, keys, matches)
     for table, key in (
         (workitem_values, workitem_values.c.workitem_key),
+        (workitem_texts, workitem_texts.c.key),
         (workitem_subscriptions, _s.workitem_key),
         (workitems, _c.key),
     ):

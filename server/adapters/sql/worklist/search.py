@@ -4,10 +4,13 @@ An index on the values of search keys returns few workitems for a condition, or 
 is tried for each condition up to a limit, exact values first. For an exact value it returns them in the order of the
 result; few others are examined one by one. If each condition holds for many:
 
-1. If a range, or a value that contains something, is among them, a page is likely to be among the newest workitems.
-2. If it is not, all values are read to find those that contain something.
-3. If these are many, too, those of a range are sorted, if they are not too many.
-4. Otherwise those with an exact value, or all, are examined in order, which soon fills a page.
+1. An index of trigrams returns workitems with parts of values or words, in SQLite in order until the page is full; if
+   there is also a range, only if they are few.
+2. A range, or a part of a value, is likely to have a page among the next 2,000 workitems; some matches among these show
+   that examining all in order is faster than the trigrams of PostgreSQL.
+3. Otherwise trigrams are used; without three characters, all values are read to find those with the part.
+4. If these are many, those of a range are sorted, if they are not too many.
+5. Otherwise those with an exact value, or all, are examined in order, which soon fills a page.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,8 +19,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import BindParameter, Connection, Select, bindparam, func, select
 
 from server.adapters.sql.core.prepared import Prepared
-from server.adapters.sql.core.tables import workitem_values, workitems
+from server.adapters.sql.core.tables import workitem_texts, workitem_values, workitems
 from server.adapters.sql.search import pages
+from server.adapters.sql.search.trigrams import is_in_order, of_workitems
 from server.adapters.sql.worklist import values
 from server.model.ids import Uid
 from server.model.search.query import MAX_METADATA, Condition, Empty, Equals
@@ -28,6 +32,9 @@ FEW = 1_000
 
 NEWEST = 2_000
 """Number of newest workitems that are examined before more expensive ways."""
+
+FREQUENT = 10
+"""Number of matches among the next workitems from which all are examined in order, not those of trigrams."""
 
 MAX_SORTED = 20_000
 """Maximum number of values of a range that are sorted; beyond, workitems are examined in order."""
@@ -43,13 +50,19 @@ _KEYS: BindParameter[int] = bindparam("keys", expanding=True)
 _SIZES = Prepared(select(workitems.c.key, func.length(workitems.c.elements)).where(workitems.c.key.in_(_KEYS)))
 _MATCHES = Prepared(select(workitems.c.key, workitems.c.uid, workitems.c.elements).where(workitems.c.key.in_(_KEYS)))
 
-_NTH_NEWEST = Prepared(
+_NTH_NEXT = Prepared(
     select(workitems.c.key)
-    .where(workitems.c.partition_key == _OF_PARTITION)
+    .where(workitems.c.partition_key == _OF_PARTITION, workitems.c.key < bindparam("after"))
     .order_by(workitems.c.key.desc())
     .offset(bindparam("number"))
     .limit(1)
 )
+_MAX_KEY = 2**63 - 1
+
+_CANDIDATES = {
+    dialect: Prepared(of_workitems.bare_candidates(dialect).limit(bindparam("limit")))
+    for dialect in ("sqlite", "postgresql")
+}
 
 _Keys = Select[*tuple[Any, ...]]
 
@@ -72,17 +85,23 @@ def search(connection: Connection, partition_key: int, query: WorkitemQuery) -> 
 
 
 def _page(connection: Connection, partition_key: int, query: WorkitemQuery) -> list[int]:
-    """Return the keys of a page, and of one more match if there is one."""
+    """Return the keys of a page and of one more match."""
     ways = _Ways(connection, partition_key, query.conditions)
     narrow = ways.narrow()
     if narrow is not None:
         return _keys_of(connection, query, narrow)
+    text = ways.by_text()
+    if text is not None and is_in_order(connection.dialect.name) and ways.is_best(text):
+        return _keys_of(connection, query, text)
     if ways.ranges and query.skip + query.limit < NEWEST:
-        newest = _NTH_NEWEST.tuples(connection, {"of_partition": partition_key, "number": NEWEST})
-        if newest:
-            found = _keys_of(connection, query, ways.in_order(), above=newest[0][0])
+        after = _MAX_KEY if query.after is None else query.after
+        last = _NTH_NEXT.tuples(connection, {"of_partition": partition_key, "after": after, "number": NEWEST})
+        if last:
+            found = _keys_of(connection, query, ways.in_order(), above=last[0][0])
             if len(found) > query.limit:
                 return found
+            if text is not None and found and query.skip + len(found) >= FREQUENT:
+                return _keys_of(connection, query, ways.in_order())
     return _keys_of(connection, query, ways.last())
 
 
@@ -141,6 +160,8 @@ class _Ways:
         pages.add_values(self._where, conditions)
         self.ranges = [one for one in conditions if not _is_exact(one) and Empty() not in one.matchers]
         """Conditions that several values fulfil."""
+        of_text = [one for one in self.ranges if values.is_of_text(one)]
+        self._text = of_workitems.sought(of_text, connection.dialect.name)
 
     def narrow(self) -> _Source | None:
         """Return a source with few workitems; None if each condition has more."""
@@ -149,9 +170,32 @@ class _Ways:
         return self._few([one for one in self._conditions if values.has_beginning(one)])
 
     def last(self) -> _Source:
-        """Return a source if there is no narrow one: the values that contain something are all read."""
+        """Return a source if there is no narrow one."""
+        if text := self.by_text():
+            return text if self.is_best(text) else self.sorted() or text
         contained = [one for one in self.ranges if not values.has_beginning(one)]
         return self._few(contained) or self.sorted() or self.in_order()
+
+    def by_text(self) -> _Source | None:
+        """Return a source that examines the workitems in the text index; None if that does not apply."""
+        if self._text is None:
+            return None
+        dialect = self._connection.dialect.name
+        key = of_workitems.rowid if is_in_order(dialect) else (workitem_texts.c.key + 0).label("key")
+
+        def keys() -> _Keys:
+            of_partition = workitem_texts.c.partition_key == _OF_PARTITION
+            found = of_workitems.candidates(dialect).with_only_columns(key)
+            return found.where(of_partition, *values.all_hold(self._named, workitem_texts.c.key))
+
+        return _Source(("text", dialect, *self._form), self._where | {"trigrams": self._text}, keys)
+
+    def is_best(self, text: _Source) -> bool:
+        """Return whether text is better than a range: it leads to few workitems, or there is no range."""
+        if all(values.is_of_text(one) for one in self.ranges):
+            return True
+        given = {"trigrams": text.where["trigrams"], "limit": FEW + 1}
+        return len(_CANDIDATES[self._connection.dialect.name].tuples(self._connection, given)) <= FEW
 
     def _few(self, conditions: Sequence[Condition]) -> _Source | None:
         narrowing = [one for one in conditions if Empty() not in one.matchers]

@@ -1,4 +1,4 @@
-"""Rows of `workitem_values`, and conditions on them.
+"""Rows of `workitem_values` and `workitem_texts`, and conditions on values.
 
 Parts of a value: 0, or for person names 0 to 2 (component groups), `NAME_GROUPS` (all words), and one row with part
 `_SINGLE_WORD` for each word, so that an index finds the beginnings of words.
@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, and_, exists, false, literal_column, not_, or_, select
 
-from server.adapters.sql.core.tables import NAME_GROUPS, workitem_values
+from server.adapters.sql.core.tables import NAME_GROUPS, WORKITEM_TEXT_KEYS, workitem_values
 from server.adapters.sql.search import likes
 from server.adapters.sql.search.conditions import form_of, tag_matches, values_of
 from server.adapters.sql.search.keys import WORD_BREAK, column_text, groups_of, words_of
@@ -17,6 +17,7 @@ from server.model.search.query import Condition, Empty, Like, Matcher, NameMatch
 from server.model.worklist.workitem import SearchValue
 
 _SINGLE_WORD = NAME_GROUPS + 1
+_TEXT_COLUMNS = {key: name for name, key in WORKITEM_TEXT_KEYS.items()}
 
 Named = tuple[Condition, str]
 """A condition, and the prefix of its parameters."""
@@ -36,6 +37,17 @@ def rows_of(workitem_key: int, partition_key: int, values: Iterable[SearchValue]
         }
         for keyword, item, part, text in found
     ]
+
+
+def text_of(workitem_key: int, partition_key: int, values: Iterable[SearchValue]) -> dict[str, Any]:
+    """Return the row with the text of a workitem."""
+    found: dict[str, dict[str, None]] = {name: {} for name in WORKITEM_TEXT_KEYS}
+    for value in values:
+        if name := _TEXT_COLUMNS.get(value.keyword):
+            texts = groups_of(value.value) if value.is_name else [column_text(value.value)]
+            found[name].update(dict.fromkeys(filter(None, texts)))
+    columns = {name: "\n".join(texts) or None for name, texts in found.items()}
+    return {"key": workitem_key, "partition_key": partition_key, **columns}
 
 
 def _parts(value: SearchValue) -> Iterator[tuple[int, str]]:
@@ -74,6 +86,11 @@ def candidates(values: FromClause, condition: Condition, name: str) -> ColumnEle
 def has_beginning(condition: Condition) -> bool:
     """Return whether an index leads to the values of a condition: none of its patterns begins with a wildcard."""
     return all(likes.form(pattern) != "like" for matcher in condition.matchers for pattern in _patterns(matcher))
+
+
+def is_of_text(condition: Condition) -> bool:
+    """Return whether the values of a condition contain something, or words."""
+    return not has_beginning(condition) or any(isinstance(matcher, NameWords) for matcher in condition.matchers)
 
 
 def _patterns(matcher: Matcher) -> Sequence[str]:

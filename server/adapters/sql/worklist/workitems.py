@@ -4,11 +4,17 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, text, update
+from sqlalchemy import Connection, bindparam, delete, insert, or_, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from server.adapters.sql.core.prepared import Prepared
-from server.adapters.sql.core.tables import workitem_subscriptions, workitem_values, workitems
+from server.adapters.sql.core.tables import (
+    WORKITEM_TEXT_KEYS,
+    workitem_subscriptions,
+    workitem_texts,
+    workitem_values,
+    workitems,
+)
 from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.core.transactions import Transactions
 from server.adapters.sql.partitions import PartitionKeys, is_deleted
@@ -16,7 +22,7 @@ from server.adapters.sql.search.search import check_size
 from server.adapters.sql.worklist import removal, search
 from server.adapters.sql.worklist.changing import lock, record
 from server.adapters.sql.worklist.observers import NEW, observing_later
-from server.adapters.sql.worklist.values import rows_of
+from server.adapters.sql.worklist.values import rows_of, text_of
 from server.model.errors import NotFound, Reason
 from server.model.ids import PartitionName, Uid
 from server.model.worklist.workitem import MatchPage, Workitem, WorkitemQuery, WorkitemState
@@ -42,10 +48,24 @@ _UPDATE = Prepared(update(workitems).where(_c.key == bindparam("of_key")))
 _INSERT_VALUES = Prepared(insert(workitem_values))
 _DELETE = Prepared(delete(workitems).where(_c.key == bindparam("of_key")))
 _DELETE_VALUES = Prepared(delete(workitem_values).where(workitem_values.c.workitem_key == bindparam("of_key")))
-
+_DELETE_TEXT = Prepared(delete(workitem_texts).where(workitem_texts.c.key == bindparam("of_key")))
 _DELETE_SUBSCRIPTIONS = Prepared(
     delete(workitem_subscriptions).where(workitem_subscriptions.c.workitem_key == bindparam("of_key"))
 )
+
+
+def _write_text(insertion: sqlite.Insert | postgresql.Insert) -> Prepared:
+    """Return the statement that writes the text of a workitem, only if it is not the present one."""
+    new, columns = insertion.excluded, [workitem_texts.c[name] for name in WORKITEM_TEXT_KEYS]
+    is_other = or_(*(column.is_distinct_from(new[column.name]) for column in columns))
+    values = {column.name: new[column.name] for column in columns}
+    return Prepared(insertion.on_conflict_do_update(index_elements=["key"], set_=values, where=is_other))
+
+
+_WRITE_TEXT = {
+    "sqlite": _write_text(sqlite.insert(workitem_texts)),
+    "postgresql": _write_text(postgresql.insert(workitem_texts)),
+}
 
 
 class SqlWorkitems:
@@ -207,7 +227,7 @@ def _replace(connection: Connection, key: int, partition_key: int, workitem: Wor
 
 
 def _remove(connection: Connection, key: int) -> None:
-    for statement in (_DELETE_VALUES, _DELETE_SUBSCRIPTIONS, _DELETE):
+    for statement in (_DELETE_VALUES, _DELETE_TEXT, _DELETE_SUBSCRIPTIONS, _DELETE):
         statement.send(connection, [{"of_key": key}])
 
 
@@ -234,6 +254,7 @@ def _columns(workitem: Workitem) -> dict[str, Any]:
 def _write_values(connection: Connection, key: int, partition_key: int, workitem: Workitem) -> None:
     if rows := rows_of(key, partition_key, workitem.values):
         _INSERT_VALUES.send(connection, rows)
+    _WRITE_TEXT[connection.dialect.name].send(connection, [text_of(key, partition_key, workitem.values)])
 
 
 def _workitem(uid: Uid, row: Any) -> Workitem:

@@ -19,6 +19,7 @@ from server.adapters.sql.core.tables import (
     workitem_events,
     workitem_subscribers,
     workitem_subscriptions,
+    workitem_texts,
     workitem_values,
     workitems,
     worklist_subscriptions,
@@ -107,8 +108,9 @@ def delete_from_worklist(connection: Connection) -> PartitionName | None:
 
     None if there are none, because another process has deleted them.
     """
+    of_workitem = (workitem_values.c.workitem_key, workitem_texts.c.key, workitem_subscriptions.c.workitem_key)
     for key, columns in (
-        (workitems.c.key, (workitem_values.c.workitem_key, workitem_subscriptions.c.workitem_key, workitems.c.key)),
+        (workitems.c.key, (*of_workitem, workitems.c.key)),
         (workitem_events.c.position, (workitem_events.c.position,)),
     ):
         if found := _some(connection, key, _WORKITEMS):
