@@ -1,6 +1,12 @@
 """Entry point of `dicomstore` and `python -m cli`."""
 
+from common import collector
+
+# isort: split
+
 from cli.app import app
+
+collector.enable()
 
 
 def main() -> None:

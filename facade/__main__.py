@@ -1,5 +1,9 @@
 """Entry point: `python -m facade` serves until SIGTERM or SIGINT, `python -m facade config` prints the settings."""
 
+from common import collector
+
+# isort: split
+
 import asyncio
 import json
 import logging
@@ -23,6 +27,8 @@ from facade.config import Settings
 from facade.serving.exposure import must_be_closed, requires_authentication
 from facade.serving.http import listen, logging_config, server_config
 from facade.serving.tls import https_listener
+
+collector.enable()
 
 log = logging.getLogger("facade")
 
@@ -69,6 +75,8 @@ def serve(context: typer.Context, insecure: InsecureOption = False) -> None:
     if settings.processes > 1:
         Multiprocess(config, sockets=[listener]).run()
     else:
+        with collector.paused():
+            import facade.app  # noqa: F401 - which the server imports by name
         uvicorn.Server(config).run(sockets=[listener])
 
 

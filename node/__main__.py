@@ -5,7 +5,6 @@ import server.import_hygiene  # noqa: F401 - before anything imports pydicom
 # isort: split
 
 import asyncio
-import gc
 import logging
 import logging.config
 import os
@@ -21,6 +20,7 @@ import uvicorn
 import uvloop
 from pydantic import ValidationError
 
+from common import collector
 from common.addresses import InsecureOption, accept_insecure
 from common.file_modes import restrict_new_files
 from common.settings import problem_of
@@ -41,7 +41,7 @@ from server.model.errors import DicomStoreError
 from server.notify import notify
 from server.opening import StartError
 
-gc.enable()
+collector.enable()
 
 HTTP_SOCKET = "DICOMSTORE_HTTP_SOCKET"
 """Variable with the descriptor of a listening socket, set by `dicomstore up`; not a setting."""

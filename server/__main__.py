@@ -19,6 +19,7 @@ import typer
 import uvloop
 from pydantic import ValidationError
 
+from common import collector
 from common.addresses import InsecureOption, accept_insecure
 from common.file_modes import restrict_new_files
 from common.settings import problem_of
@@ -29,7 +30,7 @@ from server.model.errors import DicomStoreError
 from server.notify import notify
 from server.opening import StartError
 
-gc.enable()
+collector.enable()
 
 _COLLECT_AFTER = 20_000
 """Number of new containers that triggers garbage collection. The default, 700, is reached by every search."""
@@ -202,7 +203,8 @@ def check(deep: Annotated[bool, typer.Option(help="Read all bytes and compare th
 
 
 async def _serve(settings: Settings) -> None:
-    from server.bootstrap.serving import running
+    with collector.paused():
+        from server.bootstrap.serving import running
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -216,7 +218,8 @@ async def _serve(settings: Settings) -> None:
 
 
 async def _work(settings: Settings, idle_seconds: float | None) -> None:
-    from server.bootstrap.working import working
+    with collector.paused():
+        from server.bootstrap.working import working
 
     stop = asyncio.Event()
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # `dicomstore up` sends it when an operation has been started
