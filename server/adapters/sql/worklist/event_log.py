@@ -5,11 +5,25 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Connection, bindparam, delete, func, join, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Text,
+    bindparam,
+    cast,
+    delete,
+    func,
+    join,
+    literal,
+    select,
+    update,
+)
 
 from server.adapters.sql.core.prepared import Prepared
 from server.adapters.sql.core.tables import (
     partitions,
+    unsequenced_workitem_events,
     workitem_event_log,
     workitem_event_recipients,
     workitem_events,
@@ -28,6 +42,7 @@ from server.ports.worklist.subscriptions import LogState
 _e = workitem_events.c
 _r = workitem_event_recipients.c
 _b = workitem_subscribers.c
+_n = unsequenced_workitem_events.c
 _POSITIONS: BindParameter[int] = bindparam("positions", expanding=True)
 _SIZE = func.length(_e.information) + func.length(_e.recipients)
 _SIZE_OF_ALL = _SIZE + func.coalesce(func.length(workitems.c.elements), 0)
@@ -202,9 +217,16 @@ def _remove(connection: Connection, before: datetime, limit: int) -> int:
 
 
 def _forget_subscribers(connection: Connection, time: int) -> None:
-    """Remove subscribers that have neither subscriptions nor events, and had none since a time."""
+    """Remove subscribers that have neither subscriptions nor events, and had none since a time.
+
+    Events that are not numbered yet would get rows of recipients that nobody acknowledges.
+    """
     is_used = [
         select(table.c.subscriber_key).where(table.c.subscriber_key == _b.key).exists()
         for table in (workitem_subscriptions, worklist_subscriptions, workitem_event_recipients)
     ]
+    is_recipient = (
+        literal(" ").concat(_n.recipients).concat(" ").contains(literal(" ").concat(cast(_b.key, Text)).concat(" "))
+    )
+    is_used.append(select(_n.key).where(is_recipient).exists())
     connection.execute(delete(workitem_subscribers).where(_b.updated < time, *(~one for one in is_used)))
