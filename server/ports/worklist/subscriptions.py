@@ -64,7 +64,10 @@ class SubscriptionRecord(Protocol):
         ...
 
     async def unsubscribe_from_all(self, partition: PartitionName, ae_title: str) -> bool:
-        """End all subscriptions of a subscriber; return False if there was none."""
+        """End all subscriptions of a subscriber, in several transactions; return False if there was none.
+
+        After a failure, some of them may have ended.
+        """
         ...
 
     async def suspend(self, partition: PartitionName, ae_title: str) -> bool:

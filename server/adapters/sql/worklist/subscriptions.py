@@ -67,6 +67,9 @@ _FORGET_RECIPIENT = Prepared(
     )
 )
 
+_BATCH = 1_000
+"""Number of single subscriptions that end in a transaction, which blocks all others."""
+
 
 class SqlSubscriptions:
     """`server.ports.worklist.subscriptions.SubscriptionRecord` in a database."""
@@ -136,12 +139,21 @@ class SqlSubscriptions:
     async def unsubscribe_from_all(self, partition: PartitionName, ae_title: str) -> bool:
         """See the port."""
 
-        def work(connection: Connection, subscriber: int, _: int) -> bool:
-            single = delete(workitem_subscriptions).where(_s.subscriber_key == subscriber)
-            of_worklist = delete(worklist_subscriptions).where(_w.subscriber_key == subscriber)
-            return connection.execute(single).rowcount + connection.execute(of_worklist).rowcount > 0
+        def of_worklist(connection: Connection, subscriber: int, _: int) -> bool:
+            ended = delete(worklist_subscriptions).where(_w.subscriber_key == subscriber)
+            return connection.execute(ended).rowcount > 0
 
-        return await self._alone(partition, ae_title, work)
+        def single(connection: Connection, subscriber: int, _: int) -> bool:
+            is_of = _s.subscriber_key == subscriber
+            some = select(_s.workitem_key).where(is_of).limit(_BATCH)
+            ended = delete(workitem_subscriptions).where(is_of, _s.workitem_key.in_(some))
+            return connection.execute(ended).rowcount > 0
+
+        # First, because single rows may be exceptions of it, and its filters would add rows.
+        was_subscribed = await self._alone(partition, ae_title, of_worklist)
+        while await self._alone(partition, ae_title, single):
+            was_subscribed = True
+        return was_subscribed
 
     async def suspend(self, partition: PartitionName, ae_title: str) -> bool:
         """See the port."""
