@@ -10,12 +10,13 @@ import orjson
 
 from server.dicom.worklist import reports
 from server.dicom.worklist.filters import matches
+from server.dicom.worklist.search_keys import search_values
 from server.domain.access import Access
 from server.domain.worklist.event_hub import EventHub, Listener
 from server.domain.worklist.filters import WorkitemFilter, conditions_of, values_of
 from server.model.access import Action
 from server.model.call import Call
-from server.model.errors import DicomStoreError, InvalidRequest, Reason, Unavailable
+from server.model.errors import DicomStoreError, Exhausted, InvalidRequest, Reason, Unavailable
 from server.model.ids import Address, PartitionName
 from server.model.search.query import Condition
 from server.model.worklist.event import EventKind, LoggedEvent
@@ -277,7 +278,8 @@ class EventStreams:
     async def _initial(self, event: LoggedEvent, before: int | None) -> AsyncIterator[Received]:
         """Yield the present states of all workitems of an `INITIAL_WORKLIST`, newest first.
 
-        Only one page is in memory, and the next one is read when the client has taken it.
+        Only one page is in memory, and the next one is read when the client has taken it. With a filter for which a
+        search takes too long, all workitems are read and compared with it, so that the events after it are not held up.
 
         Args:
             event: the event, with the key of the newest workitem.
@@ -285,13 +287,20 @@ class EventStreams:
         """
         conditions = conditions_of(event.information)
         before = event.workitem_key + 1 if before is None else before
-        has_more = True
+        has_more, searches = True, True
         while has_more:
-            page = await self._workitems.search(WorkitemQuery(event.partition, conditions, _INITIAL_PAGE, after=before))
+            query = WorkitemQuery(event.partition, conditions if searches else (), _INITIAL_PAGE, after=before)
+            try:
+                page = await self._workitems.search(query)
+            except Exhausted as error:
+                if error.reason is not Reason.SEARCH_TOO_LONG or not query.conditions:
+                    raise
+                searches = False
+                continue
             has_more = page.has_more
-            found = await asyncio.to_thread(_states, event, page.matches)
+            found = await asyncio.to_thread(_states, event, page.matches, () if searches else conditions)
             if has_more:
-                before = found[-1].workitem_key
+                before = page.matches[-1].key
             yield Received(found, Checkpoint(event.position - 1, before) if has_more else Checkpoint(event.position))
 
     async def _changes(
@@ -342,17 +351,21 @@ class _Pace:
         self._due = self._clock() + self._seconds
 
 
-def _states(event: LoggedEvent, matches: Sequence[WorkitemMatch]) -> list[LoggedEvent]:
-    """Return the present states of workitems, for which an `INITIAL_WORKLIST` stands."""
+def _states(
+    event: LoggedEvent, workitems: Sequence[WorkitemMatch], conditions: Sequence[Condition]
+) -> list[LoggedEvent]:
+    """Return the present states of those workitems that satisfy conditions, for which an `INITIAL_WORKLIST` stands."""
     return [
         replace(
             event,
-            workitem_key=match.key,
-            workitem=match.uid,
+            workitem_key=workitem.key,
+            workitem=workitem.uid,
             kind=EventKind.INITIAL,
-            information=reports.state_report(orjson.loads(match.data_set)).information,
+            information=reports.state_report(data_set).information,
         )
-        for match in matches
+        for workitem in workitems
+        for data_set in [orjson.loads(workitem.data_set)]
+        if not conditions or matches(conditions, search_values(data_set))
     ]
 
 

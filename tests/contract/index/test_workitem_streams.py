@@ -24,11 +24,12 @@ from server.domain.worklist.retention import WorklistRetention
 from server.domain.worklist.subscriptions import Subscriptions
 from server.domain.worklist.workitems import Workitems
 from server.model.call import EVERYBODY, Call
-from server.model.errors import DicomStoreError, NotFound, Reason, Unavailable, WrongState
+from server.model.errors import DicomStoreError, Exhausted, NotFound, Reason, Unavailable, WrongState
 from server.model.ids import NO_PARTITION, Uid
 from server.model.worklist.event import EventType, LoggedEvent
 from server.model.worklist.subscription import FILTERED_WORKLIST, WORKLIST
-from server.model.worklist.workitem import WorkitemState
+from server.model.worklist.workitem import MatchPage, WorkitemQuery, WorkitemState
+from server.ports.worklist.workitems import WorkitemRecord
 from tests.worklist import TRANSACTION, code, data_set, text, workitem
 
 AE = "VIEWER"
@@ -39,7 +40,7 @@ ALL = WorkitemFilter()
 class Process:
     """The worklist of one process of an archive."""
 
-    def __init__(self, database: Database, name: str) -> None:
+    def __init__(self, database: Database, name: str, workitems: WorkitemRecord | None = None) -> None:
         def now() -> datetime:
             return datetime.now(UTC)
 
@@ -60,7 +61,7 @@ class Process:
         self.streams = EventStreams(
             access=access,
             subscriptions=database.subscriptions,
-            workitems=database.workitems,
+            workitems=workitems or database.workitems,
             log=database.workitem_events,
             hub=self.hub,
             acknowledgements=self.acknowledgements,
@@ -97,8 +98,8 @@ class Process:
 
 
 @asynccontextmanager
-async def running(database: Database, name: str) -> AsyncIterator[Process]:
-    process = Process(database, name)
+async def running(database: Database, name: str, workitems: WorkitemRecord | None = None) -> AsyncIterator[Process]:
+    process = Process(database, name, workitems)
     task = asyncio.create_task(process.sequencer.run())
     try:
         yield process
@@ -309,6 +310,42 @@ async def test_initial_states_of_a_worklist_are_sent_page_by_page_and_resumed(
         rest = (await events(stream, 1 + 3 + 2))[1:]
     assert [shown(event)[0] for event in rest] == ["1.2", "1.1", "1.0", "1.9", "1.4"]
     assert len({event.position for event in [*found, *rest[:3]]}) == 1
+
+
+class SlowSearches:
+    """A record of workitems whose searches with conditions exceed the time limit of the database."""
+
+    def __init__(self, record: WorkitemRecord) -> None:
+        self._record = record
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._record, name)
+
+    async def search(self, query: WorkitemQuery) -> MatchPage:
+        if query.conditions:
+            raise Exhausted(Reason.SEARCH_TOO_LONG, "The database query exceeded its time limit.")
+        return await self._record.search(query)
+
+
+async def test_initial_states_whose_search_takes_too_long_do_not_hold_up_later_events(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_streams, "_INITIAL_PAGE", 2)
+    async with running(database, "one", SlowSearches(database.workitems)) as one:
+        for number in range(6):
+            await one.create(f"1.{number}", ProcedureStepLabel="read" if number in (1, 4) else "measure")
+        await one.subscribe(
+            FILTERED_WORKLIST, has_lock=True, filter_=WorkitemFilter((Term("ProcedureStepLabel", ("read",)),))
+        )
+        await one.claim("1.4")
+        stream = one.receive()
+        async with closing(stream):
+            found = await events(stream, 3)
+        assert [shown(event) for event in found] == [
+            ("1.4", "IN PROGRESS"),
+            ("1.1", "SCHEDULED"),
+            ("1.4", "IN PROGRESS"),
+        ]
 
 
 async def test_with_a_filter_only_matching_workitems_are_reported(one: Process) -> None:
