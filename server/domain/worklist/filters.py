@@ -89,9 +89,9 @@ def filter_matches(stored: str, data_set: str) -> bool:
     return matches(conditions_of(stored), values_of(data_set))
 
 
-def included(filters: Collection[str], *values: Collection[SearchValue]) -> frozenset[str]:
-    """Return those stored filters that include a workitem with any of several sets of values."""
-    return frozenset(one for one in filters if any(matches(conditions_of(one), some) for some in values))
+def included(filters: Collection[str], values: Collection[SearchValue]) -> frozenset[str]:
+    """Return those stored filters that include a workitem with these values of search keys."""
+    return frozenset(one for one in filters if matches(conditions_of(one), values))
 
 
 @lru_cache(maxsize=64)

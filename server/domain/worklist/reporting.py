@@ -9,7 +9,7 @@ import orjson
 from server.dicom.worklist import reports
 from server.dicom.worklist.search_keys import search_values
 from server.domain.worklist.filters import included
-from server.model.worklist.event import Event, Observers, Report
+from server.model.worklist.event import Event, EventType, Observers, Report
 from server.model.worklist.workitem import Workitem, unreachable
 from server.ports.worklist.workitems import Reporter
 
@@ -39,12 +39,17 @@ def reporter(
     def report(before: Workitem | None, after: Workitem, observers: Observers) -> Report:
         old: DataSet = {} if before is None else orjson.loads(before.data_set)
         new: DataSet = old if after is before else orjson.loads(after.data_set)
-        matching = frozenset[str]()
+        earlier = matching = frozenset[str]()
         if observers.filters:
-            some = [search_values(new)] if before is None else [search_values(old), search_values(new)]
-            matching = included(observers.filters, *some)
+            if before is not None:
+                earlier = included(observers.filters, search_values(old))
+            matching = earlier | included(frozenset(observers.filters) - earlier, search_values(new))
         if before is not None and must_have_subscribers(before) and not (observers.has_subscribers or matching):
             raise unreachable()
-        return Report(time, events(old, new), matching)
+        reported = events(old, new)
+        initial = None
+        if matching != earlier and not any(one.type is EventType.STATE_REPORT for one in reported):
+            initial = reports.state_report(new)
+        return Report(time, reported, matching, matching - earlier, initial)
 
     return report

@@ -86,8 +86,12 @@ class Report:
     time: of the change.
     events: in order.
     matching: those of `Observers.filters` that the workitem matches before or after the change.
+    starting: those of them that the present workitem did not match before the change.
+    initial: the state report for those who are subscribed by the change, if `events` has none.
     """
 
     time: datetime
     events: tuple[Event, ...] = ()
     matching: frozenset[str] = frozenset()
+    starting: frozenset[str] = frozenset()
+    initial: Event | None = None

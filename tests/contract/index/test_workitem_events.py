@@ -152,10 +152,35 @@ async def test_a_filter_includes_what_matches_now_or_later_and_then_stays_includ
         await update(database, uid, ProcedureStepState=IN_PROGRESS)
     assert await received(database) == [
         ("1.1", SCHEDULED),
+        ("1.2", SCHEDULED),
         ("1.4", SCHEDULED),
         ("1.1", IN_PROGRESS),
         ("1.2", IN_PROGRESS),
     ]
+
+
+@pytest.mark.parametrize("has_lock", [False, True])
+async def test_a_workitem_that_begins_to_match_a_filter_is_reported_to_its_new_subscriber_once(
+    database: Database, has_lock: bool
+) -> None:
+    for uid in ("1.1", "1.2"):
+        await add(database, uid, ProcedureStepLabel="read" if uid == "1.1" else "measure")
+    await subscribe_to_worklist(database, worklist=filtered(ProcedureStepLabel="read", has_lock=has_lock))
+    await subscribe_to_worklist(database, "WHOLE")
+    await subscribe_to_worklist(database, "OTHER", filtered(ProcedureStepLabel="other"))
+    before = await received(database)
+    stations = code("ROOM1")
+    await update(database, "1.1", ScheduledStationNameCodeSequence=stations)  # it was included before
+    await update(database, "1.2", ProcedureStepLabel="read", ScheduledStationNameCodeSequence=stations)
+    await update(database, "1.2", ProcedureStepLabel="other", ProcedureStepState=IN_PROGRESS)  # a state report anyway
+    assert (await received(database))[len(before) :] == [
+        ("1.1", "ASSIGNED"),
+        ("1.2", SCHEDULED),
+        ("1.2", "ASSIGNED"),
+        ("1.2", IN_PROGRESS),
+    ]
+    assert await received(database, "WHOLE") == [("1.1", "ASSIGNED"), ("1.2", "ASSIGNED"), ("1.2", IN_PROGRESS)]
+    assert await received(database, "OTHER") == [("1.2", IN_PROGRESS)]
 
 
 @pytest.mark.parametrize("has_lock", [False, True])
@@ -209,7 +234,9 @@ async def test_a_suspended_subscriber_gets_events_of_present_workitems_only(data
     assert not subscriber.has_earlier_worklist
 
 
-async def test_unsubscribing_from_the_worklist_ends_all_subscriptions_and_locks(database: Database) -> None:
+async def test_unsubscribing_from_the_worklist_ends_all_subscriptions_and_locks(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for uid in ("1.1", "1.2"):
         await add(database, uid)
     await subscribe(database, "1.1", has_lock=True)
@@ -217,6 +244,13 @@ async def test_unsubscribing_from_the_worklist_ends_all_subscriptions_and_locks(
     assert await database.subscriptions.unsubscribe_from_all(DEFAULT_PARTITION, AE)
     assert not await database.subscriptions.unsubscribe_from_all(DEFAULT_PARTITION, AE)
     before = len(await received(database))
+    monkeypatch.setattr("server.adapters.sql.worklist.subscriptions._BATCH", 1)
+    for uid in ("1.1", "1.2"):
+        await subscribe(database, uid, "MANY")
+    await subscribe(database, "1.1", "OTHER")
+    assert await database.subscriptions.unsubscribe_from_all(DEFAULT_PARTITION, "MANY")
+    subscribers = await database.subscriptions.list(DEFAULT_PARTITION, "", 10)
+    assert [(one.ae_title, one.workitems) for one in subscribers] == [("MANY", 0), ("OTHER", 1), (AE, 0)]
     await add(database, "1.3")
     for uid in ("1.1", "1.2", "1.3"):
         await update(database, uid, ProcedureStepState=COMPLETED)
@@ -415,6 +449,22 @@ async def test_old_events_are_removed_and_the_log_knows_it(database: Database) -
     await update(database, "1.1", ProcedureStepState=IN_PROGRESS)
     [event] = await events_of(database)
     assert event.position > last
+
+
+async def test_a_subscriber_is_kept_until_its_events_have_been_numbered_and_removed(database: Database) -> None:
+    await add(database, "1.1")
+    await sequence(database.changes)
+    await subscribe(database, "1.1")
+    await database.subscriptions.unsubscribe(DEFAULT_PARTITION, Uid("1.1"), AE)
+    later = NOON + timedelta(seconds=1)
+    if database.workitem_events.is_numbered_later:
+        assert await database.workitem_events.remove(later, 10) == 1  # that of the new workitem
+        assert await database.workitem_events.remove(later, 10) == 0
+        assert [one.ae_title for one in await database.subscriptions.list(DEFAULT_PARTITION, "", 10)] == [AE]
+    await sequence(database.changes)
+    while await database.workitem_events.remove(later, 10):
+        pass
+    assert await database.subscriptions.list(DEFAULT_PARTITION, "", 10) == []
 
 
 async def test_the_numbers_of_subscribers_and_subscriptions_are_limited(

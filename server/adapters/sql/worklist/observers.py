@@ -74,11 +74,18 @@ class Observing:
         return Observers(bool(self._subscribers), tuple({row.filter for row in self._filters}))
 
     def report(self, connection: Connection, partition_key: int, workitem_key: int, uid: str, report: Report) -> None:
-        """Subscribe those whose filters match, and write the events."""
+        """Subscribe those whose filters match, and write the events.
+
+        A workitem that begins to match a filter has a new subscriber, which gets its state (PS3.4 section CC.2.3.3). If
+        it matched before, the subscription is as old as that to the worklist, and is only recorded now.
+        """
         matching: dict[int, bool] = {}
+        earlier = set(self._subscribers)
         for row in self._filters:
             if row.filter in report.matching:
                 matching[row.subscriber_key] = matching.get(row.subscriber_key, False) or bool(row.has_lock)
+                if row.filter not in report.starting:
+                    earlier.add(row.subscriber_key)
         if matching:
             _INSERT.send(
                 connection,
@@ -89,4 +96,7 @@ class Observing:
             )
         recipients = sorted(self._subscribers | matching.keys())
         origin = events.Origin(partition_key, workitem_key, uid)
+        new = sorted(matching.keys() - earlier)
+        if new and report.initial is not None:
+            events.write(connection, origin, [report.initial], report.time, EventKind.INITIAL, new)
         events.write(connection, origin, report.events, report.time, EventKind.CHANGE, recipients)
