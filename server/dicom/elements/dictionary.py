@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 
-from pydicom.datadict import dictionary_VR, keyword_for_tag, private_dictionary_VR
+from pydicom.datadict import dictionary_VM, dictionary_VR, keyword_for_tag, private_dictionary_VR
 from pydicom.tag import BaseTag
 
 US_OR_SS = "US or SS"
@@ -38,6 +38,16 @@ def private_vr(tag: int, creator: str) -> str:
     except KeyError:
         return "UN"
     return _AMBIGUOUS.get(vr, vr)
+
+
+@lru_cache(maxsize=8192)
+def max_values(tag: int) -> int | None:
+    """Return the largest number of values of a standard element (its VM); None without a limit or if it is unknown."""
+    try:
+        most = dictionary_VM(BaseTag(tag)).rpartition("-")[2]
+    except KeyError:
+        return None
+    return int(most) if most.isdecimal() else None
 
 
 def keyword(tag: str) -> str:

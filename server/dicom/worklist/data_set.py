@@ -4,6 +4,7 @@ The canonical form is that of metadata (`RetrieveMetadata` in the contract): tag
 Attributes without a value are kept, because requirements distinguish them from absent ones.
 """
 
+import re
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from struct import error as NotPackable
@@ -13,8 +14,9 @@ from typing import Any
 import orjson
 
 from server.dicom.elements import dictionary, vr_rules
-from server.dicom.elements.keywords import path_of
+from server.dicom.elements.keywords import path_of, tags_of
 from server.dicom.matching import normalise
+from server.dicom.worklist.requirements import SINGLE_ITEM
 from server.model.errors import InvalidRequest, Reason
 
 DataSet = dict[str, dict[str, Any]]
@@ -30,6 +32,10 @@ _CHOICES = {dictionary.US_OR_SS: ("US", "SS"), dictionary.US_OR_OW: ("US", "OW")
 _GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 _SINGLE_INSTANTS = {"DA": normalise.day, "DT": normalise.first_instant, "TM": normalise.first_time}
 _GROUP_LENGTH = "0000"
+_WITH_BACKSLASH = frozenset({"LT", "ST", "UT"})
+_ATTRIBUTE_TAG = re.compile("[0-9A-Fa-f]{8}")
+_REPLACED = tags_of("SOPClassUID ScheduledProcedureStepModificationDateTime ProcedureStepState")
+"""Attributes of the workitem whose values the server replaces; their number does not matter."""
 
 
 def parse(dicom_json: bytes) -> DataSet:
@@ -93,10 +99,15 @@ def _element(tag: str, element: Any, depth: int, where: str) -> dict[str, Any]:
     if inline is not None or not isinstance(values, list):
         raise invalid(where, "The Value is not an array.")
     if vr == "SQ":
+        if len(values) > 1 and tag in SINGLE_ITEM:
+            raise invalid(where, "The sequence has more than one item.")
         items = [_data_set({} if item is None else item, depth + 1, where) for item in values]
         return {"vr": vr, "Value": items} if items else {"vr": vr}
     if all(value is None or value in ("", {}) for value in values):
         return {"vr": vr}
+    most = dictionary.max_values(int(tag, 16))
+    if most is not None and len(values) > most and (depth or tag not in _REPLACED):
+        raise invalid(where, f"The attribute has more than {most} value{'s' if most > 1 else ''}.")
     return {"vr": vr, "Value": _values(vr, values, where)}
 
 
@@ -160,6 +171,10 @@ def _text(vr: str, value: Any, where: str) -> str:
     if not isinstance(value, str):
         raise invalid(where, "A value is not a string.")
     text = value.strip(" \0") if vr == "UI" else value
+    if "\\" in text and vr not in _WITH_BACKSLASH:
+        raise invalid(where, "A value contains a backslash. Several values are members of the array.")
+    if vr == "AT" and not _ATTRIBUTE_TAG.fullmatch(text):
+        raise invalid(where, "A value is not a tag, eight hexadecimal digits.")
     rule = vr_rules.STRICT.get(vr)
     problem = rule(text) if rule is not None and text.strip(" ") else None
     instant = _SINGLE_INSTANTS.get(vr)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from server.dicom.elements.keywords import Path, path_of
+from server.dicom.elements.keywords import Path, path_of, tags_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +184,14 @@ UnifiedProcedureStepPerformedProcedureSequence    2/2   3/2  P  -
 
 MAY_HAVE_NO_ITEMS = "UnifiedProcedureStepPerformedProcedureSequence.OutputInformationSequence"
 """Without relevant output, the sequence may have no items in a final state (remark in Table CC.2.5-3)."""
+
+SINGLE_ITEM = tags_of("""
+IssuerOfPatientIDQualifiersSequence IssuerOfAdmissionIDSequence IssuerOfAccessionNumberSequence
+OrderPlacerIdentifierSequence OrderFillerIdentifierSequence RequestedProcedureCodeSequence ScheduledWorkitemCodeSequence
+HumanPerformerCodeSequence ConceptNameCodeSequence ConceptCodeSequence MeasurementUnitsCodeSequence
+ProcedureStepProgressInformationSequence UnifiedProcedureStepPerformedProcedureSequence
+""")
+"""Tags of sequences that have at most one item (PS3.3 sections C.30 and 10.2, and of the macros)."""
 
 RETURN_KEYS = """
 SpecificCharacterSet SOPClassUID SOPInstanceUID ScheduledProcedureStepPriority ProcedureStepLabel WorklistLabel

@@ -14,6 +14,8 @@ _CREATE, _UPDATE = 0, 1
 _SERVER_SETS = ("SOPClassUID", "SOPInstanceUID", "ProcedureStepState", "WorklistLabel")
 """Required attributes that the server provides if the client does not."""
 
+_PROGRESS = "00741002"
+
 _FINAL = {WorkitemState.COMPLETED: ("R", "P"), WorkitemState.CANCELED: ("R", "X")}
 """Final state codes that require a value in a final state."""
 
@@ -32,6 +34,14 @@ def check_update(data_set: DataSet) -> None:
     if not data_set:
         raise invalid("", "The data set has no attributes.")
     _check(data_set, _UPDATE)
+
+
+def check_cancellation(progress: DataSet) -> None:
+    """Check what a request for cancellation adds to the item of Procedure Step Progress Information Sequence.
+
+    Raises: InvalidRequest, INVALID_WORKITEM.
+    """
+    _check({_PROGRESS: {"vr": "SQ", "Value": [progress]}}, _UPDATE)
 
 
 def missing_in_final_state(data_set: Mapping[str, Any], state: WorkitemState) -> Sequence[str]:

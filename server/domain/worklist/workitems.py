@@ -11,7 +11,7 @@ import orjson
 from server.dicom.elements.keywords import tags_of
 from server.dicom.worklist import reports
 from server.dicom.worklist.data_set import MAX_BYTES, DataSet, invalid, parse, serialise
-from server.dicom.worklist.rules import check_new, check_update, missing_in_final_state
+from server.dicom.worklist.rules import check_cancellation, check_new, check_update, missing_in_final_state
 from server.dicom.worklist.search_keys import search_values
 from server.domain.access import Access
 from server.domain.partition_names import PartitionNames
@@ -199,6 +199,8 @@ class Workitems:
         partition = await self._permitted(call, Action.WRITE, partition)
         requester = parse_ae_title(requesting_ae, "requesting_ae") if requesting_ae else ""
         reasons = await _parsed(dicom_json) if dicom_json else {}
+        progress = _progress_of(reasons)
+        check_cancellation(progress)
         requested = reports.cancel_requested(requester, reasons)
         now = self._now()
 
@@ -207,14 +209,8 @@ class Workitems:
             if workitem.state is WorkitemState.IN_PROGRESS:
                 return workitem
             data_set = orjson.loads(workitem.data_set)
-            progress = {
-                tag: element for tag, element in reasons.items() if tag in _OF_CANCELLATION and len(element) > 1
-            }
-            contact = {tag: element for tag, element in reasons.items() if tag in _OF_CONTACT and len(element) > 1}
-            if _CONTACT_URI in contact:
-                progress[_COMMUNICATIONS] = {"vr": "SQ", "Value": [contact]}
-            progress.setdefault(_REASON_CODE, {"vr": "SQ", "Value": [_DISCONTINUED]})
-            data_set[_PROGRESS] = {"vr": "SQ", "Value": [progress]}
+            default = {_REASON_CODE: {"vr": "SQ", "Value": [_DISCONTINUED]}}
+            data_set[_PROGRESS] = {"vr": "SQ", "Value": [default | progress]}
             _complete_cancellation(data_set, now)
             return _with(replace(workitem, state=WorkitemState.CANCELED, modified=now), data_set)
 
@@ -290,6 +286,15 @@ def _with(workitem: Workitem, data_set: dict[str, Any]) -> Workitem:
     if len(text) > MAX_BYTES:
         raise invalid("", f"The data set has more than {MAX_BYTES} bytes.")
     return replace(workitem, data_set=text, values=search_values(data_set))
+
+
+def _progress_of(reasons: DataSet) -> DataSet:
+    """Return what a request for cancellation states for Procedure Step Progress Information Sequence."""
+    progress = {tag: element for tag, element in reasons.items() if tag in _OF_CANCELLATION and len(element) > 1}
+    contact = {tag: element for tag, element in reasons.items() if tag in _OF_CONTACT and len(element) > 1}
+    if _CONTACT_URI in contact:
+        progress[_COMMUNICATIONS] = {"vr": "SQ", "Value": [contact]}
+    return progress
 
 
 def _complete_cancellation(data_set: dict[str, Any], now: datetime) -> None:

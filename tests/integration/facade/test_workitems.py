@@ -325,6 +325,22 @@ async def test_a_cancellation_records_its_reason(worklist: Worklist) -> None:
     assert (await worklist.state(uid, "CANCELED", "")).status_code == 400
 
 
+@pytest.mark.parametrize("state", ["SCHEDULED", "IN PROGRESS"])
+async def test_a_request_for_cancellation_with_an_invalid_code_is_refused(worklist: Worklist, state: str) -> None:
+    uid = await worklist.in_state(state)
+    item = code("110514", "DCM", "Incorrect worklist entry selected")
+    for content in (
+        data_set(ProcedureStepDiscontinuationReasonCodeSequence=[{k: v for k, v in item.items() if k != "00080104"}]),
+        data_set(ProcedureStepDiscontinuationReasonCodeSequence=[item | data_set(CodeMeaning=None)]),
+        data_set(ReasonForCancellation="x" * 10_241),
+    ):
+        answer = await worklist.cancel(uid, content)
+        assert answer.status_code == 400, answer.text
+        assert "CodeMeaning" in answer.text or "ReasonForCancellation" in answer.text
+    assert await worklist.current(uid) == state
+    assert (await worklist.cancel("1.2.3.4", content)).status_code == 400
+
+
 # Current state; query; whether the Transaction UID is in the data set; status; code.
 UPDATES = [
     ("SCHEDULED", "", False, 200, ""),

@@ -12,6 +12,7 @@ from server.model.errors import InvalidRequest, Reason
 from server.model.worklist.workitem import WorkitemState
 from tests.worklist import code, data_set, discontinued, element, performed, tag, text, workitem
 
+CODE_MEANING = "ScheduledStationNameCodeSequence.CodeMeaning"
 TOP = [one for one in REQUIREMENTS if one.depth == 0]
 SERVER_SETS = {
     "SOPClassUID",
@@ -45,6 +46,38 @@ def test_a_new_workitem_needs_a_value_of_type_1(attribute: str) -> None:
     expected = None if attribute in SERVER_SETS else attribute
     assert refused(check_new, workitem(attribute)) == expected
     assert refused(check_new, workitem(**{attribute: None})) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "attribute"),
+    [
+        ({"ProcedureStepLabel": ["x", "y"]}, "ProcedureStepLabel"),
+        ({"ProcedureStepLabel": "a\\b"}, "ProcedureStepLabel"),
+        ({"MedicalAlerts": ["x", "y"], "CommentsOnTheScheduledProcedureStep": "a\\b"}, None),
+        ({"PregnancyStatus": [1, 2]}, "PregnancyStatus"),
+        ({"PatientName": ["Doe^Jane", "Doe^John"]}, "PatientName"),
+        ({"FrameIncrementPointer": ["00181063", "00181065"]}, None),
+        ({"FrameIncrementPointer": "zz"}, "FrameIncrementPointer"),
+        ({"SOPClassUID": ["1.2", "1.3"]}, None),  # the server replaces it
+        ({"ScheduledWorkitemCodeSequence": [code(), code("CT2")]}, "ScheduledWorkitemCodeSequence"),
+        ({"ScheduledStationNameCodeSequence": [code(), code("CT2")]}, None),
+        ({"ScheduledStationNameCodeSequence": [code() | data_set(CodeMeaning=["x", "y"])]}, CODE_MEANING),
+    ],
+)
+def test_the_number_of_values_and_items_is_that_of_the_dictionary_and_of_the_modules(
+    values: dict[str, Any], attribute: str | None
+) -> None:
+    assert refused(check_new, workitem(**values)) == attribute
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_an_update_has_one_item_of_progress_and_of_performed_procedures(number: int) -> None:
+    for keyword, item in (
+        ("ProcedureStepProgressInformationSequence", data_set(ProcedureStepProgress="50")),
+        ("UnifiedProcedureStepPerformedProcedureSequence", data_set(OutputInformationSequence=None)),
+    ):
+        expected = keyword if number == 2 else None
+        assert refused(check_update, data_set(**{keyword: [item] * number})) == expected
 
 
 @pytest.mark.parametrize("attribute", of_type(TOP, "2"))
