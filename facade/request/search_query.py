@@ -37,7 +37,7 @@ _LABEL = "label."
 
 _STANDARD_ALPHABET = str.maketrans("-_ ", "+/+")
 
-_SHOWN_NAME = re.compile(r"[A-Za-z0-9._(),]{1,64}")
+_SHOWN_NAME = re.compile(r"[A-Za-z0-9._(),-]{1,64}")
 
 
 @dataclass(slots=True)

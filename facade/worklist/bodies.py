@@ -13,6 +13,7 @@ from facade.request.catalogue import DICOM_JSON, DICOM_XML, GENERAL_XML
 from facade.request.dicom_xml import DataSet, parse_xml
 from facade.request.json_body import parse_json, read_body
 from facade.request.metadata import Shape, shape_of
+from facade.request.query import prefers_strict
 from facade.response.dicom_json import array
 from facade.response.dicom_xml import native_xml_of
 from facade.response.search_bodies import XmlParts
@@ -26,6 +27,8 @@ _JSON = frozenset({DICOM_JSON, "application/json"})
 
 async def data_set_of(request: Request, *, may_be_empty: bool = False) -> DataSet:
     """Return the data set in the body of a request: JSON, an object or the first member of an array; or XML.
+
+    For a strict client JSON must be an array with one data set (PS3.18 section 11.4.1.3).
 
     Args:
         may_be_empty: an empty body is an empty data set, and needs no content type.
@@ -44,6 +47,8 @@ async def data_set_of(request: Request, *, may_be_empty: bool = False) -> DataSe
     if not media_type:
         raise Refusal(415, "The content type must be application/dicom+json or application/dicom+xml.")
     value = parse_xml(body) if media_type in _XML else parse_json(body)
+    if media_type in _JSON and prefers_strict(request) and not (isinstance(value, list) and len(value) == 1):
+        raise Refusal(400, "The body must be an array with one data set.")
     if isinstance(value, list) and value:
         value = value[0]
     if not isinstance(value, dict):

@@ -46,7 +46,12 @@ async def subscribe(request: Request) -> Response:
     uid = _uid(request)
     query = filter_of(parameters, strict=strict)
     if query.terms and uid != FILTERED_WORKLIST:
-        raise Refusal(400, f"Only a subscription to the filtered worklist {FILTERED_WORKLIST} has a filter.")
+        names = shown_names(list(query.terms))
+        raise Refusal(
+            400,
+            f"The subscription does not support these parameters: {names}. Its option is deletionlock; "
+            f"only a subscription to the filtered worklist {FILTERED_WORKLIST} has a filter.",
+        )
     if strict and uid == FILTERED_WORKLIST and not query.terms:
         raise Refusal(400, "The parameter filter is required.")
     wanted = SubscribeToWorkitemsRequest(

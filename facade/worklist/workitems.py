@@ -6,6 +6,7 @@ Editions of the standard and clients state UIDs of requests in different ways; a
 of the requester.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,11 +31,14 @@ from facade.channel import Core
 from facade.errors import CoreFailure, Refusal, answer_of
 from facade.request.addresses import parse_uid, partition_of, urls_of
 from facade.request.dicom_xml import DataSet
-from facade.request.query import accepted_media_ranges, parameters_of
+from facade.request.query import accepted_media_ranges, parameters_of, prefers_strict
 from facade.serving.observe import call_metadata
 from facade.worklist.bodies import data_set_of, form_of, response_of, text_of, value_of
 
-_TRANSACTION, _STATE = "00081195", "00741000"
+_TRANSACTION, _STATE, _SOP_INSTANCE = "00081195", "00741000", "00080018"
+_STANDARD_UID = re.compile(r"(?=.{1,64}$)(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*")
+"""UIDs without empty components and leading zeros (PS3.5 section 9.1). A lenient client may use others."""
+
 _WORKITEM_NAMES = frozenset({"workitem", "workitem-uid", "workitemuid", "affectedsopinstanceuid", "uid"})
 _TRANSACTION_NAMES = frozenset({"transaction", "transaction-uid", "transactionuid", "00081195"})
 _STATES: Mapping[str, Any] = {
@@ -52,7 +56,12 @@ async def create(request: Request) -> Response:
     uid = _parameter(request, _WORKITEM_NAMES)
     if uid:
         parse_uid(uid, "workitem")
-    return await _created(request, uid, await data_set_of(request))
+    data_set = await data_set_of(request)
+    if prefers_strict(request):
+        stated = uid or value_of(data_set, _SOP_INSTANCE, "SOPInstanceUID")
+        if stated and not _STANDARD_UID.fullmatch(stated):
+            raise Refusal(400, "The UID of the workitem does not conform to PS3.5 section 9.1.")
+    return await _created(request, uid, data_set)
 
 
 async def retrieve(request: Request) -> Response:
@@ -71,6 +80,8 @@ async def update(request: Request) -> Response:
     if _TRANSACTION in data_set or "TransactionUID" in data_set:
         stated = value_of(data_set, _TRANSACTION, "TransactionUID")
         if stated is None:
+            if prefers_strict(request):
+                raise Refusal(400, "An update must not contain the attribute TransactionUID without a value.")
             return await _created(request, uid, data_set)  # only a new workitem has it (PS3.4 Table CC.2.5-3)
         if transaction and stated != transaction:
             raise Refusal(400, "The Transaction UIDs of the query and of the data set differ.")

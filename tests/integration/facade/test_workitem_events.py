@@ -142,6 +142,16 @@ async def test_a_filter_selects_workitems(worklist: Worklist, query: str) -> Non
         assert await channel.reports(2) == [f"{uid} 1 SCHEDULED", f"{uid} 5"]
 
 
+@pytest.mark.parametrize("parameter", ["Deletion-Lock=true", "PatientID=1"])
+async def test_parameters_that_a_single_subscription_does_not_support_are_named(
+    worklist: Worklist, parameter: str
+) -> None:
+    uid = await worklist.in_state("SCHEDULED")
+    answer = await worklist.web.post(f"{worklist.base}/workitems/{uid}/subscribers/A?{parameter}")
+    assert answer.status_code == 400
+    assert f"does not support these parameters: {parameter.partition('=')[0]}." in answer.text
+
+
 async def test_attributes_of_a_filter_that_are_not_supported_are_named(worklist: Worklist) -> None:
     query = "?filter=PatientID=P1,NoSuchAttribute=1"
     answer = await subscribe(worklist, FILTERED, "CAD", query)

@@ -447,6 +447,27 @@ async def test_only_the_first_data_set_of_a_body_is_used(worklist: Worklist) -> 
     assert found[tag("WorklistLabel")]["Value"] == ["worklist"]
 
 
+async def test_a_strict_client_sends_one_data_set_in_an_array_and_a_uid_of_the_standard(worklist: Worklist) -> None:
+    uid, url = new_uid(), f"{worklist.base}/workitems"
+    strict = {"Prefer": "handling=strict"}
+    item = workitem(SOPInstanceUID=uid)
+    for path, body in (
+        ("", item),
+        ("", [item, item]),
+        (f"/{uid}", [item]),
+        ("", [workitem(SOPInstanceUID=f"{uid}..2")]),
+        (f"?workitem={uid}.02", [workitem()]),
+    ):
+        assert (await worklist.web.post(url + path, json=body, headers=strict)).status_code == 400, path
+    assert (await worklist.web.post(url, json=[item], headers=strict)).status_code == 201
+    change = data_set(ProcedureStepLabel="strict")
+    assert (await worklist.web.post(f"{url}/{uid}", json=change, headers=strict)).status_code == 400
+    assert (await worklist.web.post(f"{url}/{uid}", json=[change], headers=strict)).status_code == 200
+    cancel = await worklist.web.post(f"{url}/{uid}/cancelrequest", headers=strict)
+    assert cancel.status_code == 202
+    assert (await worklist.create(query=f"?{uid}..2")).status_code == 201  # as UIDs of studies
+
+
 async def test_the_server_sets_the_time_of_modification(worklist: Worklist) -> None:
     uid, name = new_uid(), "ScheduledProcedureStepModificationDateTime"
     assert (await worklist.create(query=f"?{uid}", **{name: "20000101"})).status_code == 201
