@@ -7,7 +7,7 @@ import orjson
 
 from server.dicom.worklist import reports
 from server.domain.access import Access
-from server.domain.worklist.filters import WorkitemFilter, conditions_of
+from server.domain.worklist.filters import WorkitemFilter, conditions_of, filter_matches
 from server.model.access import Action
 from server.model.call import Call
 from server.model.errors import InvalidRequest, Reason
@@ -102,7 +102,7 @@ class Subscriptions:
         partition = await self._permitted(call, partition)
         if uid in (WORKLIST, FILTERED_WORKLIST):
             return await self._record.unsubscribe_from_all(partition, ae_title)
-        was_changed = await self._record.unsubscribe(partition, uid, ae_title)
+        was_changed = await self._record.unsubscribe(partition, uid, ae_title, filter_matches)
         if was_changed is None:
             raise workitem_not_found()
         return was_changed

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 from server.model.ids import PartitionName, Uid
 from server.model.worklist.event import Event, LoggedEvent
 from server.model.worklist.subscription import Checkpoint, Subscriber, SubscriberState, WorklistSubscription
+from server.ports.worklist.workitems import FilterMatches
 
 
 class LogState(NamedTuple):
@@ -59,8 +60,13 @@ class SubscriptionRecord(Protocol):
         """
         ...
 
-    async def unsubscribe(self, partition: PartitionName, uid: Uid, ae_title: str) -> bool | None:
-        """End the subscription to a workitem; return False if there was none, None if the workitem does not exist."""
+    async def unsubscribe(
+        self, partition: PartitionName, uid: Uid, ae_title: str, matches: FilterMatches
+    ) -> bool | None:
+        """End the subscription to a workitem; return False if there was none, None if the workitem does not exist.
+
+        A filtered worklist that does not include the workitem yet is no subscription to it.
+        """
         ...
 
     async def unsubscribe_from_all(self, partition: PartitionName, ae_title: str) -> bool:

@@ -69,6 +69,10 @@ async def subscribe_to_worklist(
     await database.subscriptions.subscribe_to_worklist(DEFAULT_PARTITION, ae_title, NOON, wanted)
 
 
+async def unsubscribe(database: Database, uid: str, ae_title: str = AE) -> bool | None:
+    return await database.subscriptions.unsubscribe(DEFAULT_PARTITION, Uid(uid), ae_title, filter_matches)
+
+
 async def events_of(database: Database, ae_title: str = AE, after: int = 0) -> list[LoggedEvent]:
     await sequence(database.changes)
     state = await database.subscriptions.serve(DEFAULT_PARTITION, ae_title, "a process")
@@ -190,15 +194,29 @@ async def test_an_own_subscription_takes_precedence_over_that_to_the_worklist(
     for uid in ("1.1", "1.2"):
         await add(database, uid)
     await subscribe_to_worklist(database, worklist=WorklistSubscription(has_lock))
-    unsubscribe = database.subscriptions.unsubscribe
-    assert await unsubscribe(DEFAULT_PARTITION, Uid("1.1"), AE) is True
-    assert await unsubscribe(DEFAULT_PARTITION, Uid("1.1"), AE) is False
-    assert await unsubscribe(DEFAULT_PARTITION, Uid("1.1"), "UNKNOWN") is False
-    assert await unsubscribe(DEFAULT_PARTITION, Uid("1.9"), AE) is None
+    assert await unsubscribe(database, "1.1") is True
+    assert await unsubscribe(database, "1.1") is False
+    assert await unsubscribe(database, "1.1", "UNKNOWN") is False
+    assert await unsubscribe(database, "1.9") is None
     for uid in ("1.1", "1.2"):
         await update(database, uid, ProcedureStepState=COMPLETED)
     assert [one for one in await received(database) if one[1] == COMPLETED] == [("1.2", COMPLETED)]
     assert await removed(database) == (["1.2"] if has_lock else [])
+
+
+async def test_only_a_workitem_that_a_filter_includes_can_be_unsubscribed(database: Database) -> None:
+    for uid, label in (("1.1", "measure"), ("1.2", "read"), ("1.3", "measure")):
+        await add(database, uid, ProcedureStepLabel=label)
+    await subscribe_to_worklist(database, worklist=filtered(ProcedureStepLabel="read"))
+    await update(database, "1.3", ProcedureStepLabel="read")
+    await update(database, "1.3", ProcedureStepLabel="measure")
+    expected = {"1.1": False, "1.2": True, "1.3": True}  # does not match, matches, has matched
+    assert {uid: await unsubscribe(database, uid) for uid in expected} == expected
+    assert not any([await unsubscribe(database, uid) for uid in expected])
+    before = len(await received(database))
+    for uid in expected:
+        await update(database, uid, ProcedureStepLabel="read", InputReadinessState="INCOMPLETE")
+    assert (await received(database))[before:] == [("1.1", SCHEDULED)]
 
 
 async def test_subscribing_to_the_worklist_again_includes_what_was_unsubscribed(database: Database) -> None:
@@ -206,7 +224,7 @@ async def test_subscribing_to_the_worklist_again_includes_what_was_unsubscribed(
         await add(database, uid, ProcedureStepLabel=uid)
     await subscribe_to_worklist(database)
     for uid in ("1.1", "1.2"):
-        await database.subscriptions.unsubscribe(DEFAULT_PARTITION, Uid(uid), AE)
+        await unsubscribe(database, uid)
     await subscribe_to_worklist(database, worklist=filtered(ProcedureStepLabel="1.1"))
     for uid in ("1.1", "1.2"):
         await update(database, uid, ProcedureStepState=IN_PROGRESS)

@@ -38,6 +38,7 @@ from server.model.worklist.subscription import (
     WorklistSubscription,
     state_of,
 )
+from server.ports.worklist.workitems import FilterMatches
 
 _b = workitem_subscribers.c
 _s = workitem_subscriptions.c
@@ -123,7 +124,9 @@ class SqlSubscriptions:
 
         await self._transactions.write(work, alone=True)  # so that every workitem exists before or is created after
 
-    async def unsubscribe(self, partition: PartitionName, uid: Uid, ae_title: str) -> bool | None:
+    async def unsubscribe(
+        self, partition: PartitionName, uid: Uid, ae_title: str, matches: FilterMatches
+    ) -> bool | None:
         """See the port."""
 
         def work(connection: Connection) -> bool | None:
@@ -132,7 +135,7 @@ class SqlSubscriptions:
             if workitem is None:
                 return None
             found = _find(connection, partition_key, ae_title)
-            return found is not None and _unsubscribe(connection, workitem, found.key)
+            return found is not None and _unsubscribe(connection, workitem, found.key, matches)
 
         return await self._transactions.write(work)
 
@@ -363,24 +366,29 @@ def _close(connection: Connection, subscriber: int, last_key: int) -> bool:
     return connection.execute(empty).rowcount + connection.execute(others).rowcount > 0
 
 
-def _unsubscribe(connection: Connection, workitem: Any, subscriber: int) -> bool:
+def _unsubscribe(connection: Connection, workitem: Any, subscriber: int, matches: FilterMatches) -> bool:
     """End the subscription to a workitem; return False if there was none.
 
-    One to the worklist that includes the workitem remains, with an exception. Whether a filter includes it is not known
-    here.
+    One to the worklist that includes the workitem remains, with an exception. A filter includes workitems that have
+    matched, which have a row, and those that match now.
     """
     is_single = (_s.workitem_key == workitem.key, _s.subscriber_key == subscriber)
     state = connection.execute(select(_s.state).where(*is_single)).scalar()
-    is_included = select(_w.key).where(
+    if state == SubscriptionState.NOT_SUBSCRIBED:
+        return False
+    covering = select(_w.filter).where(
         _w.subscriber_key == subscriber,
         _w.first_key <= workitem.key,
         or_(_w.last_key.is_(None), _w.last_key >= workitem.key),
     )
-    if connection.execute(is_included.limit(1)).scalar() is not None:
+    filters = connection.execute(covering).scalars().all()
+    if state is None and not any(not one or matches(one, workitem.elements) for one in filters):
+        return False
+    if filters:
         _set_state(connection, workitem.key, subscriber, SubscriptionState.NOT_SUBSCRIBED)
-        return state != SubscriptionState.NOT_SUBSCRIBED
-    connection.execute(delete(workitem_subscriptions).where(*is_single))
-    return bool(state)
+    else:
+        connection.execute(delete(workitem_subscriptions).where(*is_single))
+    return True
 
 
 def _subscribe_again(connection: Connection, subscriber: int, worklist: WorklistSubscription) -> None:
