@@ -434,8 +434,6 @@ class ArchiveComponents(IndexComponents):
             log=self.database.workitem_events,
             hub=self.event_hub,
             acknowledgements=self.acknowledgements,
-            process=self.process_id,
-            now=self.clock.now,
         )
 
     @cached_property

@@ -22,7 +22,6 @@ _OF_PROGRESS = tags_of(
     "ProcedureStepProgress ProcedureStepProgressDescription ProcedureStepProgressParametersSequence "
     "ProcedureStepCommunicationsURISequence"
 )
-_SCP_STATUS = tags_of("SubscriptionListStatus UnifiedProcedureStepListStatus")
 
 
 def created(data_set: DataSet) -> tuple[Event, ...]:
@@ -67,13 +66,6 @@ def state_report(data_set: DataSet) -> Event:
     information = _with(_progress(data_set), _OF_CANCELLATION)
     information |= {tag: data_set[tag] for tag in (_STATE, _READINESS) if tag in data_set}
     return Event(EventType.STATE_REPORT, serialise(information))
-
-
-def scp_status(status: str) -> Event:
-    """Return the event that reports the state of the server: RESTARTED or GOING DOWN. It preserves its lists."""
-    information = {tag: _element("CS", "WARM START") for tag in _SCP_STATUS}
-    (status_tag,) = tags_of("SCPStatus")
-    return Event(EventType.SCP_STATUS_CHANGE, serialise({**information, status_tag: _element("CS", status)}))
 
 
 def _assigned(data_set: DataSet) -> Event:

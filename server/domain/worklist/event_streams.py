@@ -21,7 +21,6 @@ from server.model.ids import Address, PartitionName
 from server.model.search.query import Condition
 from server.model.worklist.event import EventKind, LoggedEvent
 from server.model.worklist.subscription import (
-    WORKLIST,
     Checkpoint,
     SubscriberState,
     parse_ae_title,
@@ -103,12 +102,7 @@ class Watched:
 
 
 class EventStreams:
-    """Sends events to clients.
-
-    Args:
-        process: a random id of this process.
-        now: the time of an SCP Status Change.
-    """
+    """Sends events to clients."""
 
     def __init__(
         self,
@@ -119,8 +113,6 @@ class EventStreams:
         log: EventLog,
         hub: EventHub,
         acknowledgements: Acknowledgements,
-        process: str,
-        now: Callable[[], datetime],
     ) -> None:
         self._access = access
         self._subscriptions = subscriptions
@@ -128,8 +120,6 @@ class EventStreams:
         self._log = log
         self._hub = hub
         self._acknowledgements = acknowledgements
-        self._process = process
-        self._now = now
 
     async def acknowledge(self, call: Call, partition: PartitionName, ae_title: str, checkpoint: str) -> None:
         """Note that a subscriber has received all events up to a checkpoint.
@@ -167,7 +157,7 @@ class EventStreams:
             while not self._hub.is_closing:
                 if state is None or pace.is_due:  # a subscriber may have been removed and added again
                     listener.calm()
-                    found = await self._subscriptions.serve(partition, ae_title, self._process)
+                    found = await self._subscriptions.find(partition, ae_title)
                     if found is not None and (state is None or found.key != state.key):
                         await self._hub.route(listener, found.key)
                         listener.fall_behind()
@@ -175,9 +165,6 @@ class EventStreams:
                         at = Checkpoint(0)
                         if not is_new:
                             at = self._acknowledgements.latest(partition, ae_title, found.acknowledged)
-                        if not is_new and found.process not in ("", self._process):
-                            yield Received([self._scp_status(partition, "RESTARTED")], at)
-                            pace.sent()
                     elif found is None and state is not None:
                         await self._hub.route(listener, (partition, ae_title))
                     state, is_new = found, found is None
@@ -194,7 +181,6 @@ class EventStreams:
                     await listener.wait(min(_SEARCH_SECONDS, pace.left))
                 elif not listener.is_behind:
                     await listener.wait(pace.left)
-            yield Received([self._scp_status(partition, "GOING DOWN")], at)
         raise _shutting_down()
 
     async def watch(
@@ -315,10 +301,6 @@ class EventStreams:
         while page := await self._log.in_partition(partition, position, _PAGE, _PAGE_BYTES, with_data_sets=True):
             position = page[-1].position
             yield page
-
-    def _scp_status(self, partition: PartitionName, status: str) -> LoggedEvent:
-        event = reports.scp_status(status)
-        return LoggedEvent(0, partition, 0, WORKLIST, EventKind.INITIAL, event.type, self._now(), event.information)
 
     async def _permitted(self, call: Call, partition: PartitionName, action: Action) -> PartitionName:
         permitted = await self._access.permit(call, action, Address(partition), by_share_link=False)

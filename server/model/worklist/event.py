@@ -8,12 +8,11 @@ from server.model.ids import PartitionName, Uid
 
 
 class EventType(enum.IntEnum):
-    """Event Type IDs of PS3.4 Table CC.2.4-1."""
+    """Event Type IDs of PS3.4 Table CC.2.4-1, without SCP Status Change, which is not sent."""
 
     STATE_REPORT = 1
     CANCEL_REQUESTED = 2
     PROGRESS_REPORT = 3
-    SCP_STATUS_CHANGE = 4
     ASSIGNED = 5
 
 

@@ -97,11 +97,10 @@ def unknown_checkpoint() -> InvalidRequest:
 
 
 class SubscriberState(NamedTuple):
-    """A subscriber: its row key, what it has acknowledged, and the process that sent the last events to it."""
+    """A subscriber: its row key, and what it has acknowledged."""
 
     key: int
     acknowledged: Checkpoint
-    process: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,11 +88,8 @@ class SubscriptionRecord(Protocol):
         """Record what subscribers, given by partition and AE title, have received; lower checkpoints have no effect."""
         ...
 
-    async def serve(self, partition: PartitionName, ae_title: str, process: str) -> SubscriberState | None:
-        """Return a subscriber with the process that sent the last events, and record that `process` does so now.
-
-        Returns None for an AE title without a subscriber. On a read-only archive, nothing is recorded.
-        """
+    async def find(self, partition: PartitionName, ae_title: str) -> SubscriberState | None:
+        """Return a subscriber; None for an AE title without one."""
         ...
 
 

@@ -75,7 +75,7 @@ async def unsubscribe(database: Database, uid: str, ae_title: str = AE) -> bool 
 
 async def events_of(database: Database, ae_title: str = AE, after: int = 0) -> list[LoggedEvent]:
     await sequence(database.changes)
-    state = await database.subscriptions.serve(DEFAULT_PARTITION, ae_title, "a process")
+    state = await database.subscriptions.find(DEFAULT_PARTITION, ae_title)
     if state is None:
         return []
     return list(await database.workitem_events.of_subscriber(state.key, after, 1000, 1 << 20))
@@ -117,7 +117,7 @@ async def test_a_subscriber_of_a_workitem_gets_its_present_state_and_each_change
 async def test_subscribing_to_an_unknown_workitem_subscribes_to_nothing(database: Database) -> None:
     record = database.subscriptions
     assert not await record.subscribe(
-        DEFAULT_PARTITION, Uid("1.9"), AE, NOON, has_lock=False, report=lambda _: reports.scp_status("RESTARTED")
+        DEFAULT_PARTITION, Uid("1.9"), AE, NOON, has_lock=False, report=lambda _: reports.state_report({})
     )
     assert await record.list(DEFAULT_PARTITION, "", 10) == []
 
@@ -378,7 +378,7 @@ async def test_acknowledged_events_are_not_returned_again(database: Database) ->
     record, who = database.subscriptions, (DEFAULT_PARTITION, AE)
     for position in (first.position, first.position - 1):
         await record.acknowledge({who: Checkpoint(position), (DEFAULT_PARTITION, "UNKNOWN"): Checkpoint(9)}, NOON)
-        state = await record.serve(DEFAULT_PARTITION, AE, "another")
+        state = await record.find(DEFAULT_PARTITION, AE)
         assert state is not None
         assert state.acknowledged == Checkpoint(first.position)
     assert [event.position for event in await events_of(database)] == [second.position]
@@ -386,9 +386,9 @@ async def test_acknowledged_events_are_not_returned_again(database: Database) ->
     assert (subscriber.pending_events, subscriber.workitems, subscriber.locked_workitems) == (1, 1, 0)
     for initial in (30, 20, 40):
         await record.acknowledge({who: Checkpoint(first.position, initial)}, NOON)
-    state = await record.serve(DEFAULT_PARTITION, AE, "a third")
+    state = await record.find(DEFAULT_PARTITION, AE)
     assert state is not None
-    assert (state.acknowledged, state.process) == (Checkpoint(first.position, 20), "a process")
+    assert state.acknowledged == Checkpoint(first.position, 20)
 
 
 async def test_the_log_has_the_events_of_all_workitems_with_their_recipients(database: Database) -> None:
@@ -513,7 +513,7 @@ async def test_a_subscriber_does_not_get_the_key_of_one_that_was_removed(databas
     keys = []
     for ae_title in ("FIRST", "SECOND"):
         await subscribe_to_worklist(database, ae_title)
-        state = await database.subscriptions.serve(DEFAULT_PARTITION, ae_title, "a process")
+        state = await database.subscriptions.find(DEFAULT_PARTITION, ae_title)
         assert state is not None
         keys.append(state.key)
         await database.subscriptions.unsubscribe_from_all(DEFAULT_PARTITION, ae_title)

@@ -8,9 +8,6 @@ from typing import Any
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
 
-SERVER_STATUS = 4
-"""Event Type ID of SCP Status Change."""
-
 
 class Channel:
     """An event channel that is open."""
@@ -19,11 +16,9 @@ class Channel:
         self.connection = connection
 
     async def report(self) -> dict[str, Any]:
-        """Return the next event report; the status of the server is not one."""
-        while True:
-            report: dict[str, Any] = json.loads(await self.connection.recv())
-            if report["00001002"]["Value"] != [SERVER_STATUS]:
-                return report
+        """Return the next event report."""
+        report: dict[str, Any] = json.loads(await self.connection.recv())
+        return report
 
     async def reports(self, count: int) -> list[str]:
         """Return the next reports as "1.2.3 1 SCHEDULED": UID of the workitem, event type, and state, if there is."""

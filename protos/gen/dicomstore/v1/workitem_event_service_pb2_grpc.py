@@ -153,9 +153,8 @@ class WorkitemEventServiceServicer:
         client that reads slowly delays nobody else. Before each message, the credential of the call is verified again:
         UNAUTHENTICATED if it has expired or was revoked.
 
-        An SCP Status Change (RESTARTED, WARM START) is sent first if another process of the server sent the last events of
-        the subscriber, and another (GOING DOWN) before the call ends with SHUTTING_DOWN. Subscriptions, workitems and events
-        survive the restart.
+        The call ends with SHUTTING_DOWN when this process of the server stops. Subscriptions, workitems and events survive,
+        so no SCP Status Change is sent: a new call continues, at this process or another one.
 
         Errors: SHUTTING_DOWN; BUSY and RATE_LIMITED for too many calls (`max_event_channels`).
         """

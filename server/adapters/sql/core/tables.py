@@ -895,7 +895,7 @@ workitem_subscribers = Table(
     Column("position", BigInteger, nullable=False, comment="events up to this one are acknowledged"),
     Column("initial", BigInteger, comment="of the next event: workitems from this key on are acknowledged; NULL: none"),
     Column("updated", BigInteger, nullable=False, comment="time of the last subscription or acknowledgement"),
-    Column("process", Label, nullable=False, comment="the process that sent the last events"),
+    Column("process", Label, nullable=False, comment="empty; no longer used"),
     UniqueConstraint("partition_key", "ae_title"),
 )
 

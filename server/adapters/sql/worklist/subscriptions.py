@@ -22,7 +22,7 @@ from server.adapters.sql.search.pages import add_values
 from server.adapters.sql.search.search import check_size
 from server.adapters.sql.worklist import events, values
 from server.adapters.sql.worklist.changing import lock
-from server.model.errors import DicomStoreError, Exhausted, NotFound, Reason
+from server.model.errors import Exhausted, NotFound, Reason
 from server.model.ids import PartitionName, Uid
 from server.model.worklist.event import Event, EventKind, EventType
 from server.model.worklist.subscription import (
@@ -50,7 +50,7 @@ _WORKITEM = Prepared(
     )
 )
 _SUBSCRIBER = Prepared(
-    select(_b.key, _b.position, _b.initial, _b.process).where(
+    select(_b.key, _b.position, _b.initial).where(
         _b.partition_key == bindparam("of_partition"), _b.ae_title == bindparam("of_ae_title")
     )
 )
@@ -210,26 +210,15 @@ class SqlSubscriptions:
 
         await self._transactions.write(work)
 
-    async def serve(self, partition: PartitionName, ae_title: str, process: str) -> SubscriberState | None:
+    async def find(self, partition: PartitionName, ae_title: str) -> SubscriberState | None:
         """See the port."""
 
-        def find(connection: Connection) -> SubscriberState | None:
+        def work(connection: Connection) -> SubscriberState | None:
             partition_key = self._partition_keys.one(connection, partition)
             row = None if partition_key is None else _find(connection, partition_key, ae_title)
-            return None if row is None else SubscriberState(row.key, Checkpoint(row.position, row.initial), row.process)
+            return None if row is None else SubscriberState(row.key, Checkpoint(row.position, row.initial))
 
-        def note(connection: Connection) -> None:
-            if found is not None:
-                connection.execute(update(workitem_subscribers).where(_b.key == found.key).values(process=process))
-
-        found = await self._transactions.read(find)
-        if found is not None and found.process != process:
-            try:
-                await self._transactions.write(note)
-            except DicomStoreError as error:
-                if error.reason is not Reason.ARCHIVE_READ_ONLY:
-                    raise
-        return found
+        return await self._transactions.read(work)
 
     def _existing(self, connection: Connection, partition: PartitionName) -> int:
         """Return the key of a partition. Raises: NotFound, it was deleted since access was permitted."""
