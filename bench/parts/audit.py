@@ -165,7 +165,7 @@ async def _recorded_upload(index: InstanceIndex, new: NewInstance, outbox: Outbo
     audit = recorder.call("StoreService/StoreInstances", "write", source)
     call = Call("0123456789abcdef0123456789abcdef", EVERYBODY, None, audit)
     audit.accesses(call, Address(new.id.partition))
-    audit.begin(call, Action.WRITE, only_stores=True)
+    audit.begin(call, Action.WRITE, uses_outbox=True)
     await audit.begun()
     id_ = new.id
     item = StoredItem(id_.study, id_.series, id_.instance, new.sop_class_uid, "stored", new.size_bytes)

@@ -297,6 +297,7 @@ class ArchiveComponents(IndexComponents):
             retention=self.retention,
             on_change=self.sequencer.deleted,
             on_erasable=self.background_lease.wake,
+            outbox=self.outbox,
         )
 
     @cached_property

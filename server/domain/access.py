@@ -50,8 +50,8 @@ class Access:
             partition_may_be_new: the operation creates the partition if it does not exist.
             narrow: the operation returns a list. If the principal's access is limited to a part of `address`, return
                 that part.
-            waits: False if the operation, apart from creating the partition, only stores instances, and awaits
-                `call.audit.begun` before each.
+            waits: False if the operation, apart from creating the partition, has only effects of transactions with a
+                record in the outbox, and awaits `call.audit.begun` before each.
             by_share_link: False refuses principals of share links, who may only read current content and add to it.
             version: the operation reads a version of an instance; refuses them as well.
             also: another action that the principal must be allowed to perform there.
@@ -85,7 +85,7 @@ class Access:
             await self._partitions.require(address.partition)
         if action not in READING:
             waits = waits or is_new
-            call.audit.begin(call, action, only_stores=not waits)
+            call.audit.begin(call, action, uses_outbox=not waits)
             if waits:
                 await call.audit.begun()
         return address

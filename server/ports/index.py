@@ -26,7 +26,7 @@ from server.model.lifecycle.erasure import ErasedVersion
 from server.model.lifecycle.kept import KeptVersion
 from server.model.partition import DuplicatePolicy, Partition
 from server.model.search.query import Match, Query
-from server.ports.outbox import RecordsOf
+from server.ports.outbox import DeletionRecordOf, RecordsOf
 
 Batch = Sequence[NewInstance] | Callable[[], Sequence[NewInstance]]
 """Instances, or a function that returns them."""
@@ -59,9 +59,18 @@ class InstanceIndex(Protocol):
         ...
 
     async def delete(
-        self, resource: Address, now: datetime, erase_after: datetime, *, reason: str = "", author: str = ""
+        self,
+        resource: Address,
+        now: datetime,
+        erase_after: datetime,
+        *,
+        reason: str = "",
+        author: str = "",
+        record_of: DeletionRecordOf | None = None,
     ) -> int:
         """Delete a study, series or instance in one transaction and return the number of instances.
+
+        If there were any, `record_of` states what changes in the outbox in the same transaction.
 
         From its commit on they are not found in any way, series and studies without instances vanish, and they can be
         stored again. They are kept with their blobs until these are erased, at `erase_after` at the earliest. Of many

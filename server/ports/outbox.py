@@ -56,6 +56,10 @@ RecordsOf = Callable[[Sequence[AddOutcome]], OutboxChanges]
 repeated."""
 
 
+DeletionRecordOf = Callable[[int], OutboxChanges]
+"""The same for a transaction that deletes this number of instances, at least one."""
+
+
 class OutboxTable(Protocol):
     """The rows of all processes. Errors are those of `InstanceIndex`."""
 

@@ -11,6 +11,7 @@ import pytest
 from dicomstore.v1 import access_options_pb2 as access
 from dicomstore.v1 import extended_query_tag_service_pb2_grpc
 from dicomstore.v1 import search_service_pb2 as search
+from dicomstore.v1.delete_service_pb2 import DeleteInstancesRequest
 from dicomstore.v1.partition_service_pb2 import ListPartitionsRequest
 from dicomstore.v1.resources_pb2 import DUPLICATE_POLICY_NEW_VERSION, Address
 
@@ -32,7 +33,7 @@ CHANGES = {
     access.ACTION_ADMINISTER,
 }
 # The first one changes nothing; the changes of the second one are recorded in the transactions that make them.
-WITHOUT_BEGINNING = {"ShareService.ListShareLinks", "StoreService.StoreInstances"}
+WITHOUT_BEGINNING = {"DeleteService.DeleteInstances", "ShareService.ListShareLinks", "StoreService.StoreInstances"}
 
 
 async def test_every_rpc_has_a_record_with_its_principal_action_and_address(tmp_path: Path) -> None:
@@ -217,10 +218,12 @@ async def test_without_an_audit_trail_nothing_is_changed(
 
         monkeypatch.setattr(LogWriter, "_write", full)
         monkeypatch.setattr(Reserve, "draw", lambda self: False)
-        with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await core.delete(ref_of(stored))
-        assert reason_of(refused.value) == "STORAGE_FULL"
-        # uploads until then are in the outbox
+        # Immediate erasure is recorded before; the records of uploads and other deletions until then are in the outbox.
+        for erase_now in (True, False):
+            request = DeleteInstancesRequest(resource=ref_of(stored), erase_now=erase_now)
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await core.delete_stub.DeleteInstances(request)
+            assert reason_of(refused.value) == "STORAGE_FULL"
         assert (
             await refusal_of(core, part10(SOPInstanceUID="1.9"))
             == "The audit trail cannot be written: the disk is full."

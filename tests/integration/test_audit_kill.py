@@ -129,8 +129,11 @@ def test_after_a_kill_between_any_two_steps_nothing_acknowledged_is_missing(
     recorded = [one[2] for record in audit_records(tmp_path, kind="outcome") for one in record["instances"]]
     outcomes = set(recorded)
     assert len(outcomes) == len(recorded)  # each once
-    deleted = {record["instance"] for record in audit_records(tmp_path, kind="executed", subtype="delete")}
-    about_to_delete = {record["instance"] for record in audit_records(tmp_path, kind="executing", subtype="delete")}
+    deletions = audit_records(tmp_path, subtype="delete")
+    assert {(record["kind"], record["code"], record["items"]) for record in deletions} == {("executed", "OK", 1)}
+    deleted = {record["instance"] for record in deletions}
+    assert len(deleted) == len(deletions)  # each once
+    assert any("written" in record for record in deletions)  # a kill after the transaction
     acknowledged = {kind: {uid for name, uid in events if name == kind} for kind in ("stored", "deleted")}
     assert acknowledged["stored"] <= outcomes
     assert acknowledged["deleted"] <= deleted
@@ -138,6 +141,7 @@ def test_after_a_kill_between_any_two_steps_nothing_acknowledged_is_missing(
     seen = [set(uids) for name, uids in events if name == "visible"]
     assert {uid for uids in seen for uid in uids} <= outcomes  # also those that were not acknowledged
     for before, after in pairwise(seen):
-        assert before - after <= about_to_delete
+        assert before - after <= deleted  # also those that were not acknowledged
+    assert not deleted & seen[-1]
     verified = FileAuditTrail(tmp_path).verify()
     assert verified.is_intact

@@ -1,10 +1,12 @@
-"""The outbox: audit records that are durable with the instances that a transaction stores, each once in the trail."""
+"""The outbox: audit records that are durable with the transaction that stores or deletes instances, each once in the
+trail."""
 
 import asyncio
 import errno
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,17 +15,22 @@ import pytest
 
 from server.adapters.blobs.audit_trail.trail import FileAuditTrail
 from server.adapters.sql.engine import Database, migrate, open_database
+from server.domain.access import Access
 from server.domain.audit.outbox import Outbox
 from server.domain.audit.recorder import AuditRecorder, RecordedCall, Source
+from server.domain.lifecycle.delete import Delete
+from server.domain.partition_names import PartitionNames
+from server.domain.read_only import ReadOnlyState
 from server.model.access import Action
 from server.model.audit.call_audit import CallAudit, StoredItem
 from server.model.audit.trail import AuditTrailSettings
 from server.model.call import EVERYBODY, Call
-from server.model.errors import Exhausted, Reason
+from server.model.errors import Exhausted, Reason, WrongState
 from server.model.ids import DEFAULT_PARTITION, Address
+from server.model.lifecycle.hold import Hold
 from server.ports.outbox import ROWS_PER_PROCESS, OutboxChanges, OutboxRow
 from tests.audit import audit_records, until
-from tests.contract.index.samples import NOON, sample
+from tests.contract.index.samples import NOON, sample, study_ref
 
 ROW = OutboxRow(1, 1_700_000_000_000_000, b'{"kind":"outcome","outbox":"1"}')
 
@@ -50,7 +57,7 @@ def upload(recorder: AuditRecorder) -> RecordedCall:
     audit = recorder.call("StoreService/StoreInstances", "write", Source("inproc"))
     call = Call("r1", EVERYBODY, None, audit)
     audit.accesses(call, Address(DEFAULT_PARTITION))
-    audit.begin(call, Action.WRITE, only_stores=True)
+    audit.begin(call, Action.WRITE, uses_outbox=True)
     return audit
 
 
@@ -63,6 +70,29 @@ async def store(database: Database, outbox: Outbox, audit: CallAudit, number: in
 
     await database.instances.add([sample(1, 1, number)], NOON, records_of)
     return made[0]
+
+
+def deletion(recorder: AuditRecorder) -> tuple[Call, RecordedCall]:
+    audit = recorder.call("DeleteService/DeleteInstances", "delete", Source("inproc"))
+    return Call("r1", EVERYBODY, None, audit), audit
+
+
+def delete_with(database: Database, outbox: Outbox, on_transaction: Callable[[], None] = lambda: None) -> Delete:
+    def now() -> datetime:
+        on_transaction()
+        return NOON
+
+    names = PartitionNames(database.partitions, enabled=True, now=lambda: NOON)
+    return Delete(
+        index=database.instances,
+        access=Access(names, ReadOnlyState()),
+        now=now,
+        deadline_now=lambda: NOON,
+        retention=timedelta(0),
+        on_change=lambda: None,
+        on_erasable=lambda: None,
+        outbox=outbox,
+    )
 
 
 def item(number: int) -> StoredItem:
@@ -122,6 +152,83 @@ async def test_the_records_of_another_running_process_are_not_recovered(tmp_path
         assert await numbers(database) == [1]
     async with outbox_of(tmp_path) as (other, _):
         assert await other.recover(database.outbox) == 1
+
+
+async def test_a_deletion_has_one_record_which_is_durable_with_its_transaction(
+    tmp_path: Path, database: Database
+) -> None:
+    await database.instances.add([sample(1, 1, 1), sample(1, 1, 2)], NOON)
+    async with outbox_of(tmp_path) as (outbox, recorder):
+        delete = delete_with(database, outbox)
+        call, audit = deletion(recorder)
+        assert await delete.delete(call, study_ref(1), reason="duplicate") == 2
+        assert await numbers(database) == [1]
+        assert not audit_records(tmp_path, subtype="delete")
+        await audit.complete(call, "OK", "")
+        call, audit = deletion(recorder)
+        assert await delete.delete(call, study_ref(1)) == 0  # nothing is left, so its record is that of a read
+        assert await numbers(database) == [1]
+        await audit.complete(call, "OK", "")
+        await outbox.close(database.outbox)
+        assert await numbers(database) == []
+    found = audit_records(tmp_path, subtype="delete")
+    assert [(one["kind"], one["code"], one["items"], one.get("reason")) for one in found] == [
+        ("executed", "OK", 2, "duplicate"),
+        ("executed", "OK", 0, None),
+    ]
+    assert ["outbox" in one for one in found] == [True, False]
+
+
+async def test_a_refused_deletion_has_no_record_in_the_index(tmp_path: Path, database: Database) -> None:
+    await database.instances.add([sample(1, 1, 1)], NOON)
+    await database.holds.set(Hold(study_ref(1), "", "complaint", "someone", NOON))
+    async with outbox_of(tmp_path) as (outbox, recorder):
+        call, audit = deletion(recorder)
+        with pytest.raises(WrongState):
+            await delete_with(database, outbox).delete(call, study_ref(1))
+        assert await numbers(database) == []
+        await audit.complete(call, "FAILED_PRECONDITION", "ON_HOLD")
+    [found] = audit_records(tmp_path, subtype="delete")
+    assert (found["kind"], found["code"], found["items"]) == ("executed", "FAILED_PRECONDITION", 0)
+
+
+async def test_a_deletion_that_its_client_cancels_is_recorded_if_it_happens(tmp_path: Path, database: Database) -> None:
+    await database.instances.add([sample(1, 1, 1)], NOON)
+    async with outbox_of(tmp_path) as (outbox, recorder):
+        call, audit = deletion(recorder)
+        begun = asyncio.Event()
+        running = asyncio.create_task(delete_with(database, outbox, begun.set).delete(call, study_ref(1)))
+        await begun.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        await audit.complete(call, "CANCELLED", "", is_cancelled=True)
+        await until(lambda: len(audit_records(tmp_path, subtype="delete", code="OK")) == 1)
+        assert await database.instances.state(study_ref(1)) is None
+        await outbox.close(database.outbox)
+        assert await numbers(database) == []
+
+
+async def test_while_the_trail_cannot_be_written_a_deletion_is_recorded_before_its_effect(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await database.instances.add([sample(1, 1, 1)], NOON)
+    async with outbox_of(tmp_path) as (outbox, recorder):
+        with monkeypatch.context() as full:
+            full.setattr(os, "pwrite", _no_space)
+            with pytest.raises(Exhausted):
+                await recorder.begin_work("test", "another-record")
+            delete = delete_with(database, outbox)
+            call, _ = deletion(recorder)
+            with pytest.raises(Exhausted):
+                await delete.delete(call, study_ref(1))
+        assert await database.instances.state(study_ref(1)) is not None
+        call, audit = deletion(recorder)
+        assert await delete.delete(call, study_ref(1)) == 1
+        assert await numbers(database) == []
+        await audit.complete(call, "OK", "")
+        found = audit_records(tmp_path, subtype="delete")
+        assert [one["kind"] for one in found] == ["executing", "executed"]
 
 
 async def test_on_a_full_disk_a_record_stays_in_the_index_and_no_further_instance_becomes_visible(

@@ -8,6 +8,7 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from server.adapters.sql import earlier, reading
+from server.adapters.sql.audit_outbox import change_outbox
 from server.adapters.sql.core.counters import touch
 from server.adapters.sql.core.sessions import Work
 from server.adapters.sql.core.transactions import Transactions
@@ -54,7 +55,7 @@ from server.model.lifecycle.erasure import ErasedVersion
 from server.model.lifecycle.kept import KeptVersion
 from server.model.search.query import Match, Query
 from server.ports.index import Batch
-from server.ports.outbox import RecordsOf
+from server.ports.outbox import DeletionRecordOf, RecordsOf
 from server.ports.tags import Extract
 
 Result = TypeVar("Result")
@@ -76,16 +77,24 @@ class SqlInstanceIndex:
         )
 
     async def delete(
-        self, resource: Address, now: datetime, erase_after: datetime, *, reason: str = "", author: str = ""
+        self,
+        resource: Address,
+        now: datetime,
+        erase_after: datetime,
+        *,
+        reason: str = "",
+        author: str = "",
+        record_of: DeletionRecordOf | None = None,
     ) -> int:
         """See the port."""
-        return await self._transactions.write(
-            self._in_partition(
-                resource.partition,
-                lambda connection, key: delete_resource(connection, key, resource, now, erase_after, reason, author),
-                missing=0,
-            )
-        )
+
+        def work(connection: Connection, partition_key: int) -> int:
+            count = delete_resource(connection, partition_key, resource, now, erase_after, reason, author)
+            if count and record_of is not None:
+                change_outbox(connection, record_of(count))
+            return count
+
+        return await self._transactions.write(self._in_partition(resource.partition, work, missing=0))
 
     async def undelete(self, resource: Address, now: datetime, not_erased_at: datetime) -> int:
         """See the port."""

@@ -1,4 +1,4 @@
-"""Records of stored instances: durable in the transaction of the index that makes the instances visible.
+"""Records of stored instances and of deletions: durable in the transaction of the index that they describe.
 
 So they are neither missing nor wrong, whatever ends the process, and need no sync of their own. Afterwards they are
 appended to the audit trail with other records, and removed from the index by a later transaction. Records of a process
@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -19,7 +19,15 @@ import orjson
 from server.model.audit.call_audit import CallAudit, StoredItem
 from server.model.errors import DicomStoreError
 from server.ports.audit import AuditLog, AuditTrail
-from server.ports.outbox import ROWS_PER_PROCESS, KeyRange, OutboxChanges, OutboxRow, OutboxTable, ProcessNumber
+from server.ports.outbox import (
+    ROWS_PER_PROCESS,
+    DeletionRecordOf,
+    KeyRange,
+    OutboxChanges,
+    OutboxRow,
+    OutboxTable,
+    ProcessNumber,
+)
 
 _CLEAN_SECONDS = 10.0
 _RECOVER_SECONDS = 60.0
@@ -57,14 +65,45 @@ class Outbox:
         of_calls: dict[CallAudit, list[StoredItem]] = {}
         for audit, item in stored:
             of_calls.setdefault(audit, []).append(item)
+        return self._changes(
+            partial(audit.stored_record, items[start : start + _MAX_ITEMS])
+            for audit, items in of_calls.items()
+            for start in range(0, len(items), _MAX_ITEMS)
+        )
+
+    async def delete(self, audit: CallAudit, transaction: Callable[[DeletionRecordOf], Awaitable[int]]) -> int:
+        """Run a transaction that deletes instances, with the record of its call; return the number of instances.
+
+        Must not be cancelled. Raises: as the transaction.
+        """
+        made: list[OutboxChanges] = []
+
+        def record_of(count: int) -> OutboxChanges:
+            made[:] = [self._changes([partial(audit.deleted_record, count)])]
+            return made[0]
+
+        try:
+            count = await transaction(record_of)
+        except BaseException as error:
+            is_known = isinstance(error, DicomStoreError) and not error.may_have_happened
+            for changes in made:
+                self.failed(changes, may_have_happened=not is_known)
+            raise
+        if count:  # otherwise the transaction was repeated, and the instances were gone
+            audit.deleted(count)
+            for changes in made:
+                self.committed(changes)
+        return count
+
+    def _changes(self, records: Iterable[Callable[[str], bytes | None]]) -> OutboxChanges:
+        """Return changes with a row for each record. A record is a function of its id."""
         now = time.time_ns() // 1000
         rows = []
-        for audit, items in of_calls.items():
-            for start in range(0, len(items), _MAX_ITEMS):
-                key = next(self._keys)
-                record = audit.stored_record(items[start : start + _MAX_ITEMS], str(key))
-                if record is not None:
-                    rows.append(OutboxRow(key, now, record))
+        for record_of in records:
+            key = next(self._keys)
+            record = record_of(str(key))
+            if record is not None:
+                rows.append(OutboxRow(key, now, record))
         return OutboxChanges(rows, _ranges(tuple(self._appended)))
 
     def committed(self, changes: OutboxChanges) -> None:

@@ -65,7 +65,7 @@ class AuditRecorder:
     Args:
         refuses_reads: reads are refused while the trail cannot be written.
         claims: names of the claims of principals to record.
-        outbox: of the transactions that store instances; without one, uploads are recorded like other changes.
+        outbox: of the transactions that store or delete instances; without one, these are recorded like other changes.
     """
 
     def __init__(
@@ -206,7 +206,9 @@ class RecordedCall(CallAudit):
     _is_noted = False
     _failed = 0
     _call: Call | None = None
-    _upload: Call | None = None  # whose outcomes are in the outbox
+    _in_outbox: Call | None = None  # whose effects have records in the outbox
+    _has_record = False  # of its end, in a transaction that was not committed yet, or failed
+    _is_recorded = False  # the transaction was committed
 
     def __init__(self, recorder: AuditRecorder, rpc: str, action: str, source: SourceFacts | None) -> None:
         """Begin to record; a subclass without a source has a method `source`."""
@@ -223,17 +225,20 @@ class RecordedCall(CallAudit):
         assert self._source is not None
         return self._source
 
-    def begin(self, call: Call, action: Action, *, only_stores: bool = False) -> None:
+    def begin(self, call: Call, action: Action, *, uses_outbox: bool = False) -> None:
         """See the base class. The records of a delete may use the reserve of the disk, because it frees space."""
         self._action = action.value
-        if only_stores and self._recorder.outbox is not None:
+        is_reserved = action is Action.DELETE
+        # While the trail cannot be written, a deletion is recorded like other changes, because these use the reserve.
+        is_usable = self._recorder.outbox is not None and not (is_reserved and self._recorder.log.failure is not None)
+        if uses_outbox and is_usable:
             # Without this record, because reference cycles are freed late.
-            self._upload = Call(call.request_id, call.principal, call.deadline, _NOT_RECORDED)
+            self._in_outbox = Call(call.request_id, call.principal, call.deadline, _NOT_RECORDED)
             return
         record = self._record("executing", call)
         # An upload has to send its data first. Until then, the record may be written with those of other calls.
         soon = action is Action.WRITE
-        self._begun = self._recorder.log.append_durably(record, may_use_reserve=action is Action.DELETE, soon=soon)
+        self._begun = self._recorder.log.append_durably(record, may_use_reserve=is_reserved, soon=soon)
 
     def expedite(self) -> None:
         """See the base class."""
@@ -243,13 +248,13 @@ class RecordedCall(CallAudit):
     async def begun(self) -> None:
         """See the base class. While the trail cannot be written, an upload has to be recorded before its effect."""
         log = self._recorder.log
-        if self._upload is not None:
+        if self._in_outbox is not None:
             if log.is_backlogged:
                 await log.room()
             if self._begun is not None or self._is_noted:
                 await self._recorder.require_writable()
             elif log.failure is not None:
-                self._begun = log.append_durably(self._record("executing", self._upload))
+                self._begun = log.append_durably(self._record("executing", self._in_outbox))
         if self._begun is not None:
             future = asyncio.ensure_future(self._begun)
             if future.done():
@@ -260,9 +265,9 @@ class RecordedCall(CallAudit):
 
     def stored_record(self, items: Sequence[StoredItem], outbox_id: str) -> bytes | None:
         """See the base class."""
-        if self._upload is None:
+        if self._in_outbox is None:
             return None
-        return self._record("outcome", self._upload, _members({"instances": _listed(items), "outbox": outbox_id}))
+        return self._record("outcome", self._in_outbox, _members({"instances": _listed(items), "outbox": outbox_id}))
 
     async def stored(self, call: Call, items: Sequence[StoredItem]) -> None:
         """See the base class."""
@@ -270,7 +275,7 @@ class RecordedCall(CallAudit):
         count = sum(item.outcome in ACCEPTED for item in items)
         self.items += count
         self._failed += len(items) - count
-        if self._upload is not None:
+        if self._in_outbox is not None:
             items = [item for item in items if item.outcome not in (STORED, REPLACED)]  # these are in the outbox
             if not items:
                 return
@@ -281,6 +286,22 @@ class RecordedCall(CallAudit):
         else:  # nothing was changed
             self._recorder.log.append(record)
 
+    def deleted_record(self, count: int, outbox_id: str) -> bytes | None:
+        """See the base class."""
+        if self._in_outbox is None:
+            return None
+        self._has_record = True
+        milliseconds = (time.monotonic() - self.began) * 1000
+        more = f',"code":"OK","items":{count},"ms":{milliseconds:.1f},"outbox":"{outbox_id}"'
+        if self._begun is not None or self._is_noted:
+            more += ',"begun":true'
+        return self._record("executed", self._in_outbox, more)
+
+    def deleted(self, count: int) -> None:
+        """See the base class."""
+        self.items = count
+        self._is_recorded = self._in_outbox is not None
+
     def accesses(self, call: Call, address: Address) -> None:
         """See the base class."""
         self.address = address
@@ -288,7 +309,7 @@ class RecordedCall(CallAudit):
 
     def note_long(self) -> None:
         """Record that a call runs, if there is no record yet."""
-        if self._begun is None and self._call is not None:
+        if self._begun is None and self._call is not None and not self._has_record:
             self._recorder.log.append(self._record("executing", self._call))
             self._call = None
             self._is_noted = True
@@ -310,6 +331,9 @@ class RecordedCall(CallAudit):
         """
         recorder = self._recorder
         recorder.running.discard(self)
+        if self._is_recorded and code == "OK":
+            self._call = None
+            return None
         self._call = call
         self._code = code
         self._reason = reason

@@ -1,9 +1,12 @@
 """Deleting studies, series and instances (PS3.18 has no such transaction; docs/api.md describes it)."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 
 from server.domain.access import Access
+from server.domain.audit.outbox import Outbox
 from server.domain.limits import check_reason
 from server.model.access import Action
 from server.model.call import Call
@@ -16,6 +19,7 @@ class Delete:
 
     on_change: called after instances have been deleted.
     on_erasable: called when instances are due for erasure.
+    outbox: for the audit records of deletions; without one, they are recorded like other changes.
     """
 
     def __init__(
@@ -28,6 +32,7 @@ class Delete:
         retention: timedelta,
         on_change: Callable[[], None],
         on_erasable: Callable[[], None],
+        outbox: Outbox | None = None,
     ) -> None:
         self._index = index
         self._access = access
@@ -36,6 +41,7 @@ class Delete:
         self._retention = retention
         self._on_change = on_change
         self._on_erasable = on_erasable
+        self._outbox = outbox
 
     async def delete(self, call: Call, address: Address, *, reason: str = "") -> int:
         """Delete a study, series or instance; return the number of deleted instances, 0 if there were none.
@@ -45,8 +51,12 @@ class Delete:
             WrongState: ON_HOLD.
             and as `Access.permit`.
         """
-        address = await self._permitted(call, address, reason)
-        return await self._deleted(call, address, self._deadline_now() + self._retention, reason)
+        address = await self._permitted(call, address, reason, uses_outbox=True)
+        await call.audit.begun()
+        erase_after = self._deadline_now() + self._retention
+        # A cancelled call does not end its transaction; the record of it is moved to the audit trail all the same.
+        deletion = asyncio.ensure_future(self._deleted(call, address, erase_after, reason, self._outbox))
+        return await asyncio.shield(deletion)
 
     async def erase(self, call: Call, address: Address, *, reason: str = "") -> tuple[int, int]:
         """Delete a resource without a retention time, and end that of its instances that were deleted earlier.
@@ -64,16 +74,22 @@ class Delete:
             self._on_erasable()
         return deleted, erased
 
-    async def _permitted(self, call: Call, address: Address, reason: str) -> Address:
+    async def _permitted(self, call: Call, address: Address, reason: str, *, uses_outbox: bool = False) -> Address:
         address.require_study()
         check_reason(reason)
         if reason:
             call.audit.note(reason=reason)
-        return await self._access.permit(call, Action.DELETE, address)
+        return await self._access.permit(call, Action.DELETE, address, waits=not uses_outbox)
 
-    async def _deleted(self, call: Call, address: Address, erase_after: datetime, reason: str) -> int:
-        deleted = await self._index.delete(address, self._now(), erase_after, reason=reason, author=call.principal.id)
-        call.audit.items = deleted
+    async def _deleted(
+        self, call: Call, address: Address, erase_after: datetime, reason: str, outbox: Outbox | None = None
+    ) -> int:
+        author = call.principal.id
+        transaction = partial(self._index.delete, address, self._now(), erase_after, reason=reason, author=author)
+        if outbox is None:
+            deleted = call.audit.items = await transaction()
+        else:
+            deleted = await outbox.delete(call.audit, lambda record_of: transaction(record_of=record_of))
         if deleted:
             self._on_change()
         return deleted

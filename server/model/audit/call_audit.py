@@ -54,11 +54,12 @@ class CallAudit:
         """Set the address that the call asks for."""
         self.address = address
 
-    def begin(self, call: "Call", action: Action, *, only_stores: bool = False) -> None:
+    def begin(self, call: "Call", action: Action, *, uses_outbox: bool = False) -> None:
         """Record that the call is about to change something; `begun` waits until the record is durable.
 
         Args:
-            only_stores: all effects are transactions with a `stored_record`, which may replace this record.
+            uses_outbox: all effects are transactions with a `stored_record` or `deleted_record`, which may replace this
+                record.
         """
 
     def expedite(self) -> None:
@@ -77,6 +78,18 @@ class CallAudit:
         Called in any thread.
         """
         return None
+
+    def deleted_record(self, count: int, outbox_id: str) -> bytes | None:
+        """Return the record of the end of a call whose transaction deletes `count` instances, to be written in it; None
+        if there is none.
+
+        Called in any thread.
+        """
+        return None
+
+    def deleted(self, count: int) -> None:
+        """Note that the transaction was committed: `deleted_record` is the record of the end, if the call succeeds."""
+        self.items = count
 
     async def stored(self, call: "Call", items: Sequence[StoredItem]) -> None:
         """Record outcomes of an upload. When this returns, they may be acknowledged. Raises: as `begun`."""

@@ -1,8 +1,8 @@
-"""The outbox of the audit trail: rows change in the transaction that stores instances."""
+"""The outbox of the audit trail: rows change in the transaction that stores or deletes instances."""
 
 from server.adapters.sql.engine import Database
 from server.ports.outbox import MAX_PROCESS, ROWS_PER_PROCESS, KeyRange, OutboxChanges, OutboxRow
-from tests.contract.index.samples import NOON, sample
+from tests.contract.index.samples import NOON, sample, study_ref
 
 
 def key(process: int, number: int) -> int:
@@ -22,3 +22,18 @@ async def test_rows_are_added_and_removed_with_instances(database: Database) -> 
     assert await database.outbox.page(0, 9) == left
     await database.outbox.remove([KeyRange(key(MAX_PROCESS, 1), key(MAX_PROCESS, 9))])
     assert await database.outbox.page(0, 9) == rows[:1]
+
+
+async def test_rows_are_added_and_removed_with_a_deletion(database: Database) -> None:
+    rows = [OutboxRow(key(7, number), number, b"{}") for number in (1, 2, 3)]
+    await database.instances.add([sample()], NOON, lambda _: OutboxChanges(rows[:1], ()))
+    counts: list[int] = []
+
+    def record_of(count: int) -> OutboxChanges:
+        counts.append(count)
+        return OutboxChanges(rows[1:], [KeyRange(rows[0].key, rows[0].key)])
+
+    assert await database.instances.delete(study_ref(1), NOON, NOON, record_of=record_of) == 1
+    assert await database.instances.delete(study_ref(1), NOON, NOON, record_of=record_of) == 0  # it was deleted before
+    assert await database.outbox.page(0, 9) == rows[1:]
+    assert counts == [1]
