@@ -212,8 +212,7 @@ class Rows:
         marks = {name: f"<{name}>" for name in facts_of(0, 1).values}
         self._text = serialise(_joined(constant(), varying(marks)))
         always = replaced_by_varying(constant())
-        self._always = search_values(always)
-        self._values = rows_of(0, _PARTITION, self._always)
+        self._values = rows_of(0, _PARTITION, search_values(always))
 
     def between(self, first: int, last: int) -> tuple[list[dict[str, Any]], ...]:
         """Return the rows of the workitems with some numbers, and those of their values and texts."""
@@ -235,10 +234,10 @@ class Rows:
                     "elements": content,
                 }
             )
-            values += [row | {"workitem_key": key} for row in self._values]
-            searched = search_values(varying(of))
-            values += rows_of(key, _PARTITION, searched)
-            texts.append(text_of(key, _PARTITION, (*self._always, *searched)))
+            of_item = [row | {"workitem_key": key} for row in self._values]
+            of_item += rows_of(key, _PARTITION, search_values(varying(of)))
+            values += of_item
+            texts.append(text_of(key, _PARTITION, of_item))
         return items, values, texts
 
 

@@ -18,6 +18,7 @@ from server.model.worklist.workitem import SearchValue
 
 _SINGLE_WORD = NAME_GROUPS + 1
 _TEXT_COLUMNS = {key: name for name, key in WORKITEM_TEXT_KEYS.items()}
+_NO_TEXT = dict.fromkeys(WORKITEM_TEXT_KEYS)
 
 Named = tuple[Condition, str]
 """A condition, and the prefix of its parameters."""
@@ -39,15 +40,15 @@ def rows_of(workitem_key: int, partition_key: int, values: Iterable[SearchValue]
     ]
 
 
-def text_of(workitem_key: int, partition_key: int, values: Iterable[SearchValue]) -> dict[str, Any]:
-    """Return the row with the text of a workitem."""
-    found: dict[str, dict[str, None]] = {name: {} for name in WORKITEM_TEXT_KEYS}
-    for value in values:
-        if name := _TEXT_COLUMNS.get(value.keyword):
-            texts = groups_of(value.value) if value.is_name else [column_text(value.value)]
-            found[name].update(dict.fromkeys(filter(None, texts)))
-    columns = {name: "\n".join(texts) or None for name, texts in found.items()}
-    return {"key": workitem_key, "partition_key": partition_key, **columns}
+def text_of(workitem_key: int, partition_key: int, rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Return the row with the text of a workitem, given the rows for its values."""
+    found: dict[str, Any] = {"key": workitem_key, "partition_key": partition_key, **_NO_TEXT}
+    for row in rows:
+        name = _TEXT_COLUMNS.get(row["keyword"])
+        if name is not None and row["part"] < NAME_GROUPS:
+            present = found[name]
+            found[name] = row["text"] if present is None else f"{present}\n{row['text']}"
+    return found
 
 
 def _parts(value: SearchValue) -> Iterator[tuple[int, str]]:

@@ -254,7 +254,7 @@ def _columns(workitem: Workitem) -> dict[str, Any]:
 def _write_values(connection: Connection, key: int, partition_key: int, workitem: Workitem) -> None:
     if rows := rows_of(key, partition_key, workitem.values):
         _INSERT_VALUES.send(connection, rows)
-    _WRITE_TEXT[connection.dialect.name].send(connection, [text_of(key, partition_key, workitem.values)])
+    _WRITE_TEXT[connection.dialect.name].send(connection, [text_of(key, partition_key, rows)])
 
 
 def _workitem(uid: Uid, row: Any) -> Workitem:
