@@ -113,15 +113,18 @@ class AuditRecorder:
         self.log.append(self._event("event", principal, subtype, facts))
 
     @asynccontextmanager
-    async def work(self, principal: str, subtype: str, **facts: Any) -> AsyncIterator[None]:
+    async def work(self, principal: str, subtype: str, **facts: Any) -> AsyncIterator[dict[str, Any]]:
         """Record work that changes something, durably: before it begins, and its result.
+
+        The caller may add facts of the result to the yielded dict; they replace those of the beginning.
 
         Raises: as `AuditLog.append_durably`.
         """
         await self.begin_work(principal, subtype, **facts)
         outcome = {"code": "OK"}
+        results: dict[str, Any] = {}
         try:
-            yield
+            yield results
         except DicomStoreError as error:
             outcome = {"code": "FAILED", "reason": error.reason.value}
             raise
@@ -129,7 +132,7 @@ class AuditRecorder:
             outcome = {"code": "FAILED"}
             raise
         finally:
-            self.end_work(principal, subtype, **facts, **outcome)
+            self.end_work(principal, subtype, **(facts | results | outcome))
 
     async def begin_work(self, principal: str, subtype: str, **facts: Any) -> None:
         """Record durably that work begins. Raises: as `AuditLog.append_durably`."""
@@ -186,12 +189,12 @@ class AuditRecorder:
 
 
 @asynccontextmanager
-async def unrecorded(principal: str, subtype: str, **facts: Any) -> AsyncIterator[None]:
+async def unrecorded(principal: str, subtype: str, **facts: Any) -> AsyncIterator[dict[str, Any]]:
     """Replace `AuditRecorder.work` while the audit trail is disabled."""
-    yield
+    yield {}
 
 
-RecordWork = Callable[..., AbstractAsyncContextManager[None]]
+RecordWork = Callable[..., AbstractAsyncContextManager[dict[str, Any]]]
 """`AuditRecorder.work` or `unrecorded`."""
 
 

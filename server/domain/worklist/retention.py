@@ -58,8 +58,10 @@ class WorklistRetention:
             for partition, group in groupby(found.workitems, lambda one: one.partition):
                 some = list(group)
                 facts = {"partition": partition, "workitems": [one.uid for one in some], "items": len(some)}
-                async with self._work("garbage-collection", "remove-workitems", **facts):
-                    count += await self._record.remove([one.key for one in some], filter_matches)
+                async with self._work("garbage-collection", "remove-workitems", **facts) as results:
+                    removed = await self._record.remove([one.key for one in some], filter_matches)
+                    results |= {"workitems": [one.uid for one in removed], "items": len(removed)}
+                count += len(removed)
             after = found.next
             if after is None:
                 return count

@@ -104,6 +104,6 @@ class WorkitemRecord(Protocol):
         """
         ...
 
-    async def remove(self, keys: Sequence[int], matches: FilterMatches) -> int:
-        """Remove those of some workitems that are still without a deletion lock; return their number."""
+    async def remove(self, keys: Sequence[int], matches: FilterMatches) -> Sequence[Unlocked]:
+        """Remove those of some workitems that are still without a deletion lock, and return them."""
         ...

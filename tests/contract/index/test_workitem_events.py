@@ -98,7 +98,7 @@ async def removed(database: Database) -> list[str]:
     """Remove what may be removed, and return the UIDs of the workitems that remain."""
     page = await database.workitems.unlocked(NOON + timedelta(days=1), None, 100, filter_matches)
     keys = [one.key for one in page.workitems]
-    assert await database.workitems.remove(keys, filter_matches) == len(keys)
+    assert [one.key for one in await database.workitems.remove(keys, filter_matches)] == keys
     left = await database.workitems.search(WorkitemQuery(DEFAULT_PARTITION, (), 100))
     return sorted(match.uid for match in left.matches)
 
@@ -473,7 +473,7 @@ async def test_a_subscriber_is_kept_until_its_events_have_been_numbered_and_remo
     await add(database, "1.1")
     await sequence(database.changes)
     await subscribe(database, "1.1")
-    await database.subscriptions.unsubscribe(DEFAULT_PARTITION, Uid("1.1"), AE)
+    await unsubscribe(database, "1.1")
     later = NOON + timedelta(seconds=1)
     if database.workitem_events.is_numbered_later:
         assert await database.workitem_events.remove(later, 10) == 1  # that of the new workitem

@@ -5,13 +5,15 @@ import json
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from server.adapters.blobs.audit_trail.trail import FileAuditTrail
 from server.adapters.sql.engine import Database
 from server.domain.access import Access
-from server.domain.audit.recorder import unrecorded
+from server.domain.audit.recorder import AuditRecorder, unrecorded
 from server.domain.partition_names import PartitionNames
 from server.domain.read_only import ReadOnlyState
 from server.domain.search.request import Term
@@ -23,6 +25,7 @@ from server.domain.worklist.filters import WorkitemFilter
 from server.domain.worklist.retention import WorklistRetention
 from server.domain.worklist.subscriptions import Subscriptions
 from server.domain.worklist.workitems import Workitems
+from server.model.audit.trail import AuditTrailSettings
 from server.model.call import EVERYBODY, Call
 from server.model.errors import DicomStoreError, Exhausted, NotFound, Reason, Unavailable, WrongState
 from server.model.ids import NO_PARTITION, Uid
@@ -30,6 +33,7 @@ from server.model.worklist.event import EventType, LoggedEvent
 from server.model.worklist.subscription import FILTERED_WORKLIST, WORKLIST
 from server.model.worklist.workitem import MatchPage, WorkitemQuery, WorkitemState
 from server.ports.worklist.workitems import WorkitemRecord
+from tests.audit import audit_records
 from tests.worklist import TRANSACTION, code, data_set, text, workitem
 
 AE = "VIEWER"
@@ -427,6 +431,33 @@ async def test_streams_end_when_the_process_stops(one: Process) -> None:
     one.hub.close()
     for ended in (waiting, anext(watch)):
         assert await refusal(ended, Unavailable) is Reason.SHUTTING_DOWN
+
+
+async def test_the_result_of_retention_names_only_removed_workitems(one: Process, tmp_path: Path) -> None:
+    for uid in ("1.1", "1.2"):
+        await one.create(uid)
+        await one.cancel(uid)
+    root = tmp_path / "audited"
+    root.mkdir()
+    async with FileAuditTrail(root).open(AuditTrailSettings(root / "key.pem")) as log:
+        recorder = AuditRecorder(log)
+
+        @asynccontextmanager
+        async def work(*names: str, **facts: Any) -> AsyncIterator[dict[str, Any]]:
+            async with recorder.work(*names, **facts) as results:
+                await one.subscribe("1.2", has_lock=True)  # after the search for workitems without a lock
+                yield results
+
+        await WorklistRetention(
+            record=one.database.workitems,
+            log=one.database.workitem_events,
+            workitems=timedelta(0),
+            events=timedelta(days=9),
+            now=lambda: datetime.now(UTC) + timedelta(days=1),
+            work=work,
+        ).remove()
+    found = [(one["kind"], one["workitems"], one["items"]) for one in audit_records(root, subtype="remove-workitems")]
+    assert found == [("executing", ["1.1", "1.2"], 2), ("executed", ["1.1"], 1)]
 
 
 async def test_retention_removes_final_workitems_and_old_events(one: Process) -> None:

@@ -46,7 +46,7 @@ def unlocked(
     return UnlockedPage(found, None if last is None else (to_datetime(last.modified), last.key))
 
 
-def remove(connection: Connection, keys: Sequence[int], matches: FilterMatches) -> int:
+def remove(connection: Connection, keys: Sequence[int], matches: FilterMatches) -> Sequence[Unlocked]:
     """See `server.ports.worklist.workitems.WorkitemRecord.remove`."""
     rows = connection.execute(select(_c.partition_key, _c.uid).where(_c.key.in_(keys))).all()
     last = lock_all(connection, [(row.partition_key, Uid(row.uid)) for row in rows])
@@ -60,7 +60,7 @@ def remove(connection: Connection, keys: Sequence[int], matches: FilterMatches) 
         connection.execute(delete(table).where(key.in_([one.key for one in free])))
     _forget_past(connection)
     record_all(connection, last, [(one.partition, one.uid, None) for one in free])
-    return len(free)
+    return free
 
 
 def _examined(

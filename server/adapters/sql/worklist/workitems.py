@@ -26,7 +26,7 @@ from server.adapters.sql.worklist.values import rows_of, text_of
 from server.model.errors import NotFound, Reason
 from server.model.ids import PartitionName, Uid
 from server.model.worklist.workitem import MatchPage, Workitem, WorkitemQuery, WorkitemState
-from server.ports.worklist.workitems import Change, FilterMatches, Reporter, UnlockedPage, unreported
+from server.ports.worklist.workitems import Change, FilterMatches, Reporter, Unlocked, UnlockedPage, unreported
 
 _c = workitems.c
 _ROW = select(_c.key, _c.state, _c.lock, _c.modified, _c.elements).where(
@@ -169,7 +169,7 @@ class SqlWorkitems:
             lambda connection: removal.unlocked(connection, before, after, limit, matches)
         )
 
-    async def remove(self, keys: Sequence[int], matches: FilterMatches) -> int:
+    async def remove(self, keys: Sequence[int], matches: FilterMatches) -> Sequence[Unlocked]:
         """See the port."""
         return await self._transactions.write(lambda connection: removal.remove(connection, keys, matches))
 
