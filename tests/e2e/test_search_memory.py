@@ -16,14 +16,14 @@ from bench.index import data as index_data
 from server.adapters.sql.engine import migrate, open_database
 from tests.e2e.archive import ROOT, Archive, running_archive
 
-ROWS = 100_000
+ROWS = 60_000
 MAX_GROWTH_BYTES = 32 << 20
 JSON = {"Accept": "application/dicom+json"}
 
 
 @pytest.fixture(scope="module")
 def archive(module_path: Path) -> Iterator[Archive]:
-    """An archive of 100,000 instances, of which there are no files."""
+    """An archive of 60,000 instances, of which there are no files."""
     data = module_path / "data"
     with running_archive(data):
         pass  # data directory and index are bound to each other
@@ -62,7 +62,7 @@ async def rows_of(http: httpx.AsyncClient, url: str) -> int:
 
 
 @pytest.mark.timeout(300)
-async def test_a_response_of_100_000_rows_needs_bounded_memory(archive: Archive) -> None:
+async def test_a_response_of_60_000_rows_needs_bounded_memory(archive: Archive) -> None:
     async with httpx.AsyncClient(timeout=120) as http:
         url = f"{archive.http}/v2/instances"
         assert await rows_of(http, f"{url}?limit=2000") == 2000
@@ -90,7 +90,7 @@ def printed(archive: Archive, *arguments: str) -> tuple[int, int]:
 
 
 @pytest.mark.timeout(300)
-def test_the_command_line_prints_100_000_rows_in_bounded_memory(archive: Archive) -> None:
+def test_the_command_line_prints_60_000_rows_in_bounded_memory(archive: Archive) -> None:
     few, before = printed(archive, "--limit", "2000")
     assert few == 2000
 

@@ -94,8 +94,8 @@ async def test_a_work_that_fails_is_started_again_while_the_others_continue(data
         starts["lasts"] += 1
         await asyncio.Event().wait()
 
-    running = asyncio.create_task(Lease(database.leases, "background", "a", 0.3).run(fails, lasts))
-    async with asyncio.timeout(10):
+    running = asyncio.create_task(Lease(database.leases, "background", "a", 1.5).run(fails, lasts))
+    async with asyncio.timeout(30):
         await is_repeated.wait()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)

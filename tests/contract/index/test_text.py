@@ -69,7 +69,7 @@ KEYS = st.dictionaries(
     ("few", "newest", "most_sorted", "frequent"),
     [(1000, 2000, 20_000, 10), (0, 2000, 20_000, 1), (0, 0, 20_000, 10), (0, 0, 0, 10), (0, 2, 1, 1)],
 )
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None)
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None)
 @given(
     given_keys=st.lists(KEYS, min_size=1, max_size=6),
     wanted=st.lists(st.lists(CONDITIONS, min_size=1, max_size=2), min_size=1, max_size=4),
