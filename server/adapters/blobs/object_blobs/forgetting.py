@@ -80,23 +80,28 @@ class Forgetting:
 
     async def turn(self) -> None:
         """Read the lists that are new or due. Raises: as `ObjectClient`."""
+        for _ in range(2):  # the second time with an empty cache; if lists are missing again, the next turn goes on
+            try:
+                await self._read_new_and_due()
+            except Missing:
+                _log.warning("the blob cache is emptied: some of it may have been erased while it was not in use")
+                self._once = None
+                self._again.clear()
+                await self._threads.run(self._empty)
+            else:
+                return
+
+    async def _read_new_and_due(self) -> None:
         now = asyncio.get_running_loop().time()
-        try:
-            if self._once is None:
-                self._once = self._twice = await self._start()
-            if (last := await self._read(self._once, None)) > self._once:
-                self._once = last
-                self._again.append((now, last))
-            while self._again and self._again[0][0] + _AGAIN_SECONDS <= now:
-                self._twice = await self._read(self._twice, self._again[0][1])
-                self._again.popleft()
-                await self._threads.run(lambda: self._save(self._twice))
-        except Missing:
-            _log.warning("the blob cache is emptied: some of it may have been erased while it was not in use")
-            self._once = None
-            self._again.clear()
-            await self._threads.run(self._empty)
-            await self.turn()
+        if self._once is None:
+            self._once = self._twice = await self._start()
+        if (last := await self._read(self._once, None)) > self._once:
+            self._once = last
+            self._again.append((now, last))
+        while self._again and self._again[0][0] + _AGAIN_SECONDS <= now:
+            self._twice = await self._read(self._twice, self._again[0][1])
+            self._again.popleft()
+            await self._threads.run(lambda: self._save(self._twice))
 
     async def _read(self, after: int, until: int | None) -> int:
         """Forget what the lists after a number say; return the number of the last one."""
