@@ -19,13 +19,11 @@ class WorkitemEventType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     WORKITEM_EVENT_TYPE_STATE_REPORT: _ClassVar[WorkitemEventType]
     WORKITEM_EVENT_TYPE_CANCEL_REQUESTED: _ClassVar[WorkitemEventType]
     WORKITEM_EVENT_TYPE_PROGRESS_REPORT: _ClassVar[WorkitemEventType]
-    WORKITEM_EVENT_TYPE_SCP_STATUS_CHANGE: _ClassVar[WorkitemEventType]
     WORKITEM_EVENT_TYPE_ASSIGNED: _ClassVar[WorkitemEventType]
 WORKITEM_EVENT_TYPE_UNSPECIFIED: WorkitemEventType
 WORKITEM_EVENT_TYPE_STATE_REPORT: WorkitemEventType
 WORKITEM_EVENT_TYPE_CANCEL_REQUESTED: WorkitemEventType
 WORKITEM_EVENT_TYPE_PROGRESS_REPORT: WorkitemEventType
-WORKITEM_EVENT_TYPE_SCP_STATUS_CHANGE: WorkitemEventType
 WORKITEM_EVENT_TYPE_ASSIGNED: WorkitemEventType
 
 class WorkitemEvent(_message.Message):
