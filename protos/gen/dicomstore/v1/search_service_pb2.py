@@ -26,7 +26,7 @@ from dicomstore.v1 import access_options_pb2 as dicomstore_dot_v1_dot_access__op
 from dicomstore.v1 import resources_pb2 as dicomstore_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"dicomstore/v1/search_service.proto\x12\rdicomstore.v1\x1a\"dicomstore/v1/access_options.proto\x1a\x1d\x64icomstore/v1/resources.proto\")\n\x04Term\x12\x11\n\tattribute\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x03(\t\"\xad\x03\n\rSearchRequest\x12(\n\x05level\x18\x01 \x01(\x0e\x32\x19.dicomstore.v1.QueryLevel\x12%\n\x05scope\x18\x02 \x01(\x0b\x32\x16.dicomstore.v1.Address\x12\"\n\x05terms\x18\x03 \x03(\x0b\x32\x13.dicomstore.v1.Term\x12\x16\n\x0e\x66uzzy_matching\x18\x04 \x01(\x08\x12\x1a\n\x12include_attributes\x18\x05 \x03(\t\x12\x13\n\x0binclude_all\x18\x06 \x01(\x08\x12\x11\n\tpage_size\x18\x07 \x01(\x05\x12\x12\n\npage_token\x18\x08 \x01(\t\x12\x0c\n\x04skip\x18\t \x01(\x03\x12\x0e\n\x06strict\x18\n \x01(\x08\x12\x1c\n\x14\x65mpty_value_matching\x18\x0b \x01(\x08\x12\x13\n\x0btotal_count\x18\x0c \x01(\x08\x12\x19\n\x11retrieve_url_base\x18\r \x01(\t\x12\x18\n\x10prior_record_key\x18\x0e \x01(\x0c\x12\x16\n\x0einclude_labels\x18\x14 \x01(\x08\x12\x19\n\x11\x65xternal_metadata\x18\x15 \x01(\x08\"K\n\x0bSearchMatch\x12(\n\x08resource\x18\x01 \x01(\x0b\x32\x16.dicomstore.v1.Address\x12\x12\n\ndicom_json\x18\x02 \x01(\x0c\"\xba\x01\n\x0eSearchResponse\x12+\n\x07matches\x18\x01 \x03(\x0b\x32\x1a.dicomstore.v1.SearchMatch\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x1a\n\x12ignored_attributes\x18\x03 \x03(\t\x12\x1c\n\x14\x65rroneous_attributes\x18\x05 \x03(\t\x12\x18\n\x0btotal_count\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x0e\n\x0c_total_count*r\n\nQueryLevel\x12\x1b\n\x17QUERY_LEVEL_UNSPECIFIED\x10\x00\x12\x15\n\x11QUERY_LEVEL_STUDY\x10\x01\x12\x16\n\x12QUERY_LEVEL_SERIES\x10\x02\x12\x18\n\x14QUERY_LEVEL_INSTANCE\x10\x03\x32\\\n\rSearchService\x12K\n\x06Search\x12\x1c.dicomstore.v1.SearchRequest\x1a\x1d.dicomstore.v1.SearchResponse\"\x04\x88\xb2\x19\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"dicomstore/v1/search_service.proto\x12\rdicomstore.v1\x1a\"dicomstore/v1/access_options.proto\x1a\x1d\x64icomstore/v1/resources.proto\")\n\x04Term\x12\x11\n\tattribute\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x03(\t\"0\n\x07SortKey\x12\x11\n\tattribute\x18\x01 \x01(\t\x12\x12\n\ndescending\x18\x02 \x01(\x08\"\xe7\x03\n\rSearchRequest\x12(\n\x05level\x18\x01 \x01(\x0e\x32\x19.dicomstore.v1.QueryLevel\x12%\n\x05scope\x18\x02 \x01(\x0b\x32\x16.dicomstore.v1.Address\x12\"\n\x05terms\x18\x03 \x03(\x0b\x32\x13.dicomstore.v1.Term\x12\x16\n\x0e\x66uzzy_matching\x18\x04 \x01(\x08\x12\x1a\n\x12include_attributes\x18\x05 \x03(\t\x12\x13\n\x0binclude_all\x18\x06 \x01(\x08\x12\x11\n\tpage_size\x18\x07 \x01(\x05\x12\x12\n\npage_token\x18\x08 \x01(\t\x12\x0c\n\x04skip\x18\t \x01(\x03\x12\x0e\n\x06strict\x18\n \x01(\x08\x12\x1c\n\x14\x65mpty_value_matching\x18\x0b \x01(\x08\x12\x13\n\x0btotal_count\x18\x0c \x01(\x08\x12\x19\n\x11retrieve_url_base\x18\r \x01(\t\x12\x18\n\x10prior_record_key\x18\x0e \x01(\x0c\x12\x16\n\x0einclude_labels\x18\x14 \x01(\x08\x12\x19\n\x11\x65xternal_metadata\x18\x15 \x01(\x08\x12$\n\x04sort\x18\x16 \x03(\x0b\x32\x16.dicomstore.v1.SortKey\x12\x12\n\nrelational\x18\x17 \x01(\x08\"K\n\x0bSearchMatch\x12(\n\x08resource\x18\x01 \x01(\x0b\x32\x16.dicomstore.v1.Address\x12\x12\n\ndicom_json\x18\x02 \x01(\x0c\"\xba\x01\n\x0eSearchResponse\x12+\n\x07matches\x18\x01 \x03(\x0b\x32\x1a.dicomstore.v1.SearchMatch\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x1a\n\x12ignored_attributes\x18\x03 \x03(\t\x12\x1c\n\x14\x65rroneous_attributes\x18\x05 \x03(\t\x12\x18\n\x0btotal_count\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x0e\n\x0c_total_count*\x8b\x01\n\nQueryLevel\x12\x1b\n\x17QUERY_LEVEL_UNSPECIFIED\x10\x00\x12\x15\n\x11QUERY_LEVEL_STUDY\x10\x01\x12\x16\n\x12QUERY_LEVEL_SERIES\x10\x02\x12\x18\n\x14QUERY_LEVEL_INSTANCE\x10\x03\x12\x17\n\x13QUERY_LEVEL_PATIENT\x10\x04\x32\\\n\rSearchService\x12K\n\x06Search\x12\x1c.dicomstore.v1.SearchRequest\x1a\x1d.dicomstore.v1.SearchResponse\"\x04\x88\xb2\x19\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,16 +35,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SEARCHSERVICE'].methods_by_name['Search']._loaded_options = None
   _globals['_SEARCHSERVICE'].methods_by_name['Search']._serialized_options = b'\210\262\031\004'
-  _globals['_QUERYLEVEL']._serialized_start=861
-  _globals['_QUERYLEVEL']._serialized_end=975
+  _globals['_QUERYLEVEL']._serialized_start=970
+  _globals['_QUERYLEVEL']._serialized_end=1109
   _globals['_TERM']._serialized_start=120
   _globals['_TERM']._serialized_end=161
-  _globals['_SEARCHREQUEST']._serialized_start=164
-  _globals['_SEARCHREQUEST']._serialized_end=593
-  _globals['_SEARCHMATCH']._serialized_start=595
-  _globals['_SEARCHMATCH']._serialized_end=670
-  _globals['_SEARCHRESPONSE']._serialized_start=673
-  _globals['_SEARCHRESPONSE']._serialized_end=859
-  _globals['_SEARCHSERVICE']._serialized_start=977
-  _globals['_SEARCHSERVICE']._serialized_end=1069
+  _globals['_SORTKEY']._serialized_start=163
+  _globals['_SORTKEY']._serialized_end=211
+  _globals['_SEARCHREQUEST']._serialized_start=214
+  _globals['_SEARCHREQUEST']._serialized_end=701
+  _globals['_SEARCHMATCH']._serialized_start=703
+  _globals['_SEARCHMATCH']._serialized_end=778
+  _globals['_SEARCHRESPONSE']._serialized_start=781
+  _globals['_SEARCHRESPONSE']._serialized_end=967
+  _globals['_SEARCHSERVICE']._serialized_start=1111
+  _globals['_SEARCHSERVICE']._serialized_end=1203
 # @@protoc_insertion_point(module_scope)

@@ -15,10 +15,12 @@ class QueryLevel(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     QUERY_LEVEL_STUDY: _ClassVar[QueryLevel]
     QUERY_LEVEL_SERIES: _ClassVar[QueryLevel]
     QUERY_LEVEL_INSTANCE: _ClassVar[QueryLevel]
+    QUERY_LEVEL_PATIENT: _ClassVar[QueryLevel]
 QUERY_LEVEL_UNSPECIFIED: QueryLevel
 QUERY_LEVEL_STUDY: QueryLevel
 QUERY_LEVEL_SERIES: QueryLevel
 QUERY_LEVEL_INSTANCE: QueryLevel
+QUERY_LEVEL_PATIENT: QueryLevel
 
 class Term(_message.Message):
     __slots__ = ("attribute", "values")
@@ -28,8 +30,16 @@ class Term(_message.Message):
     values: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, attribute: _Optional[str] = ..., values: _Optional[_Iterable[str]] = ...) -> None: ...
 
+class SortKey(_message.Message):
+    __slots__ = ("attribute", "descending")
+    ATTRIBUTE_FIELD_NUMBER: _ClassVar[int]
+    DESCENDING_FIELD_NUMBER: _ClassVar[int]
+    attribute: str
+    descending: bool
+    def __init__(self, attribute: _Optional[str] = ..., descending: _Optional[bool] = ...) -> None: ...
+
 class SearchRequest(_message.Message):
-    __slots__ = ("level", "scope", "terms", "fuzzy_matching", "include_attributes", "include_all", "page_size", "page_token", "skip", "strict", "empty_value_matching", "total_count", "retrieve_url_base", "prior_record_key", "include_labels", "external_metadata")
+    __slots__ = ("level", "scope", "terms", "fuzzy_matching", "include_attributes", "include_all", "page_size", "page_token", "skip", "strict", "empty_value_matching", "total_count", "retrieve_url_base", "prior_record_key", "include_labels", "external_metadata", "sort", "relational")
     LEVEL_FIELD_NUMBER: _ClassVar[int]
     SCOPE_FIELD_NUMBER: _ClassVar[int]
     TERMS_FIELD_NUMBER: _ClassVar[int]
@@ -46,6 +56,8 @@ class SearchRequest(_message.Message):
     PRIOR_RECORD_KEY_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_LABELS_FIELD_NUMBER: _ClassVar[int]
     EXTERNAL_METADATA_FIELD_NUMBER: _ClassVar[int]
+    SORT_FIELD_NUMBER: _ClassVar[int]
+    RELATIONAL_FIELD_NUMBER: _ClassVar[int]
     level: QueryLevel
     scope: _resources_pb2.Address
     terms: _containers.RepeatedCompositeFieldContainer[Term]
@@ -62,7 +74,9 @@ class SearchRequest(_message.Message):
     prior_record_key: bytes
     include_labels: bool
     external_metadata: bool
-    def __init__(self, level: _Optional[_Union[QueryLevel, str]] = ..., scope: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., terms: _Optional[_Iterable[_Union[Term, _Mapping]]] = ..., fuzzy_matching: _Optional[bool] = ..., include_attributes: _Optional[_Iterable[str]] = ..., include_all: _Optional[bool] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., skip: _Optional[int] = ..., strict: _Optional[bool] = ..., empty_value_matching: _Optional[bool] = ..., total_count: _Optional[bool] = ..., retrieve_url_base: _Optional[str] = ..., prior_record_key: _Optional[bytes] = ..., include_labels: _Optional[bool] = ..., external_metadata: _Optional[bool] = ...) -> None: ...
+    sort: _containers.RepeatedCompositeFieldContainer[SortKey]
+    relational: bool
+    def __init__(self, level: _Optional[_Union[QueryLevel, str]] = ..., scope: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., terms: _Optional[_Iterable[_Union[Term, _Mapping]]] = ..., fuzzy_matching: _Optional[bool] = ..., include_attributes: _Optional[_Iterable[str]] = ..., include_all: _Optional[bool] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., skip: _Optional[int] = ..., strict: _Optional[bool] = ..., empty_value_matching: _Optional[bool] = ..., total_count: _Optional[bool] = ..., retrieve_url_base: _Optional[str] = ..., prior_record_key: _Optional[bytes] = ..., include_labels: _Optional[bool] = ..., external_metadata: _Optional[bool] = ..., sort: _Optional[_Iterable[_Union[SortKey, _Mapping]]] = ..., relational: _Optional[bool] = ...) -> None: ...
 
 class SearchMatch(_message.Message):
     __slots__ = ("resource", "dicom_json")

@@ -49,7 +49,7 @@ class SearchServiceServicer:
     def Search(self, request, context):
         """Returns one page of matches, newest first: descending order of the row key that a study, series or instance got
         when it was first stored. The order never changes; later matches precede the first page, so paging by `page_token`
-        returns each match exactly once.
+        returns each match exactly once. `sort` requests another order. Patients are in the order of their identity.
 
         The call sees everything that StoreInstances and DeleteInstances acknowledged before it.
         An unknown scope has no matches; it is not an error.
