@@ -36,6 +36,7 @@ from facade.endpoints import (
 )
 from facade.endpoints.changes import consumers, stream
 from facade.events import studies, webhooks
+from facade.explorer import site
 from facade.lifecycle import bulk_update, commitments, expiry, export, holds, imports, labels, trash, versions
 from facade.request.accept import ANY, STORED, Offer, negotiate, parse_accept
 from facade.request.catalogue import CATALOGUE, Product, Resource, Shape
@@ -175,6 +176,7 @@ _DESCRIPTIONS: Mapping[Any, str] = {
     login.link: "page of a [login link](#login)",
     login.redeem_link: "[log in](#login) with a link",
     health.health: "[health](#health)",
+    site.root: "the [explorer](explorer.md), or the description of the service as [JSON](#openapi)",
     home.home: "description of the service, HTML or [JSON](#openapi)",
     openapi.as_json: "[OpenAPI](#openapi) as JSON",
     openapi.as_yaml: "[OpenAPI](#openapi) as YAML",

@@ -32,6 +32,7 @@ from facade.endpoints import (
 from facade.endpoints.changes import consumers, stream
 from facade.errors import CoreFailure, Refusal
 from facade.events import studies, webhooks
+from facade.explorer import site
 from facade.lifecycle import bulk_update, commitments, expiry, export, holds, imports, labels, trash, versions
 from facade.serving.observe import call_metadata, identity_metadata
 from facade.sessions import login
@@ -143,7 +144,7 @@ OPERATIONS: Mapping[Endpoint, str] = MappingProxyType(
 
 ANONYMOUS = frozenset(
     {
-        *(health.health, home.home, openapi.as_json, openapi.as_yaml),
+        *(health.health, home.home, site.root, openapi.as_json, openapi.as_yaml),
         *(redeem.redeem, redeem.upload_script),
         *(login.login, login.callback, login.logout, login.link, login.redeem_link),
     }

@@ -24,6 +24,7 @@ from facade.channel import Core, channel_to
 from facade.config import Settings
 from facade.endpoints.health import HealthCache
 from facade.errors import CoreFailure, Refusal, UnexpectedErrors, core_failed, http_failed, refused
+from facade.explorer.site import Explorer
 from facade.response.body_cache import BodyCache
 from facade.routes import routes
 from facade.serving.admission import Admission, ClientConnections, Uploads
@@ -83,6 +84,7 @@ def create_app(settings: Settings | None = None, channel: Any = None) -> Starlet
     app = Starlette(
         routes=[
             *routes(has_viewer=bool(settings.viewer)),
+            Explorer(),
             *([Viewer(Path(settings.viewer), Site.of(settings).origins)] if settings.viewer else []),
         ],
         middleware=_middleware(settings, logins, is_exposed=channel is None and must_be_closed(settings)),

@@ -32,6 +32,7 @@ from facade.endpoints import (
 from facade.endpoints.changes import consumers, stream
 from facade.errors import Refusal
 from facade.events import studies, webhooks
+from facade.explorer import site
 from facade.lifecycle import bulk_update, commitments, expiry, export, holds, imports, labels, trash, versions
 from facade.sessions import login
 from facade.sharing import links, redeem
@@ -184,7 +185,7 @@ SERVICE = (
 
 # Without a version.
 BARE = (
-    Row("/", {"GET": home.home}),
+    Row("/", {"GET": site.root}),
     Row("/docs", {"GET": home.home}),
     Row("/health/check", {"GET": health.health}),
     Row("/login", {"GET": login.login}),

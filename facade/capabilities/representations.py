@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from facade.endpoints import bulk_data, home, metadata, openapi, qido, rendered, stow, wado, wado_uri
 from facade.endpoints.changes import stream
+from facade.explorer import site
 from facade.lifecycle import commitments
 from facade.request.catalogue import CATALOGUE, DICOM, DICOM_JSON, DICOM_XML, Resource, Shape
 from facade.worklist import event_channel, event_stream, search, subscriptions, workitems
@@ -116,6 +117,7 @@ _OF_ENDPOINTS: Mapping[Endpoint, Representations] = MappingProxyType(
         stream.stream: Representations(responses=("text/event-stream",)),
         openapi.as_yaml: Representations(responses=("application/yaml",)),
         home.home: Representations(responses=("text/html", _JSON)),
+        site.root: Representations(responses=("text/html", _JSON)),
     }
 )
 

@@ -1,4 +1,4 @@
-"""The page at `/`, `/v1`, `/v2` and `/docs`."""
+"""The description of the service at `/v1`, `/v2` and `/docs`, and as JSON also at `/`."""
 
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,7 +11,8 @@ from tests.integration.facade.serving import serving
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"}
-PATHS = ["/", "/v1", "/v2", "/v2/", "/docs"]
+PAGES = ["/v1", "/v2", "/v2/", "/docs"]
+PATHS = ["/", *PAGES]
 
 
 class Page(HTMLParser):
@@ -31,7 +32,7 @@ class Page(HTMLParser):
         return [value or "" for name, value in self.attributes if name == "href"]
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", PAGES)
 async def test_a_browser_gets_a_page_with_working_links(shared_web: httpx.AsyncClient, path: str) -> None:
     response = await shared_web.get(path, headers=BROWSER)
 
@@ -46,7 +47,7 @@ async def test_a_browser_gets_a_page_with_working_links(shared_web: httpx.AsyncC
 
 
 async def test_the_page_loads_no_other_resources(shared_web: httpx.AsyncClient) -> None:
-    response = await shared_web.get("/", headers=BROWSER)
+    response = await shared_web.get("/docs", headers=BROWSER)
     page = Page(response.text)
 
     assert set(page.tags).isdisjoint({"script", "img", "link", "iframe", "form", "base"})
@@ -73,7 +74,7 @@ async def test_a_client_that_accepts_json_gets_json(shared_web: httpx.AsyncClien
 
 async def test_the_links_have_the_host_seen_by_the_client(shared_web: httpx.AsyncClient) -> None:
     proxied = {"X-Forwarded-Host": "pacs.example", "X-Forwarded-Proto": "https", "X-Forwarded-Prefix": "/dicom"}
-    response = await shared_web.get("/", headers=BROWSER | proxied)
+    response = await shared_web.get("/docs", headers=BROWSER | proxied)
     links = Page(response.text).links()
     assert links
     assert all(url.startswith("https://pacs.example/dicom/") for url in links)
