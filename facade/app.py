@@ -38,7 +38,7 @@ from facade.sessions.middleware import SessionCookies, credential_of
 from facade.sessions.provider import IdentityProvider
 from facade.sessions.session import Sessions
 from facade.sharing.paths import SharePaths
-from facade.viewer import ISOLATION, Viewer
+from facade.viewer.route import ISOLATION, Viewer
 
 
 def create_app(settings: Settings | None = None, channel: Any = None) -> Starlette:
@@ -83,7 +83,7 @@ def create_app(settings: Settings | None = None, channel: Any = None) -> Starlet
     logins = _logins(settings)
     app = Starlette(
         routes=[
-            *routes(has_viewer=bool(settings.viewer)),
+            *routes(),
             Explorer(),
             *([Viewer(Path(settings.viewer), Site.of(settings).origins)] if settings.viewer else []),
         ],

@@ -80,8 +80,8 @@ class Settings(CoreSettings, TlsSettings):
     )
     viewer: str = Field(
         "",
-        description="Folder of a built web viewer (the `dist` of OHIF's npm package `@ohif/app`) to serve at `/`; "
-        "empty serves none.",
+        description="Folder of a built web viewer (the `dist` of OHIF's npm package `@ohif/app`) to serve at "
+        "`/viewer/`; empty serves none.",
     )
     auth_issuer: str = Field(
         "",

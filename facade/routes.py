@@ -260,13 +260,13 @@ class Path(Route):
         return match, child_scope
 
 
-def routes(*, has_viewer: bool) -> list[Path]:
-    """Return all routes; with a viewer, `/` is left to it."""
+def routes() -> list[Path]:
+    """Return all routes."""
     register_url_convertor("api", VersionConvertor())
     register_url_convertor("frames", FramesConvertor())
     version = "/{version:api}"
     return [
         *(Path(base, row) for base in (version, version + "/partitions/{partition}") for row in DICOM),
         *(Path(version, row) for row in SERVICE),
-        *(Path("", row) for row in BARE if row.path != "/" or not has_viewer),
+        *(Path("", row) for row in BARE),
     ]

@@ -268,7 +268,7 @@ def _welcome(plan: Plan) -> None:
     core = "" if plan.core == "127.0.0.1:50051" else f" --core {plan.core}"
     index = f"\n  Index      {plan.database}" if plan.database else ""
     blobs = f"\n  Blobs      {plan.blobs}" if plan.blobs else ""
-    viewer = f"  Viewer     {plan.url}/\n" if plan.has_viewer else ""
+    viewer = f"  Viewer     {plan.url}/viewer/\n" if plan.has_viewer else ""
     data.print(
         "\n[bold green]dicomstore is running[/]\n"
         + escape(

@@ -41,7 +41,9 @@ PartitionsOption = Annotated[
 ]
 ViewerOption = Annotated[
     Path | None,
-    typer.Option("--viewer", metavar="DIR", help="Folder of a built web viewer to serve at /. \\[DICOMSTORE_VIEWER]"),
+    typer.Option(
+        "--viewer", metavar="DIR", help="Folder of a built web viewer to serve at /viewer/. \\[DICOMSTORE_VIEWER]"
+    ),
 ]
 MigrateOption = Annotated[
     bool | None, typer.Option("--migrate", help="Migrate the database schema first. \\[DICOMSTORE_MIGRATE]")

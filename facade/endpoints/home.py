@@ -11,6 +11,7 @@ from facade.request.accept import MediaRange, parse_accept
 from facade.request.addresses import root_of
 from facade.response.html_page import html_page
 from facade.versions import VERSIONS
+from facade.viewer.public_path import BASE
 
 _JSON_NAMES = ("application/json", "application/dicom+json")
 _HTML_NAMES = ("text/html", "application/xhtml+xml", "text/*", "*/*")
@@ -64,7 +65,7 @@ def _links(request: Request) -> list[tuple[str, str, str, str]]:
 
 
 def _viewer(root: str, settings: Settings) -> list[tuple[str, str, str, str]]:
-    return [("viewer", f"{root}/", "Viewer", "View studies in this browser.")] if settings.viewer else []
+    return [("viewer", f"{root}{BASE}", "Viewer", "View studies in this browser.")] if settings.viewer else []
 
 
 def _content(links: list[tuple[str, str, str, str]]) -> str:

@@ -21,6 +21,7 @@ from facade.request.addresses import service_root
 from facade.response.html_page import html_page
 from facade.serving.observe import call_metadata
 from facade.sharing.paths import WHOLE_TOKEN, cookie_name
+from facade.viewer.public_path import BASE
 
 _SCRIPT = Path(__file__).with_name("upload.js").read_bytes()
 _NEVER_STORED = {"Cache-Control": "no-store"}
@@ -89,7 +90,7 @@ def _to_viewer(request: Request, link: ShareLink, partition: str, token: str) ->
     query = f"StudyInstanceUIDs={link.scope.study_instance_uid}"
     if link.scope.series_instance_uid:
         query += f"&SeriesInstanceUIDs={link.scope.series_instance_uid}"
-    response = RedirectResponse(f"{root}/viewer/{source}?{query}", 303, _NEVER_STORED)
+    response = RedirectResponse(f"{root}{BASE}viewer/{source}?{query}", 303, _NEVER_STORED)
     is_https = root.startswith("https:")
     response.set_cookie(
         cookie_name(is_https=is_https),

@@ -25,7 +25,7 @@ pytestmark = [
 ]
 
 RESOURCE = "https://archive.example"
-STUDY = f"/viewer?StudyInstanceUIDs={PHANTOM_STUDY}"
+STUDY = f"/viewer/viewer?StudyInstanceUIDs={PHANTOM_STUDY}"
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_the_operator_opens_a_session_with_a_login_link(browser: Browser, tmp_pa
         link = subprocess.run(command, env=environment, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
         user.page.goto(link.strip())
         user.page.get_by_role("button", name="Open the archive").click()
-        user.page.get_by_role("row").filter(has_text="Phantom of a head").first.wait_for()
+        user.page.wait_for_url(f"{address}/")
         user.open(STUDY)
         user.paints(is_an_image)
         has_no_token(user)

@@ -88,12 +88,12 @@ def amount(pixels: NDArray[np.uint8], *, red: int, green: int, blue: int) -> int
 
 
 def test_the_page_may_share_memory_with_its_workers(ohif: Watched) -> None:
-    ohif.open("/")
+    ohif.open("/viewer/")
     assert ohif.page.evaluate("crossOriginIsolated") is True
 
 
 def test_the_study_list_shows_modalities_and_numbers_of_instances(ohif: Watched) -> None:
-    ohif.open("/")
+    ohif.open("/viewer/")
     row = ohif.page.get_by_role("row").filter(has_text="Phantom of a head").filter(has_text="SEG")
     row.wait_for()
     text = row.inner_text()
@@ -104,7 +104,7 @@ def test_the_study_list_shows_modalities_and_numbers_of_instances(ohif: Watched)
 
 
 def test_the_study_list_is_searched_for_a_part_of_a_name(ohif: Watched) -> None:
-    ohif.open("/")
+    ohif.open("/viewer/")
     ohif.page.get_by_role("row").filter(has_text="Stained section").wait_for()
     with ohif.page.expect_response(lambda answer: "PatientName=*pape*" in answer.url):
         ohif.page.get_by_role("textbox").first.fill("pape")
@@ -113,7 +113,7 @@ def test_the_study_list_is_searched_for_a_part_of_a_name(ohif: Watched) -> None:
 
 
 def test_a_ct_series_is_displayed_with_its_segmentation(ohif: Watched) -> None:
-    ohif.open(f"/viewer?StudyInstanceUIDs={PHANTOM_STUDY}")
+    ohif.open(f"/viewer/viewer?StudyInstanceUIDs={PHANTOM_STUDY}")
     ohif.paints(is_an_image)
     ohif.page.get_by_text("Lesion").first.dblclick()
     ohif.page.get_by_role("button", name="Yes").click()
@@ -123,7 +123,7 @@ def test_a_ct_series_is_displayed_with_its_segmentation(ohif: Watched) -> None:
 
 
 def test_structures_are_displayed_over_a_ct_series(ohif: Watched) -> None:
-    ohif.open(f"/viewer?StudyInstanceUIDs={PHANTOM_STUDY}")
+    ohif.open(f"/viewer/viewer?StudyInstanceUIDs={PHANTOM_STUDY}")
     ohif.paints(is_an_image)
     ohif.page.get_by_text("Structures").first.dblclick()
     ohif.page.get_by_role("button", name="Yes").click()
@@ -132,28 +132,28 @@ def test_structures_are_displayed_over_a_ct_series(ohif: Watched) -> None:
 
 @pytest.mark.parametrize("name", list(REAL_FILES), ids=list(REAL_FILES.values()))
 def test_an_object_is_displayed(ohif: Watched, name: str) -> None:
-    ohif.open(f"/viewer?StudyInstanceUIDs={study_of(name)}")
+    ohif.open(f"/viewer/viewer?StudyInstanceUIDs={study_of(name)}")
     ohif.paints(is_an_image)
 
 
 def test_high_throughput_jpeg_2000_is_displayed(ohif: Watched) -> None:
-    ohif.open(f"/viewer?StudyInstanceUIDs={HTJ2K_STUDY}")
+    ohif.open(f"/viewer/viewer?StudyInstanceUIDs={HTJ2K_STUDY}")
     # Air below the head is black: bytes that are taken for pixels are not.
     ohif.paints(lambda pixels: is_an_image(pixels) and pixels[690:715, 300:600].mean() < 8)
 
 
 def test_a_report_is_displayed_as_text(ohif: Watched) -> None:
-    ohif.open(f"/viewer?StudyInstanceUIDs={study_of(REPORT)}")
+    ohif.open(f"/viewer/viewer?StudyInstanceUIDs={study_of(REPORT)}")
     ohif.page.get_by_text("Recording Observer's Name").wait_for()
 
 
 def test_a_pdf_is_shown(ohif: Watched) -> None:
-    ohif.open(f"/viewer?StudyInstanceUIDs={DOCUMENT_STUDY}")
+    ohif.open(f"/viewer/viewer?StudyInstanceUIDs={DOCUMENT_STUDY}")
     ohif.paints(lambda pixels: amount(pixels, red=255, green=0, blue=0) > 2000)
 
 
 def test_a_slide_is_displayed_from_its_tiles(ohif: Watched) -> None:
-    ohif.open(f"/microscopy?StudyInstanceUIDs={SLIDE_STUDY}")
+    ohif.open(f"/viewer/microscopy?StudyInstanceUIDs={SLIDE_STUDY}")
     ohif.paints(lambda pixels: amount(pixels, red=226, green=160, blue=196) > 50_000)
     ohif.keep("slide")
 
@@ -161,10 +161,10 @@ def test_a_slide_is_displayed_from_its_tiles(ohif: Watched) -> None:
 def test_a_file_uploaded_from_the_study_list_appears_in_it(ohif: Watched, tmp_path: Path) -> None:
     file = tmp_path / "new.dcm"
     file.write_bytes(part10(StudyInstanceUID=f"{UID_ROOT}.73", StudyDescription="Just uploaded", frames=[bytes(64)]))
-    ohif.open("/")
+    ohif.open("/viewer/")
     ohif.page.get_by_text("Upload").first.click()
     with ohif.page.expect_response(lambda answer: answer.request.method == "POST") as answered:
         ohif.page.locator("input[type=file]").first.set_input_files(file)
     assert answered.value.status == 200
-    ohif.open("/")
+    ohif.open("/viewer/")
     ohif.page.get_by_role("row").filter(has_text="Just uploaded").wait_for()

@@ -197,7 +197,7 @@ def every_route() -> list[tuple[str, str]]:
     values |= {"link": "0" * 32, "token": f"dcms_{SECRET}", "code": f"dcml_{SECRET}"}
     return [
         (re.sub(r"\{([^}]+)\}", lambda name: values[name[1]], route.path), method)
-        for route in routes(has_viewer=False)
+        for route in routes()
         for method in route.row.methods
         if method != "DELETE"
     ]

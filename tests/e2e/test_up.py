@@ -298,7 +298,7 @@ async def test_a_built_viewer_is_served_and_its_url_printed(tmp_path: Path) -> N
     (tmp_path / "dist/index.html").write_text("<title>a viewer</title>")
     async with up(tmp_path, "--viewer", "dist", "--workers", "2") as archive:
         assert re.search(r"Viewer +http", archive.welcome)
-        for path in ("/", "/viewer"):
+        for path in ("/viewer/", "/viewer"):
             request = urllib.request.Request(archive.url + path, headers={"Accept": "text/html"})
             with await asyncio.to_thread(urllib.request.urlopen, request) as answer:
                 assert b"a viewer" in answer.read()

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from facade.viewer import config
+from facade.viewer.settings import config
 from tests.e2e.archive import ROOT, Archive
 from tests.e2e.examples import Reader, blocks_of
 from tests.e2e.studies import phantom_study, slide_study

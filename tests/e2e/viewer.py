@@ -44,7 +44,7 @@ def archive_with_viewer(folder: Path, *, port: int = 0, workers: int = 1, **sett
             assert line, (folder / "log").read_text()
             welcome += line
         (folder / "welcome").write_text(welcome)
-        address = re.search(r"Viewer +(http://\S+)/", welcome)
+        address = re.search(r"Viewer +(http://\S+)/viewer/", welcome)
         assert address is not None
         yield address[1]
     finally:

@@ -49,8 +49,8 @@ def policy_of(response: httpx.Response) -> list[str]:
 @pytest.mark.parametrize(
     ("method", "path", "headers", "status"),
     [
-        ("GET", "/", PAGE, 200),
-        ("GET", "/a.js", ANY, 200),
+        ("GET", "/viewer/", PAGE, 200),
+        ("GET", "/viewer/a.js", ANY, 200),
         ("GET", "/app-config.js", ANY, 200),
         ("GET", "/v2", PAGE, 200),
         ("GET", "/v2/api.json", ANY, 200),
@@ -93,7 +93,7 @@ async def test_stored_content_and_errors_are_isolated_from_the_origin(web: httpx
 
 
 async def test_the_viewer_executes_only_its_own_files_and_inline_scripts(web: httpx.AsyncClient) -> None:
-    for path in ("/", "/a.js", "/app-config.js", "/any/route"):
+    for path in ("/viewer/", "/viewer/a.js", "/viewer/app-config.js", "/viewer/any/route"):
         policy = policy_of(await web.get(path, headers=PAGE))
         [scripts] = [directive for directive in policy if directive.startswith("script-src ")]
         assert scripts.split()[1:] == ["'self'", "'unsafe-eval'", INLINE]

@@ -36,7 +36,7 @@ async def test_the_description_of_a_version_has_every_route(version: str) -> Non
     resources = answer.json()["application"]["resources"]
     assert resources["base"].endswith(f"/{version}/")
     expected: dict[str, set[str]] = {}
-    for route in routes(has_viewer=False):
+    for route in routes():
         if route.path_format.startswith("/{version}"):
             expected.setdefault(route.path_format.removeprefix("/{version}"), set()).update(route.row.methods)
     assert methods_of(resources["resource"][0]) == expected

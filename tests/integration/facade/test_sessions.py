@@ -96,7 +96,7 @@ def replace_session(web: httpx.AsyncClient, **changes: Any) -> None:
 
 
 async def test_a_page_without_a_session_leads_to_the_login_and_back(web: httpx.AsyncClient, provider: Provider) -> None:
-    redirect = await web.get("/viewer?StudyInstanceUIDs=1.2.3", headers=PAGE)
+    redirect = await web.get("/viewer/viewer?StudyInstanceUIDs=1.2.3", headers=PAGE)
     query = parse_qs(urlsplit(redirect.headers["location"]).query)
     root = str(web.base_url).rstrip("/")
     assert query["redirect_uri"] == [f"{root}/login/callback"]
@@ -108,7 +108,7 @@ async def test_a_page_without_a_session_leads_to_the_login_and_back(web: httpx.A
     )
     opened = await web.get(await authorized(redirect))
     assert opened.status_code == 303
-    assert opened.headers["location"] == f"{root}/viewer?StudyInstanceUIDs=1.2.3"
+    assert opened.headers["location"] == f"{root}/viewer/viewer?StudyInstanceUIDs=1.2.3"
     assert opened.headers["cache-control"] == "no-store"
     assert "a viewer" in (await web.get(opened.headers["location"], headers=PAGE)).text
     assert [form["grant_type"] for form in provider.requests] == ["authorization_code"]
@@ -122,7 +122,7 @@ async def test_the_cookie_reveals_no_token_and_is_for_this_service_only(web: htt
     token = session_in(web).access_token
     assert len(token.split(".")) == 3
     assert token not in cookie + opened.text
-    for path in ("/viewer", "/app-config.js", "/v2", "/v2/studies"):
+    for path in ("/viewer/", "/viewer/app-config.js", "/v2", "/v2/studies"):
         answer = await web.get(path, headers=PAGE)
         assert token not in answer.text + str(answer.headers)
 
@@ -298,7 +298,7 @@ async def test_a_session_that_the_provider_has_ended_is_removed(web: httpx.Async
     provider.problem = "status"
     assert (await web.get("/v2/studies", headers=JSON)).status_code == 401
     assert NAME not in web.cookies
-    assert (await web.get("/viewer", headers=PAGE)).status_code == 303
+    assert (await web.get("/viewer/", headers=PAGE)).status_code == 303
 
 
 async def test_a_session_with_an_invalid_token_is_removed(web: httpx.AsyncClient) -> None:
@@ -449,18 +449,18 @@ async def test_without_a_provider_a_page_says_how_to_log_in(tmp_path: Path) -> N
         running(settings_for(tmp_path / "data", auth_required=True)) as core,
         serving(core.address, viewer=str(tmp_path)) as web,
     ):
-        for path, status in (("/", 401), ("/login", 200)):
+        for path, status in (("/viewer/", 401), ("/login", 200)):
             page = await web.get(path, headers=PAGE)
             assert page.status_code == status
             assert "dicomstore login" in page.text
-        assert (await web.get("/app-config.js")).status_code == 200
+        assert (await web.get("/viewer/app-config.js")).status_code == 200
 
 
 async def test_files_of_the_viewer_need_no_session(web: httpx.AsyncClient, tmp_path: Path) -> None:
     (tmp_path / "part.js").write_text("1")
     for accept in (PAGE, {"Accept": "*/*"}):  # browsers prefetch files with the Accept header of pages
-        assert (await web.get("/part.js", headers=accept)).text == "1"
-    for path in ("/", "/index.html", "/viewer"):
+        assert (await web.get("/viewer/part.js", headers=accept)).text == "1"
+    for path in ("/viewer/", "/viewer/index.html", "/viewer/viewer"):
         assert (await web.get(path, headers=PAGE)).status_code == 303, path
 
 
@@ -470,7 +470,7 @@ async def test_while_authentication_is_off_pages_need_no_login(tmp_path: Path) -
         running(settings_for(tmp_path / "data")) as core,
         serving(core.address, viewer=str(tmp_path)) as web,
     ):
-        assert "a viewer" in (await web.get("/", headers=PAGE)).text
+        assert "a viewer" in (await web.get("/viewer/", headers=PAGE)).text
 
 
 async def test_the_metadata_of_a_provider_that_does_not_answer_is_not_requested_by_every_login() -> None:

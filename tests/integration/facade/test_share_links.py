@@ -215,7 +215,7 @@ async def test_with_a_viewer_a_link_opens_it_with_a_cookie_for_the_path_of_the_l
     opened = await viewer.get(link["url"], headers=PAGE)
     assert opened.status_code == 303
     root = str(viewer.base_url).rstrip("/")
-    assert opened.headers["location"] == f"{root}/viewer/share-{link['id']}-ward?StudyInstanceUIDs={STUDY}"
+    assert opened.headers["location"] == f"{root}/viewer/viewer/share-{link['id']}-ward?StudyInstanceUIDs={STUDY}"
     token = link["url"].rpartition("/")[2]
     assert opened.headers["set-cookie"] == (
         f"dicomstore-share={token}; HttpOnly; Path=/shared/{link['id']}; SameSite=strict"
@@ -227,7 +227,7 @@ async def test_with_a_viewer_a_link_opens_it_with_a_cookie_for_the_path_of_the_l
     assert re.findall(r'"BulkDataURI":"([^"]+)"', seen.text)[0].startswith(f"{root}{base}/studies/")
     viewer.cookies.clear()
     assert (await viewer.get(f"{base}/studies/{STUDY}/metadata")).status_code == 401
-    assert token not in (await viewer.get("/app-config.js")).text
+    assert token not in (await viewer.get("/viewer/app-config.js")).text
 
 
 async def test_over_https_the_cookie_is_secure_and_below_the_path_of_the_proxy(viewer: httpx.AsyncClient) -> None:
@@ -238,7 +238,7 @@ async def test_over_https_the_cookie_is_secure_and_below_the_path_of_the_proxy(v
     assert cookie.startswith("__Secure-dicomstore-share=dcms_")
     assert f"; Path=/dicom/shared/{link['id']};" in cookie
     assert cookie.endswith("; Secure")
-    assert opened.headers["location"].startswith("https://127.0.0.1/dicom/viewer/share-")
+    assert opened.headers["location"].startswith("https://127.0.0.1/dicom/viewer/viewer/share-")
     assert opened.headers["location"].endswith(f"?StudyInstanceUIDs={STUDY}&SeriesInstanceUIDs=1.1.1")
 
 

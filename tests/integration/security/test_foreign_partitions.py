@@ -92,7 +92,7 @@ BODIES = {
 def paths(partition: str, study: str = STUDY) -> list[tuple[str, str]]:
     """Return method and path of all routes of a partition, for a study and its series and instance."""
     found = []
-    for route in routes(has_viewer=False):
+    for route in routes():
         if "{partition}" in route.path_format and all(map(action_of, route.row.methods.values())):
             path = route.path_format.format(**VALUES, partition=partition)
             path += WADO_URI if path.endswith("/wado") else ""

@@ -450,7 +450,7 @@ def requests_of(archive: Archive, route: Route, method: str, *, is_malformed: bo
 
 def http_rows() -> Iterator[tuple[Route, str, int, Address, bool, str | None]]:
     """Yield each route and method, with its action, address, whether it returns a list, and its rpc."""
-    for route in routes(has_viewer=False):
+    for route in routes():
         for method, endpoint in route.row.methods.items():
             declared = action_of(endpoint)
             if declared == ACTION_OF_OPERATION_TYPE:  # of an unknown operation, as for reading it

@@ -1,0 +1,1 @@
+"""A built web viewer (OHIF) below `/viewer/`: its files, its settings, and redirects of its former addresses."""
