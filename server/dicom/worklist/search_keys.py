@@ -1,4 +1,4 @@
-"""Search keys of workitems: the matching keys of PS3.4 Table CC.2.5-3."""
+"""Search keys of workitems: the matching keys of PS3.4 Table CC.2.5-3, and references to performed procedure steps."""
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
@@ -14,13 +14,19 @@ from server.model.worklist.workitem import SearchValue
 RETURN_KEY_TAGS = tags_of(RETURN_KEYS)
 """Tags of the attributes that a search returns by default."""
 
+_PERFORMED_STEP = "ReferencedPerformedProcedureStepSequence.ReferencedSOPInstanceUID"
+"""Modalities report the progress of a step with the UID of a performed procedure step only (PS3.4 section F.7.2.2)."""
+
 
 def _search_keys() -> Iterator[SearchKey]:
+    # Workitems have one level, so that the level of their keys has no meaning.
     for one in REQUIREMENTS:
         vr = dictionary.public_vr(int(one.path[-1], 16))
         if one.match != "-" and vr not in (None, "SQ"):
-            # Workitems have one level, so that the level of their keys has no meaning.
             yield SearchKey(one.attribute, one.path, str(vr), Level.STUDY)
+    path = path_of(_PERFORMED_STEP)
+    assert path is not None
+    yield SearchKey(_PERFORMED_STEP, path, "UI", Level.STUDY)
 
 
 SEARCH_KEYS: Mapping[str, SearchKey] = MappingProxyType({key.keyword: key for key in _search_keys()})

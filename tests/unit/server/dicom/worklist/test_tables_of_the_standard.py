@@ -8,7 +8,7 @@ import pytest
 from server.dicom.elements import dictionary
 from server.dicom.worklist.requirements import REQUIREMENTS, RETURN_KEYS, Requirement
 from server.dicom.worklist.rules import check_new, check_update, missing_in_final_state
-from server.dicom.worklist.search_keys import SEARCH_KEYS, search_key
+from server.dicom.worklist.search_keys import SEARCH_KEYS, search_key, search_values
 from server.model.worklist.workitem import WorkitemState
 from tests.unit.server.dicom.worklist.test_rules import refused
 from tests.worklist import data_set, discontinued, performed, tag, workitem
@@ -120,6 +120,15 @@ def test_these_are_searchable_by_keyword_and_by_tag() -> None:
     for attribute in SEARCHABLE.split():
         by_tag = ".".join(map(tag, attribute.split(".")))
         assert search_key(attribute) == search_key(by_tag) == SEARCH_KEYS[attribute]
+
+
+def test_workitems_are_found_by_the_performed_procedure_step_of_a_modality() -> None:
+    """PS3.4 section F.7.2.2: an N-SET has the UID of the performed procedure step only."""
+    attribute = "ReferencedPerformedProcedureStepSequence.ReferencedSOPInstanceUID"
+    reference = data_set(ReferencedSOPInstanceUID="1.2.3")
+    [value] = search_values(data_set(ReferencedPerformedProcedureStepSequence=[reference]))
+    assert (value.keyword, value.value) == (attribute, "1.2.3")
+    assert search_key(attribute) == SEARCH_KEYS[attribute]
 
 
 def test_these_are_returned_by_default() -> None:
