@@ -6,10 +6,11 @@ import os
 import ssl
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 CHECK_SECONDS = 2.0
 """Interval between checks whether a file has changed. A change is loaded when a check finds the files unchanged."""
@@ -21,6 +22,8 @@ _WARN_EACH_SECONDS = 24 * 3600
 
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """Of TLS 1.2: those of RFC 9325 section 4.2 (forward secrecy, AEAD). Those of TLS 1.3 are all recommended."""
+
+_NAME_KINDS = {"URI": "uri", "DNS": "dns", "email": "email"}
 
 _log = logging.getLogger("dicomstore.tls")
 
@@ -191,6 +194,34 @@ def server_context(content: TlsContent, *, alpn: list[str], certificate_required
         context.verify_mode = ssl.CERT_REQUIRED if certificate_required else ssl.CERT_OPTIONAL
         context.load_verify_locations(cadata=content.ca.decode("ascii"))
     return context
+
+
+def client_context(content: TlsContent | None) -> ssl.SSLContext:
+    """Return the context of a client: as `server_context`, with verification of the server's name.
+
+    Args:
+        content: `ca` are the authorities of servers, empty for public ones; the certificate, if any, is presented.
+    """
+    context = ssl.create_default_context(cadata=content.ca.decode("ascii") if content and content.ca else None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(_CIPHERS)
+    if content and content.certificate:
+        use_certificate(context, content)
+    return context
+
+
+def peer_names(certificate: Mapping[str, Any] | None) -> list[str]:
+    """Return the names in the certificate of a peer, as `SSLSocket.getpeercert` returns it; none without certificate.
+
+    These are its Subject Alternative Names of the kinds URI, DNS and e-mail, in this order, or else its common names:
+    `dns:ct1.example`.
+    """
+    if not certificate:
+        return []
+    alternatives = certificate.get("subjectAltName", ())
+    names = [f"{name}:{value}" for kind, name in _NAME_KINDS.items() for other, value in alternatives if other == kind]
+    subject = [pair for part in certificate.get("subject", ()) for pair in part]
+    return names or [f"cn:{value}" for kind, value in subject if kind == "commonName"]
 
 
 def use_certificate(context: ssl.SSLContext, content: TlsContent) -> None:

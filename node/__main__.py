@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from common import collector
 from common.addresses import InsecureOption, accept_insecure
 from common.file_modes import restrict_new_files
+from common.notify import notify
 from common.settings import problem_of
 from common.tls import TlsError
 from facade.app import create_app
@@ -38,7 +39,6 @@ from server.bootstrap.components import NO_SUPERVISOR, Supervisor
 from server.bootstrap.serving import check_exposure, running
 from server.config import Settings as CoreSettings
 from server.model.errors import DicomStoreError
-from server.notify import notify
 from server.opening import StartError
 
 collector.enable()

@@ -13,7 +13,7 @@ from cli.config import TABLE, Settings, origin_of
 from cli.connection import JsonOption
 from cli.errors import NOT_EXECUTED, Failure, run
 from cli.output import data, problems, table
-from cli.processes.programs import core_settings, facade_settings
+from cli.processes.programs import core_settings, facade_settings, gateway_settings
 from common.settings import problem_of, settings_file, without_password
 
 
@@ -34,9 +34,9 @@ class Setting:
 
 
 def config(as_json: JsonOption = False) -> None:
-    """Show the effective settings of the core, the facade and this command, and the origin of each.
+    """Show the effective settings of the core, the facade, the DIMSE gateway and this command, and the origin of each.
 
-    A setting is a DICOMSTORE_* variable, or a key in table [server], [facade] or [cli] of the settings file:
+    A setting is a DICOMSTORE_* variable, or a key in table [server], [facade], [dimse] or [cli] of the settings file:
     dicomstore.toml in the working directory, or the file named by DICOMSTORE_CONFIG. Variables take precedence.
     Passwords are not shown.
     """
@@ -62,17 +62,18 @@ async def _config(as_json: bool) -> int:
 
 
 def effective(environment: Mapping[str, str]) -> list[Setting]:
-    """Return the settings of all three programs.
+    """Return the settings of all programs.
 
     Raises:
         Failure: one of them does not accept its settings.
     """
     core, facade = core_settings(environment), facade_settings(environment)
+    gateway = gateway_settings(environment)
     try:
         own = Settings().model_dump(mode="json")
         return [
             Setting(program, name, _shown(value), origin_of(program, name, environment))
-            for program, values in (("server", core), ("facade", facade), (TABLE, own))
+            for program, values in (("server", core), ("facade", facade), ("dimse", gateway), (TABLE, own))
             for name, value in values.items()
         ]
     except (ValueError, OSError) as error:

@@ -7,7 +7,9 @@ the database. A separate worker process runs long operations. Every process is r
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from cli.output import data
 from cli.processes.environment import (
     DatabaseOption,
     DataOption,
+    DimseOption,
     GrpcOption,
     HttpOption,
     PartitionsOption,
@@ -29,7 +32,8 @@ from cli.processes.environment import (
     WorkersOption,
     environment_of,
 )
-from cli.processes.programs import Module, command, core_settings, facade_settings
+from cli.processes.gateways import gateway_programs, gateway_socket
+from cli.processes.programs import Module, command, core_settings, facade_settings, gateway_settings
 from cli.processes.restarts import SupervisedProgram
 from common.addresses import InsecureOption, accept_insecure
 from common.core_channel import TLS
@@ -52,6 +56,7 @@ def up(
     data_directory: DataOption = None,
     http: HttpOption = None,
     grpc_address: GrpcOption = None,
+    dimse: DimseOption = None,
     workers: WorkersOption = None,
     database: DatabaseOption = None,
     partitions: PartitionsOption = None,
@@ -72,12 +77,13 @@ def up(
         data=data_directory,
         http=http,
         grpc=grpc_address,
+        dimse=dimse,
         workers=workers,
         database=database,
         partitions=partitions,
         viewer=viewer,
     )
-    run(_up(environment, quiet=quiet or given.quiet))
+    run(_up(environment, has_gateway=dimse is not None, quiet=quiet or given.quiet))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +104,10 @@ class Plan:
     processes: int
     worker_idle_s: float
     stop_s: float
+    dimse: str
+    """Address of the DIMSE gateway; empty for none."""
+    dimse_processes: int
+    ae_title: str
 
     @property
     def core(self) -> str:
@@ -110,8 +120,11 @@ class Plan:
         return f"{'https' if self.has_https else 'http'}://{self.http.to_connect()}"
 
 
-def plan_of(environment: Mapping[str, str]) -> Plan:
+def plan_of(environment: Mapping[str, str], *, has_gateway: bool = False) -> Plan:
     """Read the settings of core and facade, and check that their ports are free.
+
+    Args:
+        has_gateway: run the DIMSE gateway, too.
 
     Raises:
         Failure: a setting is invalid, or a port is in use.
@@ -129,6 +142,11 @@ def plan_of(environment: Mapping[str, str]) -> Plan:
         "DICOMSTORE_GRPC": str(grpc_address),
         "DICOMSTORE_HTTP": str(http_address),
     }
+    gateway = {}
+    if has_gateway:
+        scheme = TLS if core["tls_certificate"] else ""
+        complete["DICOMSTORE_CORE"] = f"{scheme}{grpc_address.to_connect()}"
+        gateway = gateway_settings(complete)
     processes = int(facade["workers"])
     if processes > 1:
         complete["DICOMSTORE_SHARE_PORTS"] = "true"
@@ -147,6 +165,9 @@ def plan_of(environment: Mapping[str, str]) -> Plan:
         processes=processes,
         worker_idle_s=float(core["worker_idle_seconds"]),
         stop_s=float(core["shutdown_seconds"]) + float(facade["shutdown_seconds"]) + STOP_EXTRA_S,
+        dimse=str(gateway.get("dimse", "")),
+        dimse_processes=int(gateway.get("dimse_processes", 0)),
+        ae_title=str(gateway.get("ae_title", "")),
     )
 
 
@@ -178,25 +199,37 @@ class _Signals:
         self._changed.set()
 
 
-async def _up(environment: Mapping[str, str], *, quiet: bool) -> int:
+async def _up(environment: Mapping[str, str], *, has_gateway: bool, quiet: bool) -> int:
     programs: list[SupervisedProgram] = []
     changed = asyncio.Event()
     signals = _Signals(programs, changed)
-    plan = plan_of(environment)
-    # One socket for all nodes: its backlog holds connections until a node accepts them, also during a restart.
-    with listening_at(plan.http) as listener, os.fdopen(os.memfd_create("worker-state"), "r+b", 0) as worker_state:
+    plan = plan_of(environment, has_gateway=has_gateway)
+    with ExitStack() as stack:
+        # One socket for all nodes: its backlog holds connections until a node accepts them, also during a restart.
+        listener = stack.enter_context(listening_at(plan.http))
+        worker_state = stack.enter_context(os.fdopen(os.memfd_create("worker-state"), "r+b", 0))
+        gateway = stack.enter_context(gateway_socket(plan.dimse)) if plan.dimse else None
         try:
-            await _run(plan, programs, [listener.fileno(), worker_state.fileno()], signals, changed, quiet=quiet)
+            descriptors = [listener.fileno(), worker_state.fileno()]
+            await _run(plan, programs, descriptors, gateway, signals, changed, quiet=quiet)
         finally:
             listener.close()
-            await asyncio.gather(*(program.stop(plan.stop_s) for program in programs))
+            await _stop(programs, plan)
     return 0 if all(program.ended_cleanly for program in programs) else FAILED
+
+
+async def _stop(programs: Sequence[SupervisedProgram], plan: Plan) -> None:
+    """Stop all programs, gateways before the nodes that they call."""
+    for kind in (True, False):
+        stopped = [program for program in programs if program.name.startswith("dimse") is kind]
+        await asyncio.gather(*(program.stop(plan.stop_s) for program in stopped))
 
 
 async def _run(
     plan: Plan,
     programs: list[SupervisedProgram],
     descriptors: list[int],
+    gateway: socket.socket | None,
     signals: _Signals,
     changed: asyncio.Event,
     *,
@@ -206,6 +239,7 @@ async def _run(
 
     Args:
         descriptors: file descriptors of the HTTP socket and of the file with the worker's state.
+        gateway: listening socket of the DIMSE gateway; None for none.
 
     Raises:
         Failure: no node can be started or restarted.
@@ -238,6 +272,13 @@ async def _run(
         for number in range(1, plan.processes + 1)
     ]
     programs += [*nodes, worker]
+    address, gateways = None, []
+    if gateway is not None:
+        address = Address(parse_address(plan.dimse).host, gateway.getsockname()[1])
+        gateways = gateway_programs(
+            gateway, address, plan.dimse_processes, plan.environment, echo=not quiet, on_change=changed.set
+        )
+        programs += gateways
 
     async def until(condition: Callable[[], bool]) -> None:
         while not signals.is_asked and not condition():
@@ -247,10 +288,11 @@ async def _run(
             await changed.wait()
 
     await until(lambda: all(node.is_ready or node.fault for node in nodes) and any(node.is_ready for node in nodes))
+    await until(lambda: all(program.is_ready or program.fault for program in gateways))
     if signals.is_asked:
         return
     if not quiet:
-        _welcome(plan)
+        _welcome(plan, address)
     await until(lambda: False)
 
 
@@ -264,16 +306,17 @@ def _death(nodes: Sequence[SupervisedProgram], *, quiet: bool) -> Failure:
     )
 
 
-def _welcome(plan: Plan) -> None:
+def _welcome(plan: Plan, gateway: Address | None) -> None:
     core = "" if plan.core == "127.0.0.1:50051" else f" --core {plan.core}"
     index = f"\n  Index      {plan.database}" if plan.database else ""
     blobs = f"\n  Blobs      {plan.blobs}" if plan.blobs else ""
     viewer = f"  Viewer     {plan.url}/viewer/\n" if plan.has_viewer else ""
+    dimse = f"  DIMSE      {plan.ae_title} at {gateway}\n" if gateway else ""
     data.print(
         "\n[bold green]dicomstore is running[/]\n"
         + escape(
             f"  DICOMweb   {plan.url}/v2  (and /v1)\n{viewer}"
-            f"  gRPC       {plan.core}\n"
+            f"  gRPC       {plan.core}\n{dimse}"
             f"  Data       {plan.data.absolute()}{index}{blobs}\n"
             f"  Upload     dicomstore store{core} FOLDER\n"
             f"  Search     dicomstore search{core} PatientName='A*'\n"

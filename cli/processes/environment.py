@@ -1,4 +1,4 @@
-"""Settings of the core and the facade as options of commands; they are passed on as DICOMSTORE_* variables."""
+"""Settings of the programs as options of commands; they are passed on as DICOMSTORE_* variables."""
 
 import os
 from pathlib import Path
@@ -44,6 +44,10 @@ ViewerOption = Annotated[
     typer.Option(
         "--viewer", metavar="DIR", help="Folder of a built web viewer to serve at /viewer/. \\[DICOMSTORE_VIEWER]"
     ),
+]
+DimseOption = Annotated[
+    str | None,
+    typer.Option("--dimse", metavar="HOST:PORT", help="Run the DIMSE gateway at this address, too."),
 ]
 MigrateOption = Annotated[
     bool | None, typer.Option("--migrate", help="Migrate the database schema first. \\[DICOMSTORE_MIGRATE]")

@@ -1,5 +1,5 @@
 """Command lines and settings of the programs: the core (`python -m server`), the facade (`python -m facade`), and a
-node (`python -m node`), which is both in one process.
+node (`python -m node`), which is both in one process, and the DIMSE gateway (`python -m dimse`).
 
 Their settings are read in this process, because starting an interpreter for it takes a second.
 """
@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any
 
+import dimse.config
 import facade.config
 import server.config
 from cli.errors import NOT_EXECUTED, Failure
@@ -27,6 +28,7 @@ class Module(StrEnum):
     CORE = "server"
     FACADE = "facade"
     NODE = "node"
+    DIMSE = "dimse"
 
 
 _PYTHON = (sys.executable, "-P")
@@ -78,6 +80,12 @@ def facade_settings(environment: Mapping[str, str]) -> dict[str, Any]:
     """Return the settings of a facade started with `environment`. Raises: as `core_settings`."""
     with _reading("the facade", environment):
         return facade.config.Settings().shown()
+
+
+def gateway_settings(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Return the settings of a DIMSE gateway started with `environment`. Raises: as `core_settings`."""
+    with _reading("the DIMSE gateway", environment):
+        return dimse.config.Settings().shown()
 
 
 @contextmanager

@@ -5,6 +5,8 @@ from typing import Any
 import orjson
 from starlette.types import Scope
 
+from common.tls import peer_names
+
 CERTIFICATE_NAMES = "dicomstore.certificate_names"
 """Key of the ASGI scope: the names in the certificate of the client, as a list of strings."""
 
@@ -14,22 +16,12 @@ thereby also knows that a call comes through a facade, and not from the facade i
 
 _NONE = b"[]"
 
-_KINDS = {"URI": "uri", "DNS": "dns", "email": "email"}
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 def certificate_names(transport: Any) -> list[str]:
-    """Return the names in the certificate of a connection's client, in the form in which the core expects them.
-
-    These are its Subject Alternative Names of the kinds URI, DNS and e-mail, in this order, or else its common names.
-    """
-    certificate = transport.get_extra_info("peercert")
-    if not certificate:
-        return []
-    alternatives = certificate.get("subjectAltName", ())
-    names = [f"{name}:{value}" for kind, name in _KINDS.items() for other, value in alternatives if other == kind]
-    subject = [pair for part in certificate.get("subject", ()) for pair in part]
-    return names or [f"cn:{value}" for kind, value in subject if kind == "commonName"]
+    """Return the names in the certificate of a connection's client, in the form in which the core expects them."""
+    return peer_names(transport.get_extra_info("peercert"))
 
 
 def forwarded_names(scope: Scope) -> bytes:

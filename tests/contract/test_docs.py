@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic_settings import BaseSettings
 
+from dimse.config import Settings as DimseSettings
 from facade.config import Settings as FacadeSettings
 from server.config import Settings as ServerSettings
 from server.model.errors import Reason
@@ -30,7 +31,7 @@ def test_every_reason_is_documented(reason: Reason) -> None:
     assert f"| `{reason}` |" in (ROOT / "docs/errors.md").read_text()
 
 
-@pytest.mark.parametrize("settings", [ServerSettings, FacadeSettings])
+@pytest.mark.parametrize("settings", [ServerSettings, FacadeSettings, DimseSettings])
 def test_every_setting_is_documented_and_described(settings: type[BaseSettings]) -> None:
     page = (ROOT / "docs/settings.md").read_text()
     for name, field in settings.model_fields.items():
@@ -61,7 +62,9 @@ def test_links_to_a_heading_have_a_target() -> None:
 def test_modules_that_pages_name_exist() -> None:
     found = 0
     for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("server/**/*.md")]:
-        for path in re.findall(r"`((?:server|facade|node|cli|common|bench|tests|protos)/[\w./-]*)`", page.read_text()):
+        for path in re.findall(
+            r"`((?:server|facade|dimse|node|cli|common|bench|tests|protos)/[\w./-]*)`", page.read_text()
+        ):
             assert (ROOT / path).exists(), f"{page.name}: {path}"
             found += 1
     assert found > 50

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ROOTS = ("server", "facade", "cli", "node", "common", "bench")
+ROOTS = ("server", "facade", "dimse", "cli", "node", "common", "bench")
 
 
 def test_the_import_contracts_are_kept() -> None:
@@ -51,7 +51,7 @@ def test_unit_tests_are_in_the_folders_of_their_modules() -> None:
 
 def test_no_other_distribution_installs_a_package_of_the_same_name() -> None:
     owners = importlib.metadata.packages_distributions()
-    for name in ("server", "facade", "cli", "common", "dicomstore"):
+    for name in ("server", "facade", "dimse", "cli", "common", "dicomstore"):
         assert set(owners.get(name, ["dicomstore"])) == {"dicomstore"}
 
 

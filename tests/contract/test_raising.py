@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-MODULES = sorted(path for name in ("server", "facade", "node", "cli", "common") for path in (ROOT / name).rglob("*.py"))
+MODULES = sorted(
+    path for name in ("server", "facade", "dimse", "node", "cli", "common") for path in (ROOT / name).rglob("*.py")
+)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))

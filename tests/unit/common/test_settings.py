@@ -9,12 +9,18 @@ import pytest
 from pydantic import Field, ValidationError
 
 import cli.config
+import dimse.config
 import facade.config
 import server.config
 from cli.processes.environment import environment_of
 from common.settings import SecretText, SecretUrl, TableSettings, problem_of
 
-PROGRAMS: list[type[TableSettings]] = [server.config.Settings, facade.config.Settings, cli.config.Settings]
+PROGRAMS: list[type[TableSettings]] = [
+    server.config.Settings,
+    facade.config.Settings,
+    dimse.config.Settings,
+    cli.config.Settings,
+]
 SECRETS = [(program, name) for program in PROGRAMS for name in program.secrets()]
 PLANTED = "planted-secret-5f0c-of-more-than-32-characters"
 

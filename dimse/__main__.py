@@ -1,0 +1,102 @@
+"""Entry point: `python -m dimse` serves associations until a signal, `python -m dimse config` prints the settings.
+
+It is one process; `dicomstore dimse` and `dicomstore up --dimse` run several, which share a listening socket.
+"""
+
+from common import collector
+
+# isort: split
+
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import warnings
+from typing import NoReturn
+
+import typer
+from pydantic import ValidationError
+
+from common.addresses import is_loopback
+from common.notify import notify
+from common.settings import problem_of
+from common.tls import TlsError
+from dimse.associations.acceptor import listen
+from dimse.config import Settings
+from dimse.gateway import Gateway
+
+collector.enable()
+
+DIMSE_SOCKET = "DICOMSTORE_DIMSE_SOCKET"
+"""Variable with the descriptor of a listening socket that several processes share; not a setting."""
+
+_log = logging.getLogger("dimse")
+
+app = typer.Typer(add_completion=False, help="DIMSE in front of a dicomstore core.", pretty_exceptions_enable=False)
+
+
+@app.callback(invoke_without_command=True)
+def serve(context: typer.Context) -> None:
+    """Serve associations until SIGTERM or SIGINT. Settings come from DICOMSTORE_* variables and dicomstore.toml."""
+    if context.invoked_subcommand is not None:
+        return
+    settings = _settings()
+    quiet_libraries()
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
+    )
+    inherited = os.environ.get(DIMSE_SOCKET)
+    try:
+        listener = socket.socket(fileno=int(inherited)) if inherited else listen(settings.dimse)
+    except OSError as error:
+        _give_up(f"cannot listen on {settings.dimse}: {error.strerror}")
+    try:
+        gateway = Gateway(settings, listener, is_shared=bool(inherited))
+    except TlsError as error:
+        _give_up(f"TLS: {error}")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: gateway.stop())
+    host, port = listener.getsockname()[:2]
+    _log.info("the gateway %s listens on %s:%s, the core is %s", settings.ae_title, host, port, settings.core)
+    if not (is_loopback(settings.dimse) or settings.dimse_tls_certificate):
+        _log.warning("%s is not encrypted (dimse_tls_certificate): images can be read on the network", settings.dimse)
+    notify("READY=1")
+    gateway.run()
+    _log.info("the gateway has stopped")
+
+
+@app.command()
+def config() -> None:
+    """Print the effective settings as JSON."""
+    typer.echo(json.dumps(_settings().shown(), indent=2))
+
+
+def quiet_libraries() -> None:
+    """Let pydicom and pynetdicom log nothing: their logs and warnings have values of data sets, also patient data."""
+    for name in ("pydicom", "pynetdicom"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+        logging.getLogger(name).propagate = False
+    warnings.simplefilter("ignore")
+
+
+def main() -> None:
+    """Run the program."""
+    app()
+
+
+def _settings() -> Settings:
+    try:
+        return Settings()
+    except (ValidationError, ValueError, OSError) as error:
+        _give_up(problem_of(error))
+
+
+def _give_up(message: str) -> NoReturn:
+    typer.echo(f"dimse: {message}", err=True)
+    raise typer.Exit(2)
+
+
+if __name__ == "__main__":
+    main()

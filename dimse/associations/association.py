@@ -1,0 +1,416 @@
+"""One association: PDUs become messages, and messages PDUs (PS3.7, PS3.8 section 9.3.5).
+
+An association is used by one thread, which reads from the connection when it needs something. A data set is not
+collected: the service reads it in pieces while it arrives. Requests are served one after the other: the asynchronous
+operations window is not negotiated.
+"""
+
+import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from dimse.associations import commands, pdus
+from dimse.associations.commands import Command, CommandField
+from dimse.associations.connection import Connection
+from dimse.associations.errors import AssociationLost, ProtocolError
+from dimse.associations.pdus import AbortSource, PduType
+from dimse.associations.peers import Peer
+
+_PDU = struct.Struct(">BBL")
+_PDV = struct.Struct(">LBB")
+_P_DATA = struct.Struct(">BBLLBB")
+_MAX_COMMAND_BYTES = 64 << 10
+_MAX_DATA_SET_BYTES = 4 << 20
+"""Largest data set that is read as a whole: identifiers and the information of N services, not instances."""
+
+_MAX_SENT_PDU_BYTES = 256 << 10
+_MIN_SENT_PDU_BYTES = 128
+_MAX_DEPTH = 3
+_RELEASE_RP_BYTES = 10
+
+Bytes = bytes | bytearray | memoryview
+
+
+class Context(NamedTuple):
+    """An accepted presentation context."""
+
+    context_id: int
+    abstract_syntax: str
+    transfer_syntax: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of an association.
+
+    max_pdu_bytes: largest PDU that is accepted.
+    idle_seconds: time without a request.
+    silent_seconds: time for which the peer may be silent within a message, or before a response.
+    end_seconds: time for release and abort.
+    """
+
+    max_pdu_bytes: int
+    idle_seconds: float
+    silent_seconds: float
+    end_seconds: float
+
+
+@dataclass(slots=True)
+class Request:
+    """A request of the peer. Its data set, if any, is read from `association`."""
+
+    association: "Association"
+    context: Context
+    command: Command
+
+    @property
+    def peer(self) -> Peer:
+        """The peer."""
+        return self.association.peer
+
+    def data_set(self, most_bytes: int = _MAX_DATA_SET_BYTES) -> bytes:
+        """Return the data set, encoded; empty if there is none. Raises ProtocolError if it is larger."""
+        return self.association.data_set(most_bytes)
+
+    def respond(self, status: int, data_set: bytes | None = None, **elements: Any) -> None:
+        """Send a response.
+
+        Args:
+            elements: of `Command`, beyond those that `Command.response` sets.
+        """
+        response = self.command.response(status, **elements)
+        self.association.send(self.context, response, None if data_set is None else [data_set])
+
+    def is_cancelled(self) -> bool:
+        """Return whether the peer has sent C-CANCEL for this request; does not wait."""
+        return self.association.is_cancelled(self.command.message_id)
+
+
+class Association:
+    """An established association.
+
+    peer: the application entity at the other end.
+    contexts: accepted presentation contexts by their id.
+    serve: called for requests that arrive while this side waits for a response; see `perform`.
+    requests: number of requests received.
+    """
+
+    def __init__(
+        self, connection: Connection, peer: Peer, contexts: Mapping[int, Context], limits: Limits, peer_max_pdu: int
+    ) -> None:
+        """Take over a connection after the negotiation.
+
+        Args:
+            peer_max_pdu: largest PDU that the peer accepts; 0 means no limit.
+        """
+        self.peer = peer
+        self.contexts = contexts
+        self.serve: Callable[[Request], None] | None = None
+        self.requests = 0
+        self._is_serving = False
+        self._is_stopping = False
+        self._connection = connection
+        self._limits = limits
+        most = min(peer_max_pdu or _MAX_SENT_PDU_BYTES, _MAX_SENT_PDU_BYTES)
+        self._fragment_bytes = max(most, _MIN_SENT_PDU_BYTES) - 6  # the PDU length includes the header of the PDV
+        self._pdu_rest = 0
+        self._fragment_rest = 0
+        self._data_set_context = 0
+        """Id of the context of the data set that is being received; 0 for none."""
+        self._is_last_fragment = False
+        self._cancelled: set[int] = set()
+        self._message_id = 0
+        self._depth = 0
+        self._is_over = False
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # Receiving
+
+    def receive(self) -> Request | None:
+        """Return the next request, or None when the peer has released the association.
+
+        The rest of the previous data set is discarded.
+
+        Raises:
+            AssociationLost, ProtocolError: the association is over.
+        """
+        while True:
+            if self._is_stopping:
+                raise AssociationLost("the gateway stops")
+            message = self._message(self._limits.idle_seconds)
+            if message is None:
+                self._connection.send(pdus.RELEASE_RP)
+                self._is_over = True
+                self._connection.wait_for_close(self._limits.end_seconds)
+                return None
+            context, command = message
+            if command.field == CommandField.C_CANCEL:
+                continue  # the request has been answered already
+            if command.is_response:
+                raise ProtocolError("a response without a request")
+            self.requests += 1
+            return Request(self, context, command)
+
+    def read_data_set(self, target: memoryview) -> int:
+        """Read a part of the data set: fill `target`, or less at its end; return the number of bytes, 0 after the end.
+
+        Raises:
+            AssociationLost, ProtocolError: the association is over.
+        """
+        filled, most = 0, len(target)
+        while filled < most and self._data_set_context:
+            if not self._fragment_rest:
+                self._begin_data_fragment()
+                continue
+            count = min(most - filled, self._fragment_rest)
+            self._connection.read_into(target[filled : filled + count])
+            self._fragment_rest -= count
+            filled += count
+            if not self._fragment_rest and self._is_last_fragment:
+                self._data_set_context = 0
+        return filled
+
+    @property
+    def has_more_data(self) -> bool:
+        """Whether the data set of the last message has not been read completely."""
+        return bool(self._data_set_context)
+
+    def data_set(self, most_bytes: int = _MAX_DATA_SET_BYTES) -> bytes:
+        """Return the rest of the data set. Raises ProtocolError if it is larger than `most_bytes`."""
+        parts, size = [], 0
+        buffer = memoryview(bytearray(min(most_bytes, 64 << 10)))
+        while count := self.read_data_set(buffer):
+            size += count
+            if size > most_bytes:
+                raise ProtocolError("the data set is too large for this service")
+            parts.append(bytes(buffer[:count]))
+        return b"".join(parts)
+
+    def discard_data_set(self) -> None:
+        """Read the rest of the data set and forget it."""
+        if self._data_set_context:
+            buffer = memoryview(bytearray(64 << 10))
+            while self.read_data_set(buffer):
+                pass
+
+    def is_cancelled(self, message_id: int | None) -> bool:
+        """Return whether the peer has sent C-CANCEL for a request; does not wait."""
+        while self._pdu_rest or self._connection.has_data():
+            message = self._message(self._limits.silent_seconds)
+            if message is None or message[1].field != CommandField.C_CANCEL:
+                raise ProtocolError("a message during an operation")
+            self._note_cancel(message[1])
+        return message_id in self._cancelled
+
+    def _message(self, seconds: float) -> tuple[Context, Command] | None:
+        """Return the next command with its context, or None for a release request."""
+        self.discard_data_set()
+        self._connection.set_timeout(seconds)
+        parts: list[bytes] = []
+        size, context_id, is_last = 0, 0, False
+        while not is_last:
+            if not self._pdu_rest:
+                kind, length = self._pdu_header()
+                self._connection.set_timeout(self._limits.silent_seconds)
+                if kind == PduType.RELEASE_RQ and not parts:
+                    self._connection.read(length)
+                    return None
+                self._require_data(kind, length)
+            this_id, flags, length = self._fragment_header()
+            if not flags & 1 or (parts and this_id != context_id):
+                raise ProtocolError("a fragment of another message")
+            context_id, is_last = this_id, bool(flags & 2)
+            size += length
+            if size > _MAX_COMMAND_BYTES:
+                raise ProtocolError("the command set is too large")
+            parts.append(self._connection.read(length))
+        context = self.contexts.get(context_id)
+        if context is None:
+            raise ProtocolError("a message on a presentation context that was not accepted")
+        command = commands.decode(b"".join(parts))
+        if command.has_data_set:
+            self._data_set_context, self._is_last_fragment, self._fragment_rest = context_id, False, 0
+        return context, command
+
+    def _begin_data_fragment(self) -> None:
+        if self._is_last_fragment:  # an empty one
+            self._data_set_context = 0
+            return
+        while not self._pdu_rest:
+            self._require_data(*self._pdu_header())
+        context_id, flags, length = self._fragment_header()
+        if flags & 1 or context_id != self._data_set_context:
+            raise ProtocolError("a fragment of another message")
+        self._fragment_rest, self._is_last_fragment = length, bool(flags & 2)
+
+    def _pdu_header(self) -> tuple[int, int]:
+        kind, _, length = _PDU.unpack(self._connection.read(6))
+        if length > self._limits.max_pdu_bytes:
+            raise ProtocolError("the PDU is too large")
+        return kind, length
+
+    def _require_data(self, kind: int, length: int) -> None:
+        if kind == PduType.ABORT:
+            self._is_over = True
+            raise AssociationLost("the peer has aborted the association")
+        if kind != PduType.P_DATA or length < 6:
+            raise ProtocolError("an unexpected PDU")
+        self._pdu_rest = length
+
+    def _fragment_header(self) -> tuple[int, int, int]:
+        if self._pdu_rest < 6:
+            raise ProtocolError("the PDU is malformed")
+        length, context_id, flags = _PDV.unpack(self._connection.read(6))
+        if length < 2 or length + 4 > self._pdu_rest:
+            raise ProtocolError("the PDU is malformed")
+        self._pdu_rest -= length + 4
+        return context_id, flags, length - 2
+
+    def _note_cancel(self, command: Command) -> None:
+        if command.message_id_being_responded_to is not None and len(self._cancelled) < 100:
+            self._cancelled.add(command.message_id_being_responded_to)
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # Sending
+
+    def send(self, context: Context, command: Command, data_set: Iterable[Bytes] | None = None) -> None:
+        """Send a message.
+
+        Args:
+            data_set: its encoded parts, in order; None for none.
+
+        Raises:
+            AssociationLost: the peer does not accept it.
+        """
+        command.has_data_set = data_set is not None
+        self._connection.set_timeout(self._limits.silent_seconds)
+        head = command.encode()
+        if data_set is None:
+            self._connection.send(self._pdu(context.context_id, 3, head))
+            return
+        self._connection.send(self._pdu(context.context_id, 1, head))
+        previous: Bytes | None = None
+        for fragment in _fragments(data_set, self._fragment_bytes):
+            if previous is not None:
+                self._connection.send(self._pdu(context.context_id, 0, previous))
+            previous = fragment
+        self._connection.send(self._pdu(context.context_id, 2, b"" if previous is None else previous))
+
+    def perform(self, context: Context, command: Command, data_set: Iterable[Bytes] | None = None) -> Command:
+        """Send a request and return its final response, whose data set, if any, is then read from the association.
+
+        Requests of the peer that arrive before are served. C-CANCEL requests are noted.
+
+        Raises:
+            AssociationLost, ProtocolError: the association is over.
+        """
+        responses = self.perform_all(context, command, data_set)
+        for response in responses:
+            if response.status is None or response.status & 0xFF00 != 0xFF00:
+                return response
+        raise ProtocolError("no final response")
+
+    def perform_all(
+        self, context: Context, command: Command, data_set: Iterable[Bytes] | None = None
+    ) -> Iterator[Command]:
+        """Send a request and yield its responses; the last one has another status than pending. As `perform`."""
+        self._message_id = self._message_id % 0xFFFF + 1
+        command.message_id = self._message_id
+        self.send(context, command, data_set)
+        while True:
+            message = self._message(self._limits.silent_seconds)
+            if message is None:
+                raise AssociationLost("the peer has released the association during an operation")
+            received_on, received = message
+            if received.field == CommandField.C_CANCEL:
+                self._note_cancel(received)
+            elif not received.is_response:
+                self._serve_nested(Request(self, received_on, received))
+            elif received.message_id_being_responded_to != command.message_id:
+                raise ProtocolError("a response without a request")
+            else:
+                yield received
+                if received.status is None or received.status & 0xFF00 != 0xFF00:
+                    return
+
+    def serve_request(self, request: Request) -> None:
+        """Serve a request. Raises: as `receive`."""
+        assert self.serve is not None
+        self._is_serving = True
+        try:
+            self.serve(request)
+        finally:
+            self._is_serving = False
+
+    def _serve_nested(self, request: Request) -> None:
+        if self.serve is None or self._depth >= _MAX_DEPTH:
+            raise ProtocolError("a request during an operation")
+        self._depth += 1
+        try:
+            self.serve(request)
+        finally:
+            self._depth -= 1
+
+    def context_for(self, abstract_syntax: str, *transfer_syntaxes: str) -> Context | None:
+        """Return an accepted context for a SOP class with the first of these transfer syntaxes that has one.
+
+        Without transfer syntaxes, any context of the SOP class.
+        """
+        found = [context for context in self.contexts.values() if context.abstract_syntax == abstract_syntax]
+        if not transfer_syntaxes:
+            return found[0] if found else None
+        by_syntax = {context.transfer_syntax: context for context in found}
+        return next((by_syntax[syntax] for syntax in transfer_syntaxes if syntax in by_syntax), None)
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # The end
+
+    def release(self) -> None:
+        """Release the association as its requestor, and close the connection."""
+        with suppress(AssociationLost, ProtocolError):
+            if not self._is_over:
+                self._is_over = True
+                self._connection.set_timeout(self._limits.end_seconds)
+                self._connection.send(pdus.RELEASE_RQ)
+                self._connection.read(_RELEASE_RP_BYTES)
+        self._connection.close()
+
+    def abort(self, source: AbortSource = AbortSource.SERVICE_USER) -> None:
+        """Abort the association, unless it is over, and close the connection."""
+        if not self._is_over:
+            self._is_over = True
+            self._connection.set_timeout(self._limits.end_seconds)
+            with suppress(AssociationLost):
+                self._connection.send(pdus.abort(source))
+        self._connection.close()
+
+    def close(self) -> None:
+        """Close the connection; aborts the association if it is not over."""
+        self.abort()
+
+    def stop(self) -> None:
+        """End the association from another thread: at once if no request is served, otherwise after its response."""
+        self._is_stopping = True
+        if not self._is_serving:
+            with suppress(AssociationLost):
+                self._connection.send(pdus.abort(AbortSource.SERVICE_USER))
+            self._is_over = True
+            self.interrupt()
+
+    def interrupt(self) -> None:
+        """Let the thread that uses the association fail at once."""
+        self._connection.interrupt()
+
+    @staticmethod
+    def _pdu(context_id: int, flags: int, data: Bytes) -> bytes:
+        return b"".join((_P_DATA.pack(PduType.P_DATA, 0, len(data) + 6, len(data) + 2, context_id, flags), data))
+
+
+def _fragments(parts: Iterable[Bytes], most_bytes: int) -> Iterator[Bytes]:
+    """Yield the parts of a data set as fragments of at most `most_bytes`; small parts are not joined."""
+    for part in parts:
+        view = memoryview(part)
+        for start in range(0, len(view), most_bytes):
+            yield view[start : start + most_bytes]

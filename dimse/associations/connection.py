@@ -1,0 +1,107 @@
+"""The transport connection of an association: exact reads and complete writes with timeouts, over TCP or TLS."""
+
+import select
+import socket
+import ssl
+
+from dimse.associations.errors import AssociationLost
+
+_BUFFER_BYTES = 32 << 10
+
+
+class Connection:
+    """A connected socket.
+
+    Small reads are served from a buffer, so that headers cost no system call; large ones go directly to their target.
+    """
+
+    def __init__(self, connected: socket.socket) -> None:
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket = connected
+        self._view = memoryview(bytearray(_BUFFER_BYTES))
+        self._start = self._end = 0
+
+    def set_timeout(self, seconds: float) -> None:
+        """Set the longest time that the peer may neither send nor accept a byte."""
+        self._socket.settimeout(seconds)
+
+    def read(self, length: int) -> bytes:
+        """Return exactly `length` bytes. Raises AssociationLost at the end of the connection or after the timeout."""
+        if length > _BUFFER_BYTES:
+            data = bytearray(length)
+            self.read_into(memoryview(data))
+            return bytes(data)
+        while self._end - self._start < length:
+            self._fill()
+        start = self._start
+        self._start = start + length
+        return bytes(self._view[start : start + length])
+
+    def read_into(self, target: memoryview) -> None:
+        """Fill `target`. Raises: as `read`."""
+        filled = min(len(target), self._end - self._start)
+        target[:filled] = self._view[self._start : self._start + filled]
+        self._start += filled
+        while filled < len(target):
+            filled += self._receive(target[filled:])
+
+    def has_data(self) -> bool:
+        """Return whether a read would find data, or the end of the connection, at once."""
+        if self._end > self._start:
+            return True
+        if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
+            return True
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def send(self, data: bytes | bytearray | memoryview) -> None:
+        """Send data completely. Raises AssociationLost if the peer does not accept it within the timeout."""
+        try:
+            self._socket.sendall(data)
+        except (OSError, ValueError) as error:
+            raise AssociationLost(f"the connection failed: {_reason(error)}") from None
+
+    def wait_for_close(self, seconds: float) -> None:
+        """Wait until the peer closes the connection, for a limited time; what it sends is discarded."""
+        self._socket.settimeout(seconds)
+        try:
+            while self._socket.recv_into(self._view):
+                pass
+        except OSError:
+            return
+
+    def interrupt(self) -> None:
+        """Let reads and writes of another thread fail at once."""
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._socket.close()
+
+    def _fill(self) -> None:
+        if self._start == self._end:
+            self._start = self._end = 0
+        elif self._end == _BUFFER_BYTES or self._start > _BUFFER_BYTES // 2:
+            rest = self._end - self._start
+            self._view[:rest] = bytes(self._view[self._start : self._end])
+            self._start, self._end = 0, rest
+        self._end += self._receive(self._view[self._end :])
+
+    def _receive(self, target: memoryview) -> int:
+        try:
+            count = self._socket.recv_into(target)
+        except (OSError, ValueError) as error:
+            raise AssociationLost(f"the connection failed: {_reason(error)}") from None
+        if not count:
+            raise AssociationLost("the peer has closed the connection")
+        return count
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "timeout"
+    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__

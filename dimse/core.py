@@ -1,0 +1,81 @@
+"""The connection to the core: one channel for all associations of a process, with credentials for each peer.
+
+The stubs are synchronous: each association has a thread of its own.
+"""
+
+import uuid
+
+import grpc
+from dicomstore.v1 import (
+    capabilities_service_pb2_grpc,
+    commitment_service_pb2_grpc,
+    retrieve_service_pb2_grpc,
+    search_service_pb2_grpc,
+    store_service_pb2_grpc,
+    workitem_service_pb2_grpc,
+)
+
+from common.core_channel import address_of, core_tls_files
+from dimse.associations.peers import Peer
+from dimse.config import Settings
+
+Metadata = tuple[tuple[str, str], ...]
+
+_OPTIONS = [
+    # A data set without bulk data is one message and may have up to 64 MiB by default.
+    ("grpc.max_receive_message_length", 256 * 2**20),
+    # The settings name the address; an HTTP proxy from the environment must not be used.
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+]
+
+
+class Core:
+    """The stubs of the core.
+
+    call_seconds: time limit of unary calls, and for each message of a stream.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Open a channel; it connects on first use.
+
+        Raises:
+            TlsError: the certificate files cannot be used.
+        """
+        tls = core_tls_files(settings)
+        if tls is None:
+            self.channel = grpc.insecure_channel(settings.core, options=_OPTIONS)
+        else:
+            content = tls.content
+            credentials = grpc.ssl_channel_credentials(
+                content.ca or None, content.key or None, content.certificate or None
+            )
+            self.channel = grpc.secure_channel(address_of(settings.core), credentials, options=_OPTIONS)
+        self.call_seconds = settings.dimse_seconds
+        self.capabilities = capabilities_service_pb2_grpc.CapabilitiesServiceStub(self.channel)
+        self.commitment = commitment_service_pb2_grpc.CommitmentServiceStub(self.channel)
+        self.retrieve = retrieve_service_pb2_grpc.RetrieveServiceStub(self.channel)
+        self.search = search_service_pb2_grpc.SearchServiceStub(self.channel)
+        self.store = store_service_pb2_grpc.StoreServiceStub(self.channel)
+        self.workitems = workitem_service_pb2_grpc.WorkitemServiceStub(self.channel)
+
+    def close(self) -> None:
+        """Close the channel; calls in progress fail."""
+        self.channel.close()
+
+
+def call_metadata(peer: Peer, operation: str) -> Metadata:
+    """Return the metadata of a call for a peer: request id, credentials, and facts for the audit trail.
+
+    Args:
+        operation: as in "C-STORE".
+    """
+    facts = (
+        ("x-request-id", uuid.uuid4().hex),
+        ("x-dicomstore-client", peer.address),
+        ("x-dicomstore-method", operation),
+        ("x-dicomstore-uri", peer.uri),
+    )
+    token = peer.token.get_secret_value()
+    return (*facts, ("authorization", f"Bearer {token}")) if token else facts

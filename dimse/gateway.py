@@ -1,0 +1,89 @@
+"""One process of the gateway: its parts, and its life from start to stop."""
+
+import logging
+import socket
+import threading
+
+from common.tls import CHECK_SECONDS
+from dimse.associations.acceptor import Acceptor
+from dimse.associations.association import Association, Limits
+from dimse.associations.limits import AssociationCounts
+from dimse.associations.peers import Peers
+from dimse.associations.tls import TlsListener
+from dimse.config import Settings, dimse_tls_files
+from dimse.core import Core
+from dimse.services.registry import Dispatcher, services_of
+
+_log = logging.getLogger("dimse")
+
+
+class Gateway:
+    """Serves associations on a listening socket.
+
+    core: the connection to the core.
+    """
+
+    def __init__(self, settings: Settings, listener: socket.socket, *, is_shared: bool = False) -> None:
+        """Assemble the parts.
+
+        Args:
+            is_shared: other processes accept from the same socket.
+
+        Raises:
+            TlsError: the certificate files cannot be used.
+        """
+        self._settings = settings
+        self._tls_files = dimse_tls_files(settings)
+        self._tls = TlsListener(self._tls_files) if self._tls_files and settings.dimse_tls_certificate else None
+        self.core = Core(settings)
+        self._services = services_of(settings, self.core)
+        dispatcher = Dispatcher(self._services)
+        self._acceptor = Acceptor(
+            listener,
+            tls=self._tls,
+            peers=Peers(settings),
+            counts=AssociationCounts(settings.max_associations, settings.max_associations_per_address),
+            limits=limits_of(settings),
+            supported=dispatcher.transfer_syntaxes,
+            serve=dispatcher.serve,
+            on_end=self._association_ended,
+            is_shared=is_shared,
+        )
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        """Serve until `stop`; then requests in progress have some time to finish."""
+        watch = threading.Thread(target=self._watch_files, name="tls", daemon=True)
+        if self._tls is not None:
+            watch.start()
+        try:
+            self._acceptor.run()
+        finally:
+            self._stopped.set()
+            self._acceptor.finish(self._settings.dimse_shutdown_seconds)
+            self.core.close()
+
+    def stop(self) -> None:
+        """Let `run` return; callable from a signal handler."""
+        self._acceptor.stop()
+
+    def _association_ended(self, association: Association) -> None:
+        for service in self._services:
+            service.association_ended(association)
+
+    def _watch_files(self) -> None:
+        assert self._tls_files is not None
+        assert self._tls is not None
+        while not self._stopped.wait(CHECK_SECONDS):
+            if self._tls_files.refresh():
+                self._tls.refresh()
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Return the limits of associations."""
+    return Limits(
+        max_pdu_bytes=settings.max_pdu_bytes,
+        idle_seconds=settings.association_idle_seconds,
+        silent_seconds=settings.dimse_seconds,
+        end_seconds=settings.association_seconds,
+    )

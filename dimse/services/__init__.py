@@ -1,0 +1,1 @@
+"""The DIMSE services, one module each; `registry` lists them."""
