@@ -153,7 +153,8 @@ class PostgresDatabases:
     def create(self, *, template: str = "template1") -> str:
         """Create an empty database, or a copy of another one, and return its name."""
         name = f"test_{next(_numbers)}"
-        _execute(self._server, f"CREATE DATABASE {name} TEMPLATE {template}")
+        # Copying files takes half of the time of the other strategy, which writes each page to the log.
+        _execute(self._server, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
         return name
 
     def create_migrated(self) -> str:
