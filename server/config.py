@@ -425,6 +425,16 @@ class Settings(TlsSettings):
         7, gt=0, description="Time for which events of workitems are kept for subscribers that are not connected."
     )
     commitment_days: float = Field(30, gt=0, description="Time for which results of storage commitment are kept.")
+    transfer_days: float = Field(
+        30, gt=0, description="Time for which finished transfers to and from other systems are kept."
+    )
+    transfer_attempts: int = Field(
+        12,
+        ge=1,
+        le=1000,
+        description="Number of attempts without progress after which a transfer is a dead letter. The pauses between "
+        "them double from 30 seconds to one hour.",
+    )
     update_max_targets: int = Field(
         50, ge=1, le=10_000, description="Number of studies, series and instances that one update may name."
     )

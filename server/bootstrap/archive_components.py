@@ -31,6 +31,7 @@ from server.domain.lifecycle.expiry import Expiry, ExpiryWorker
 from server.domain.lifecycle.holds import Holds
 from server.domain.lifecycle.labels import LabelService
 from server.domain.lifecycle.partition_deletion import PartitionDeletion
+from server.domain.lifecycle.transfers import Transfers
 from server.domain.lifecycle.trash import Trash
 from server.domain.lifecycle.versions import Versions
 from server.domain.operations.exporting.export import Export
@@ -359,6 +360,17 @@ class ArchiveComponents(IndexComponents):
             now=self.clock.now,
             retention=timedelta(days=self.settings.commitment_days),
             read_only=self.read_only,
+        )
+
+    @cached_property
+    def transfers(self) -> Transfers:
+        """Transfers between the archive and other systems."""
+        return Transfers(
+            access=self.access,
+            record=self.database.transfers,
+            now=self.clock.now,
+            retention=timedelta(days=self.settings.transfer_days),
+            max_attempts=self.settings.transfer_attempts,
         )
 
     @cached_property

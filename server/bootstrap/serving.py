@@ -44,6 +44,7 @@ from server.rpc.interceptors.surround import Surround
 from server.rpc.lifecycle.commitments import CommitmentServicer
 from server.rpc.lifecycle.labels import LabelServicer
 from server.rpc.lifecycle.service import LifecycleServicer
+from server.rpc.lifecycle.transfers import TransferServicer
 from server.rpc.lifecycle.versions import VersionServicer
 from server.rpc.operations import OperationMessages, OperationServicer
 from server.rpc.partition import PartitionServicer
@@ -296,6 +297,7 @@ def _services(components: ArchiveComponents, watch: Health, authenticator: Authe
         lifecycle=LifecycleServicer(components.trash, components.holds, components.expiry),
         labels=LabelServicer(components.labels),
         commitments=CommitmentServicer(components.commitments),
+        transfers=TransferServicer(components.transfers),
         workitems=WorkitemServicer(components.workitems, components.workitem_searches),
         workitem_rules=WorkitemRuleServicer(components.workitem_rules),
         workitem_events=WorkitemEventServicer(components.subscriptions, components.event_streams),

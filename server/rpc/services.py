@@ -38,6 +38,8 @@ from dicomstore.v1 import (
     study_event_service_pb2_grpc,
     token_service_pb2,
     token_service_pb2_grpc,
+    transfer_service_pb2,
+    transfer_service_pb2_grpc,
     version_service_pb2,
     version_service_pb2_grpc,
     webhook_service_pb2,
@@ -60,6 +62,7 @@ from server.rpc.extended_query_tags import ExtendedQueryTagServicer
 from server.rpc.lifecycle.commitments import CommitmentServicer
 from server.rpc.lifecycle.labels import LabelServicer
 from server.rpc.lifecycle.service import LifecycleServicer
+from server.rpc.lifecycle.transfers import TransferServicer
 from server.rpc.lifecycle.versions import VersionServicer
 from server.rpc.operations import OperationServicer
 from server.rpc.partition import PartitionServicer
@@ -87,6 +90,7 @@ SERVICES = tuple(
         (version_service_pb2, "VersionService"),
         (label_service_pb2, "LabelService"),
         (commitment_service_pb2, "CommitmentService"),
+        (transfer_service_pb2, "TransferService"),
         (workitem_service_pb2, "WorkitemService"),
         (workitem_rule_service_pb2, "WorkitemRuleService"),
         (workitem_event_service_pb2, "WorkitemEventService"),
@@ -119,6 +123,7 @@ class Services:
     versions: VersionServicer
     labels: LabelServicer
     commitments: CommitmentServicer
+    transfers: TransferServicer
     workitems: WorkitemServicer
     workitem_rules: WorkitemRuleServicer
     workitem_events: WorkitemEventServicer
@@ -146,6 +151,7 @@ class Services:
         version_service_pb2_grpc.add_VersionServiceServicer_to_server(self.versions, server)
         label_service_pb2_grpc.add_LabelServiceServicer_to_server(self.labels, server)
         commitment_service_pb2_grpc.add_CommitmentServiceServicer_to_server(self.commitments, server)
+        transfer_service_pb2_grpc.add_TransferServiceServicer_to_server(self.transfers, server)
         workitem_service_pb2_grpc.add_WorkitemServiceServicer_to_server(self.workitems, server)
         workitem_rule_service_pb2_grpc.add_WorkitemRuleServiceServicer_to_server(self.workitem_rules, server)
         workitem_event_service_pb2_grpc.add_WorkitemEventServiceServicer_to_server(self.workitem_events, server)

@@ -21,6 +21,7 @@ from server.model.change import Consumer
 from server.model.events.study_event import StudyChanges, StudyEvent, StudyEventKind, StudyState
 from server.model.ids import DEFAULT_PARTITION, Uid
 from server.model.lifecycle.hold import Hold
+from server.model.lifecycle.transfer import Send, Transfer
 from server.model.lifecycle.version import Provenance, VersionOrigin
 from server.model.security.archive_token import ArchiveToken, digest
 from server.model.security.login_link import LoginLink
@@ -67,6 +68,9 @@ async def fill(url: str) -> None:
     await database.consumers.move(consumer, owner=None, expected=0, limit=1)
     await database.labels.change(study_ref(1), lambda _: {"project": "lung"}, NOON)
     await database.labels.change(identity(1, 1, 1).address, lambda _: {"reviewed": "yes"}, NOON)
+    send = Send((study_ref(1),))
+    transfer = Transfer("0" * 32, DEFAULT_PARTITION, "PACS", send, "anonymous", NOON, NOON, NOON)
+    await database.transfers.add(transfer, "a request", 10, NOON)
     await database.holds.set(Hold(study_ref(3), "audit", "complaint", "someone", NOON))
     await sequence(database.changes)
     await database.leases.take("events", "a process", None)

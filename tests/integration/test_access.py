@@ -19,6 +19,7 @@ from dicomstore.v1 import retrieve_service_pb2 as retrieve
 from dicomstore.v1 import search_service_pb2 as search
 from dicomstore.v1 import share_service_pb2 as share
 from dicomstore.v1 import store_service_pb2 as store
+from dicomstore.v1 import transfer_service_pb2 as transfers
 from dicomstore.v1 import version_service_pb2 as versions
 from dicomstore.v1 import workitem_event_service_pb2 as workitem_events
 from dicomstore.v1 import workitem_service_pb2 as workitems
@@ -28,6 +29,7 @@ from dicomstore.v1.access_options_pb2 import (
     ACTION_AUDIT,
     ACTION_AUTHENTICATED,
     ACTION_DELETE,
+    ACTION_EXPORT,
     ACTION_MANAGE_EXTENDED_QUERY_TAGS,
     ACTION_OF_OPERATION_TYPE,
     ACTION_READ,
@@ -73,6 +75,7 @@ ACTIONS = {
     ACTION_READ: "read",
     ACTION_WRITE: "write",
     ACTION_DELETE: "delete",
+    ACTION_EXPORT: "export",
     ACTION_MANAGE_EXTENDED_QUERY_TAGS: "manageExtendedQueryTags",
     ACTION_ADMINISTER: "administer",
     ACTION_OF_OPERATION_TYPE: "administer",  # of an unknown type
@@ -145,6 +148,19 @@ EXPECTED: Mapping[str, tuple[str, Message | None]] = {
         OF_PARTITION,
         commitment.GetCommitmentRequest(partition=WARD, transaction_uid="1.9"),
     ),
+    "TransferService.CreateTransfer": (
+        OF_PARTITION,
+        transfers.CreateTransferRequest(
+            partition=WARD, remote="pacs", send=transfers.Send(resources=[AddressMessage(study_instance_uid="1.2")])
+        ),
+    ),
+    **{
+        f"TransferService.{name}": (OF_ARCHIVE, None)
+        for name in (
+            *("GetTransfer", "ListTransfers", "CancelTransfer", "RetryTransfer"),
+            *("ClaimTransfers", "ReportTransfer"),
+        )
+    },
     "LabelService.GetLabels": (OF_STUDY, labels.GetLabelsRequest(resource=STUDY)),
     "LabelService.ChangeLabels": (OF_STUDY, labels.ChangeLabelsRequest(resource=STUDY)),
     "WorkitemService.CreateWorkitem": (

@@ -48,6 +48,7 @@ from server.adapters.sql.lifecycle.holds import SqlHolds
 from server.adapters.sql.lifecycle.imported_files import SqlImportedFiles
 from server.adapters.sql.lifecycle.labels import SqlLabels
 from server.adapters.sql.lifecycle.partitions import SqlPartitions
+from server.adapters.sql.lifecycle.transfers import SqlTransfers
 from server.adapters.sql.lifecycle.updates import SqlUpdates
 from server.adapters.sql.login_links import SqlLoginLinks
 from server.adapters.sql.operations import SqlOperations
@@ -81,6 +82,7 @@ from server.ports.lifecycle.expiries import Expiries
 from server.ports.lifecycle.exports import ExportedFiles
 from server.ports.lifecycle.holds import Holds
 from server.ports.lifecycle.labels import LabelRecord
+from server.ports.lifecycle.transfers import TransferRecord
 from server.ports.lifecycle.updates import Updates
 from server.ports.operations import Operations
 from server.ports.outbox import OutboxTable
@@ -145,6 +147,7 @@ class Database:
         self.outbox: OutboxTable = SqlOutboxTable(transactions)
         self.labels: LabelRecord = SqlLabels(transactions, keys)
         self.commitments: CommitmentRecord = SqlCommitments(transactions, keys)
+        self.transfers: TransferRecord = SqlTransfers(transactions)
         self.exported_files: ExportedFiles = SqlExportedFiles(transactions)
         self.updates: Updates = SqlUpdates(transactions, keys, extract)
         self.imported_files: ImportedFiles = SqlImportedFiles(transactions)

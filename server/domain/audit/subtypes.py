@@ -45,9 +45,17 @@ _OF_OPERATION = {"ExportRequest": "export", "UpdateRequest": "update-study"}
 
 _OF_SERVICE = {"OperationService": "operation", "PartitionService": "partition"}
 
-NOT_RECORDED = frozenset({"CapabilitiesService/GetCapabilities", "WorkitemEventService/AcknowledgeWorkitemEvents"})
-"""Calls that return no data of the archive, and change none: capabilities are the same for everybody, and the call that
-receives events is recorded with their number."""
+NOT_RECORDED = frozenset(
+    {
+        "CapabilitiesService/GetCapabilities",
+        "WorkitemEventService/AcknowledgeWorkitemEvents",
+        "TransferService/ClaimTransfers",
+        "TransferService/ReportTransfer",
+    }
+)
+"""Calls that return no data of the archive, and change none: capabilities are the same for everybody, the call that
+receives events is recorded with their number, and those of a gateway that creates a transfer and reads or stores its
+instances are recorded."""
 
 
 @cache

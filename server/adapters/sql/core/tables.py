@@ -48,7 +48,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import ExecutableDDLElement
 
-REVISION = "0020"
+REVISION = "0021"
 """The migration that creates this schema."""
 
 OLDEST_CODE = "0020"
@@ -809,6 +809,36 @@ commitments = Table(
         postgresql_where=text("failures IS NULL"),
     ),
     comment="storage commitment requests and their results",
+)
+
+transfers = Table(
+    "transfers",
+    tables,
+    _key("key"),
+    Column("id", Label, nullable=False),
+    Column("request_id", Label, comment="idempotency key of the client"),
+    Column("partition", Label, nullable=False),
+    Column("remote", Label, nullable=False, comment="name of the other system"),
+    Column("work", Text, nullable=False, comment="JSON, see adapters/sql/lifecycle/transfers.py"),
+    Column("rule", Label, nullable=False, comment="name of the forward rule; empty: none"),
+    Column("creator", Text, nullable=False, comment="id of the principal"),
+    Column("created", BigInteger, nullable=False),
+    Column("updated", BigInteger, nullable=False),
+    Column("state", SmallInteger, nullable=False, comment="see model/lifecycle/transfer.py"),
+    Column("attempts", Integer, nullable=False),
+    Column("due", BigInteger, comment="time of the next attempt or expiry of the lease; NULL: finished"),
+    Column("lease", Label, nullable=False),
+    Column("cursor", Text, nullable=False, comment="where to resume"),
+    Column("total", BigInteger, nullable=False),
+    Column("completed", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("warnings", BigInteger, nullable=False),
+    Column("problem", Label, nullable=False, comment="why the last attempt failed"),
+    UniqueConstraint("id"),
+    UniqueConstraint("request_id"),
+    Index(None, "due"),
+    Index(None, "updated"),
+    comment="transfers between the archive and other systems",
 )
 
 workitems = Table(
