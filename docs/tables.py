@@ -37,7 +37,18 @@ from facade.endpoints import (
 from facade.endpoints.changes import consumers, stream
 from facade.events import studies, webhooks
 from facade.explorer import site
-from facade.lifecycle import bulk_update, commitments, expiry, export, holds, imports, labels, trash, versions
+from facade.lifecycle import (
+    bulk_update,
+    commitments,
+    expiry,
+    export,
+    holds,
+    imports,
+    labels,
+    transfers,
+    trash,
+    versions,
+)
 from facade.request.accept import ANY, STORED, Offer, negotiate, parse_accept
 from facade.request.catalogue import CATALOGUE, Product, Resource, Shape
 from facade.routes import BARE, DICOM, SERVICE, Row
@@ -118,6 +129,11 @@ _DESCRIPTIONS: Mapping[Any, str] = {
     webhooks.dead_letters: "[list dead letters](#webhooks)",
     webhooks.delete_dead_letters: "[remove dead letters](#webhooks)",
     webhooks.retry: "[send dead letters again](#webhooks)",
+    transfers.transfers: "[list transfers](#transfers)",
+    transfers.create: "[create a transfer](#transfers)",
+    transfers.transfer: "[get a transfer](#transfers)",
+    transfers.cancel: "[cancel it](#transfers)",
+    transfers.retry: "[begin it again](#transfers)",
     rules.rules: "[list rules](#rules-for-workitems)",
     rules.create: "[create a rule](#rules-for-workitems)",
     rules.rule: "[get a rule](#rules-for-workitems)",

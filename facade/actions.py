@@ -33,7 +33,18 @@ from facade.endpoints.changes import consumers, stream
 from facade.errors import CoreFailure, Refusal
 from facade.events import studies, webhooks
 from facade.explorer import site
-from facade.lifecycle import bulk_update, commitments, expiry, export, holds, imports, labels, trash, versions
+from facade.lifecycle import (
+    bulk_update,
+    commitments,
+    expiry,
+    export,
+    holds,
+    imports,
+    labels,
+    transfers,
+    trash,
+    versions,
+)
 from facade.serving.observe import call_metadata, identity_metadata
 from facade.sessions import login
 from facade.sharing import links, redeem
@@ -75,6 +86,11 @@ RPCS: Mapping[Endpoint, str] = MappingProxyType(
         holds.holds: "LifecycleService.ListHolds",
         commitments.request_commitment: "CommitmentService.RequestCommitment",
         commitments.result: "CommitmentService.GetCommitment",
+        transfers.transfers: "TransferService.ListTransfers",
+        transfers.create: "TransferService.CreateTransfer",
+        transfers.transfer: "TransferService.GetTransfer",
+        transfers.cancel: "TransferService.CancelTransfer",
+        transfers.retry: "TransferService.RetryTransfer",
         search.search: "WorkitemService.SearchWorkitems",
         workitems.create: "WorkitemService.CreateWorkitem",
         workitems.retrieve: "WorkitemService.GetWorkitem",

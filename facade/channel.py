@@ -30,6 +30,7 @@ from dicomstore.v1 import (
     share_service_pb2_grpc,
     store_service_pb2_grpc,
     study_event_service_pb2_grpc,
+    transfer_service_pb2_grpc,
     version_service_pb2_grpc,
     webhook_service_pb2_grpc,
     workitem_event_service_pb2_grpc,
@@ -64,6 +65,7 @@ _READS = {
     "StudyEventService": ["ListStudyEvents"],
     "WebhookService": ["GetWebhook", "ListWebhooks", "ListDeadLetters"],
     "WorkitemRuleService": ["GetWorkitemRule", "ListWorkitemRules"],
+    "TransferService": ["GetTransfer", "ListTransfers"],
     "ExtendedQueryTagService": ["ListExtendedQueryTags", "GetExtendedQueryTag", "ListExtendedQueryTagErrors"],
     "OperationService": ["GetOperation", "ListOperations", "WaitOperation"],
     "PartitionService": ["ListPartitions", "GetPartition"],
@@ -134,6 +136,7 @@ class Core:
         self.search: Any = search_service_pb2_grpc.SearchServiceStub(self.channel)
         self.delete: Any = delete_service_pb2_grpc.DeleteServiceStub(self.channel)
         self.commitments: Any = commitment_service_pb2_grpc.CommitmentServiceStub(self.channel)
+        self.transfers: Any = transfer_service_pb2_grpc.TransferServiceStub(self.channel)
         self.workitem_rules: Any = workitem_rule_service_pb2_grpc.WorkitemRuleServiceStub(self.channel)
         self.workitems: Any = workitem_service_pb2_grpc.WorkitemServiceStub(self.channel)
         self.workitem_events: Any = workitem_event_service_pb2_grpc.WorkitemEventServiceStub(self.channel)

@@ -33,7 +33,18 @@ from facade.endpoints.changes import consumers, stream
 from facade.errors import Refusal
 from facade.events import studies, webhooks
 from facade.explorer import site
-from facade.lifecycle import bulk_update, commitments, expiry, export, holds, imports, labels, trash, versions
+from facade.lifecycle import (
+    bulk_update,
+    commitments,
+    expiry,
+    export,
+    holds,
+    imports,
+    labels,
+    transfers,
+    trash,
+    versions,
+)
 from facade.sessions import login
 from facade.sharing import links, redeem
 from facade.versions import VersionConvertor
@@ -135,6 +146,7 @@ DICOM = (
     Row("/holds", {"GET": holds.holds}),
     Row("/export", {"POST": export.export}),
     Row("/import", {"POST": imports.start_import}),
+    Row("/transfers", {"GET": transfers.transfers, "POST": transfers.create}),
     Row("/$share-upload", {"POST": links.share_for_upload}),
     Row("/wado", {"GET": wado_uri.retrieve}),
 )
@@ -175,6 +187,8 @@ SERVICE = (
     ),
     Row("/extendedquerytags/{tag}/errors", {"GET": extended_query_tags.errors}),
     Row("/operations/{operation}", {"GET": operations.operation, "DELETE": operations.cancel}),
+    Row("/transfers/{transfer}", {"GET": transfers.transfer, "DELETE": transfers.cancel}),
+    Row("/transfers/{transfer}/$retry", {"POST": transfers.retry}),
     Row("/partitions", {"GET": partitions.partitions}),
     Row("/partitions/{partition}", {"PATCH": partitions.update, "DELETE": partitions.delete}),
     Row("/shares", {"GET": links.links}),

@@ -13,7 +13,7 @@ from server.domain.search import page_token
 from server.model.access import Action
 from server.model.call import Call
 from server.model.errors import Exhausted, InvalidRequest, NotFound, Reason, WrongState
-from server.model.ids import Address, PartitionName
+from server.model.ids import NO_PARTITION, Address, PartitionName
 from server.model.lifecycle.transfer import (
     RETRIABLE,
     Notification,
@@ -122,18 +122,27 @@ class Transfers:
         return transfer
 
     async def list(
-        self, call: Call, *, page_size: int, token: str, states: Collection[TransferState] = (), remote: str = ""
+        self,
+        call: Call,
+        *,
+        page_size: int,
+        token: str,
+        states: Collection[TransferState] = (),
+        remote: str = "",
+        partition: PartitionName = NO_PARTITION,
     ) -> tuple[Sequence[Transfer], str]:
         """Return a page of transfers, newest first, and the token of the next page, empty for the last one.
 
         Args:
-            states, remote: filters; empty means all.
+            states, remote, partition: filters; empty means all.
 
         Raises:
             InvalidRequest: INVALID_FIELD, INVALID_PAGE_TOKEN.
         """
         partitions, size = self._access.permit_partitions(call, Action.READ), size_of(page_size)
-        query = f"transfers {sorted(set(states))} {remote}".encode()
+        if partition:
+            partitions = frozenset({partition}) & (partitions or frozenset({partition}))
+        query = f"transfers {sorted(set(states))} {remote} {partition}".encode()
         before = page_token.read(token, query) if token else None
         found = await self._record.list(
             partitions=partitions, states=states, remote=remote, before=before, limit=size + 1

@@ -53,6 +53,7 @@ class TransferServicer(transfer_service_pb2_grpc.TransferServiceServicer):
             token=request.page_token,
             states=[_state(state) for state in request.states],
             remote=request.remote,
+            partition=parse_address(request.partition).partition,
         )
         return pb.ListTransfersResponse(transfers=map(_message, page), next_page_token=token)
 

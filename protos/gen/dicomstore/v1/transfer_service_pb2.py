@@ -29,7 +29,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$dicomstore/v1/transfer_service.proto\x12\rdicomstore.v1\x1a\"dicomstore/v1/access_options.proto\x1a\x1d\x64icomstore/v1/resources.proto\x1a\"dicomstore/v1/search_service.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x83\x01\n\x04Pull\x12)\n\tresources\x18\x01 \x03(\x0b\x32\x16.dicomstore.v1.Address\x12!\n\x04keys\x18\x02 \x03(\x0b\x32\x13.dicomstore.v1.Term\x12-\n\x06method\x18\x03 \x01(\x0e\x32\x1d.dicomstore.v1.RetrieveMethod\"1\n\x04Send\x12)\n\tresources\x18\x01 \x03(\x0b\x32\x16.dicomstore.v1.Address\"5\n\x0cNotification\x12%\n\x05study\x18\x01 \x01(\x0b\x32\x16.dicomstore.v1.Address\"V\n\x10TransferProgress\x12\r\n\x05total\x18\x01 \x01(\x03\x12\x11\n\tcompleted\x18\x02 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x03 \x01(\x03\x12\x10\n\x08warnings\x18\x04 \x01(\x03\"\xfb\x03\n\x08Transfer\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\t\x12\x0e\n\x06remote\x18\x03 \x01(\t\x12#\n\x04pull\x18\x04 \x01(\x0b\x32\x13.dicomstore.v1.PullH\x00\x12#\n\x04send\x18\x05 \x01(\x0b\x32\x13.dicomstore.v1.SendH\x00\x12\x33\n\x0cnotification\x18\x06 \x01(\x0b\x32\x1b.dicomstore.v1.NotificationH\x00\x12+\n\x05state\x18\x07 \x01(\x0e\x32\x1c.dicomstore.v1.TransferState\x12\x10\n\x08\x61ttempts\x18\x08 \x01(\x05\x12\x35\n\x11next_attempt_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x08progress\x18\n \x01(\x0b\x32\x1f.dicomstore.v1.TransferProgress\x12\x0f\n\x07problem\x18\x0b \x01(\t\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63reator\x18\x0e \x01(\t\x12\x0c\n\x04rule\x18\x0f \x01(\tB\x06\n\x04work\"\xe3\x01\n\x15\x43reateTransferRequest\x12\x11\n\tpartition\x18\x01 \x01(\t\x12\x0e\n\x06remote\x18\x02 \x01(\t\x12#\n\x04pull\x18\x03 \x01(\x0b\x32\x13.dicomstore.v1.PullH\x00\x12#\n\x04send\x18\x04 \x01(\x0b\x32\x13.dicomstore.v1.SendH\x00\x12\x33\n\x0cnotification\x18\x05 \x01(\x0b\x32\x1b.dicomstore.v1.NotificationH\x00\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x0c\n\x04rule\x18\x07 \x01(\tB\x06\n\x04work\"C\n\x16\x43reateTransferResponse\x12)\n\x08transfer\x18\x01 \x01(\x0b\x32\x17.dicomstore.v1.Transfer\" \n\x12GetTransferRequest\x12\n\n\x02id\x18\x01 \x01(\t\"@\n\x13GetTransferResponse\x12)\n\x08transfer\x18\x01 \x01(\x0b\x32\x17.dicomstore.v1.Transfer\"{\n\x14ListTransfersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12,\n\x06states\x18\x03 \x03(\x0e\x32\x1c.dicomstore.v1.TransferState\x12\x0e\n\x06remote\x18\x04 \x01(\t\"\\\n\x15ListTransfersResponse\x12*\n\ttransfers\x18\x01 \x03(\x0b\x32\x17.dicomstore.v1.Transfer\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"#\n\x15\x43\x61ncelTransferRequest\x12\n\n\x02id\x18\x01 \x01(\t\"C\n\x16\x43\x61ncelTransferResponse\x12)\n\x08transfer\x18\x01 \x01(\x0b\x32\x17.dicomstore.v1.Transfer\"\"\n\x14RetryTransferRequest\x12\n\n\x02id\x18\x01 \x01(\t\"B\n\x15RetryTransferResponse\x12)\n\x08transfer\x18\x01 \x01(\x0b\x32\x17.dicomstore.v1.Transfer\".\n\x15\x43laimTransfersRequest\x12\x15\n\rmax_transfers\x18\x01 \x01(\x05\"[\n\x0f\x43laimedTransfer\x12)\n\x08transfer\x18\x01 \x01(\x0b\x32\x17.dicomstore.v1.Transfer\x12\r\n\x05lease\x18\x02 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\t\"~\n\x16\x43laimTransfersResponse\x12\x31\n\ttransfers\x18\x01 \x03(\x0b\x32\x1e.dicomstore.v1.ClaimedTransfer\x12\x31\n\x0elease_duration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"5\n\x0fTransferOutcome\x12\x0f\n\x07problem\x18\x01 \x01(\t\x12\x11\n\tpermanent\x18\x02 \x01(\x08\"\xb6\x01\n\x15ReportTransferRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05lease\x18\x02 \x01(\t\x12\x31\n\x08progress\x18\x03 \x01(\x0b\x32\x1f.dicomstore.v1.TransferProgress\x12\x13\n\x06\x63ursor\x18\x04 \x01(\tH\x00\x88\x01\x01\x12/\n\x07outcome\x18\x05 \x01(\x0b\x32\x1e.dicomstore.v1.TransferOutcomeB\t\n\x07_cursor\"(\n\x16ReportTransferResponse\x12\x0e\n\x06leased\x18\x01 \x01(\x08*\xbd\x01\n\rTransferState\x12\x1e\n\x1aTRANSFER_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16TRANSFER_STATE_WAITING\x10\x01\x12\x1a\n\x16TRANSFER_STATE_RUNNING\x10\x02\x12\x1c\n\x18TRANSFER_STATE_SUCCEEDED\x10\x03\x12\x19\n\x15TRANSFER_STATE_FAILED\x10\x04\x12\x1b\n\x17TRANSFER_STATE_CANCELED\x10\x05*d\n\x0eRetrieveMethod\x12\x1f\n\x1bRETRIEVE_METHOD_UNSPECIFIED\x10\x00\x12\x18\n\x14RETRIEVE_METHOD_MOVE\x10\x01\x12\x17\n\x13RETRIEVE_METHOD_GET\x10\x02\x32\xc5\x05\n\x0fTransferService\x12\x63\n\x0e\x43reateTransfer\x12$.dicomstore.v1.CreateTransferRequest\x1a%.dicomstore.v1.CreateTransferResponse\"\x04\x88\xb2\x19\x08\x12Z\n\x0bGetTransfer\x12!.dicomstore.v1.GetTransferRequest\x1a\".dicomstore.v1.GetTransferResponse\"\x04\x88\xb2\x19\x04\x12`\n\rListTransfers\x12#.dicomstore.v1.ListTransfersRequest\x1a$.dicomstore.v1.ListTransfersResponse\"\x04\x88\xb2\x19\x04\x12\x63\n\x0e\x43\x61ncelTransfer\x12$.dicomstore.v1.CancelTransferRequest\x1a%.dicomstore.v1.CancelTransferResponse\"\x04\x88\xb2\x19\x08\x12`\n\rRetryTransfer\x12#.dicomstore.v1.RetryTransferRequest\x1a$.dicomstore.v1.RetryTransferResponse\"\x04\x88\xb2\x19\x08\x12\x63\n\x0e\x43laimTransfers\x12$.dicomstore.v1.ClaimTransfersRequest\x1a%.dicomstore.v1.ClaimTransfersResponse\"\x04\x88\xb2\x19\x08\x12\x63\n\x0eReportTransfer\x12$.dicomstore.v1.ReportTransferRequest\x1a%.dicomstore.v1.ReportTransferResponse\"\x04\x88\xb2\x19\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$dicomstore/v1/transfer_service.proto\x12\rdicomstore.v1\x1a\"dicomstore/v1/access_options.proto\x1a\x1d\x64icomstore/v1/resources.proto\x1a\"dicomstore/v1/search_service.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x83\x01\n\x04Pull\x12)\n\tresources\x18\x01 \x03(\x0b\x32\x16.dicomstore.v1.Address\x12!\n\x04keys\x18\x02 \x03(\x0b\x32\x13.dicomstore.v1.Term\x12-\n\x06method\x18\x03 \x01(\x0e\x32\x1d.dicomstore.v1.RetrieveMethod\"1\n\x04Send\x12)\n\tresources\x18\x01 \x03(\x0b\x32\x16.dicomstore.v1.Address\"5\n\x0cNotification\x12%\n\x05study\x18\x01 \x01(\x0b\x32\x16.dicomstore.v1.Address\"V\n\x10TransferProgress\x12\r\n\x05total\x18\x01 \x01(\x03\x12\x11\n\tcompleted\x18\x02 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x03 \x01(\x03\x12\x10\n\x08warnings\x18\x04 \x01(\x03\"\xfb\x03\n\x08Transfer\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\t\x12\x0e\n\x06remote\x18\x03 \x01(\t\x12#\n\x04pull\x18\x04 \x01(\x0b\x32\x13.dicomstore.v1.PullH\x00\x12#\n\x04send\x18\x05 \x01(\x0b\x32\x13.dicomstore.v1.SendH\x00\x12\x33\n\x0cnotification\x18\x06 \x01(\x0b\x32\x1b.dicomstore.v1.NotificationH\x00\x12+\n\x05state\x18\x07 \x01(\x0e\x32\x1c.dicomstore.v1.TransferState\x12\x10\n\x08\x61ttempts\x18\x08 \x01(\x05\x12\x35\n\x11next_attempt_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x08progress\x18\n \x01(\x0b\x32\x1f.dicomstore.v1.TransferProgress\x12\x0f\n\x07problem\x18\x0b \x01(\t\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63reator\x18\x0e \x01(\t\x12\x0c\n\x04rule\x18\x0f \x01(\tB\x06\n\x04work\"\xe3\x01\n\x15\x43reateTransferRequest\x12\x11\n\tpartition\x18\x01 \x01(\t\x12\x0e\n\x06remote\x18\x02 \x01(\t\x12#\n\x04pull\x18\x03 \x01(\x0b\x32\x13.dicomstore.v1.PullH\x00\x12#\n\x04send\x18\x04 \x01(\x0b\x32\x13.dicomstore.v1.SendH\x00\x12\x33\n\x0cnotification\x18\x05 \x01(\x0b\x32\x1b.dicomstore.v1.NotificationH\x00\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x0c\n\x04rule\x18\x07 \x01(\tB\x06\n\x04work\"C\n\x16\x43reateTransferResponse\x12)\n\x08transfer\x18\x01 \x01(\x0b\x32\x17.dicomstore.v1.Transfer\" \n\x12GetTransferRequest\x12\n\n\x02id\x18\x01 \x01(\t\"@\n\x13GetTransferResponse\x12)\n\x08transfer\x18\x01 \x01(\x0b\x32\x17.dicomstore.v1.Transfer\"\x8e\x01\n\x14ListTransfersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12,\n\x06states\x18\x03 \x03(\x0e\x32\x1c.dicomstore.v1.TransferState\x12\x0e\n\x06remote\x18\x04 \x01(\t\x12\x11\n\tpartition\x18\x05 \x01(\t\"\\\n\x15ListTransfersResponse\x12*\n\ttransfers\x18\x01 \x03(\x0b\x32\x17.dicomstore.v1.Transfer\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"#\n\x15\x43\x61ncelTransferRequest\x12\n\n\x02id\x18\x01 \x01(\t\"C\n\x16\x43\x61ncelTransferResponse\x12)\n\x08transfer\x18\x01 \x01(\x0b\x32\x17.dicomstore.v1.Transfer\"\"\n\x14RetryTransferRequest\x12\n\n\x02id\x18\x01 \x01(\t\"B\n\x15RetryTransferResponse\x12)\n\x08transfer\x18\x01 \x01(\x0b\x32\x17.dicomstore.v1.Transfer\".\n\x15\x43laimTransfersRequest\x12\x15\n\rmax_transfers\x18\x01 \x01(\x05\"[\n\x0f\x43laimedTransfer\x12)\n\x08transfer\x18\x01 \x01(\x0b\x32\x17.dicomstore.v1.Transfer\x12\r\n\x05lease\x18\x02 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\t\"~\n\x16\x43laimTransfersResponse\x12\x31\n\ttransfers\x18\x01 \x03(\x0b\x32\x1e.dicomstore.v1.ClaimedTransfer\x12\x31\n\x0elease_duration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"5\n\x0fTransferOutcome\x12\x0f\n\x07problem\x18\x01 \x01(\t\x12\x11\n\tpermanent\x18\x02 \x01(\x08\"\xb6\x01\n\x15ReportTransferRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05lease\x18\x02 \x01(\t\x12\x31\n\x08progress\x18\x03 \x01(\x0b\x32\x1f.dicomstore.v1.TransferProgress\x12\x13\n\x06\x63ursor\x18\x04 \x01(\tH\x00\x88\x01\x01\x12/\n\x07outcome\x18\x05 \x01(\x0b\x32\x1e.dicomstore.v1.TransferOutcomeB\t\n\x07_cursor\"(\n\x16ReportTransferResponse\x12\x0e\n\x06leased\x18\x01 \x01(\x08*\xbd\x01\n\rTransferState\x12\x1e\n\x1aTRANSFER_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16TRANSFER_STATE_WAITING\x10\x01\x12\x1a\n\x16TRANSFER_STATE_RUNNING\x10\x02\x12\x1c\n\x18TRANSFER_STATE_SUCCEEDED\x10\x03\x12\x19\n\x15TRANSFER_STATE_FAILED\x10\x04\x12\x1b\n\x17TRANSFER_STATE_CANCELED\x10\x05*d\n\x0eRetrieveMethod\x12\x1f\n\x1bRETRIEVE_METHOD_UNSPECIFIED\x10\x00\x12\x18\n\x14RETRIEVE_METHOD_MOVE\x10\x01\x12\x17\n\x13RETRIEVE_METHOD_GET\x10\x02\x32\xc5\x05\n\x0fTransferService\x12\x63\n\x0e\x43reateTransfer\x12$.dicomstore.v1.CreateTransferRequest\x1a%.dicomstore.v1.CreateTransferResponse\"\x04\x88\xb2\x19\x08\x12Z\n\x0bGetTransfer\x12!.dicomstore.v1.GetTransferRequest\x1a\".dicomstore.v1.GetTransferResponse\"\x04\x88\xb2\x19\x04\x12`\n\rListTransfers\x12#.dicomstore.v1.ListTransfersRequest\x1a$.dicomstore.v1.ListTransfersResponse\"\x04\x88\xb2\x19\x04\x12\x63\n\x0e\x43\x61ncelTransfer\x12$.dicomstore.v1.CancelTransferRequest\x1a%.dicomstore.v1.CancelTransferResponse\"\x04\x88\xb2\x19\x08\x12`\n\rRetryTransfer\x12#.dicomstore.v1.RetryTransferRequest\x1a$.dicomstore.v1.RetryTransferResponse\"\x04\x88\xb2\x19\x08\x12\x63\n\x0e\x43laimTransfers\x12$.dicomstore.v1.ClaimTransfersRequest\x1a%.dicomstore.v1.ClaimTransfersResponse\"\x04\x88\xb2\x19\x08\x12\x63\n\x0eReportTransfer\x12$.dicomstore.v1.ReportTransferRequest\x1a%.dicomstore.v1.ReportTransferResponse\"\x04\x88\xb2\x19\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,10 +50,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRANSFERSERVICE'].methods_by_name['ClaimTransfers']._serialized_options = b'\210\262\031\010'
   _globals['_TRANSFERSERVICE'].methods_by_name['ReportTransfer']._loaded_options = None
   _globals['_TRANSFERSERVICE'].methods_by_name['ReportTransfer']._serialized_options = b'\210\262\031\010'
-  _globals['_TRANSFERSTATE']._serialized_start=2441
-  _globals['_TRANSFERSTATE']._serialized_end=2630
-  _globals['_RETRIEVEMETHOD']._serialized_start=2632
-  _globals['_RETRIEVEMETHOD']._serialized_end=2732
+  _globals['_TRANSFERSTATE']._serialized_start=2461
+  _globals['_TRANSFERSTATE']._serialized_end=2650
+  _globals['_RETRIEVEMETHOD']._serialized_start=2652
+  _globals['_RETRIEVEMETHOD']._serialized_end=2752
   _globals['_PULL']._serialized_start=224
   _globals['_PULL']._serialized_end=355
   _globals['_SEND']._serialized_start=357
@@ -72,30 +72,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETTRANSFERREQUEST']._serialized_end=1392
   _globals['_GETTRANSFERRESPONSE']._serialized_start=1394
   _globals['_GETTRANSFERRESPONSE']._serialized_end=1458
-  _globals['_LISTTRANSFERSREQUEST']._serialized_start=1460
-  _globals['_LISTTRANSFERSREQUEST']._serialized_end=1583
-  _globals['_LISTTRANSFERSRESPONSE']._serialized_start=1585
-  _globals['_LISTTRANSFERSRESPONSE']._serialized_end=1677
-  _globals['_CANCELTRANSFERREQUEST']._serialized_start=1679
-  _globals['_CANCELTRANSFERREQUEST']._serialized_end=1714
-  _globals['_CANCELTRANSFERRESPONSE']._serialized_start=1716
-  _globals['_CANCELTRANSFERRESPONSE']._serialized_end=1783
-  _globals['_RETRYTRANSFERREQUEST']._serialized_start=1785
-  _globals['_RETRYTRANSFERREQUEST']._serialized_end=1819
-  _globals['_RETRYTRANSFERRESPONSE']._serialized_start=1821
-  _globals['_RETRYTRANSFERRESPONSE']._serialized_end=1887
-  _globals['_CLAIMTRANSFERSREQUEST']._serialized_start=1889
-  _globals['_CLAIMTRANSFERSREQUEST']._serialized_end=1935
-  _globals['_CLAIMEDTRANSFER']._serialized_start=1937
-  _globals['_CLAIMEDTRANSFER']._serialized_end=2028
-  _globals['_CLAIMTRANSFERSRESPONSE']._serialized_start=2030
-  _globals['_CLAIMTRANSFERSRESPONSE']._serialized_end=2156
-  _globals['_TRANSFEROUTCOME']._serialized_start=2158
-  _globals['_TRANSFEROUTCOME']._serialized_end=2211
-  _globals['_REPORTTRANSFERREQUEST']._serialized_start=2214
-  _globals['_REPORTTRANSFERREQUEST']._serialized_end=2396
-  _globals['_REPORTTRANSFERRESPONSE']._serialized_start=2398
-  _globals['_REPORTTRANSFERRESPONSE']._serialized_end=2438
-  _globals['_TRANSFERSERVICE']._serialized_start=2735
-  _globals['_TRANSFERSERVICE']._serialized_end=3444
+  _globals['_LISTTRANSFERSREQUEST']._serialized_start=1461
+  _globals['_LISTTRANSFERSREQUEST']._serialized_end=1603
+  _globals['_LISTTRANSFERSRESPONSE']._serialized_start=1605
+  _globals['_LISTTRANSFERSRESPONSE']._serialized_end=1697
+  _globals['_CANCELTRANSFERREQUEST']._serialized_start=1699
+  _globals['_CANCELTRANSFERREQUEST']._serialized_end=1734
+  _globals['_CANCELTRANSFERRESPONSE']._serialized_start=1736
+  _globals['_CANCELTRANSFERRESPONSE']._serialized_end=1803
+  _globals['_RETRYTRANSFERREQUEST']._serialized_start=1805
+  _globals['_RETRYTRANSFERREQUEST']._serialized_end=1839
+  _globals['_RETRYTRANSFERRESPONSE']._serialized_start=1841
+  _globals['_RETRYTRANSFERRESPONSE']._serialized_end=1907
+  _globals['_CLAIMTRANSFERSREQUEST']._serialized_start=1909
+  _globals['_CLAIMTRANSFERSREQUEST']._serialized_end=1955
+  _globals['_CLAIMEDTRANSFER']._serialized_start=1957
+  _globals['_CLAIMEDTRANSFER']._serialized_end=2048
+  _globals['_CLAIMTRANSFERSRESPONSE']._serialized_start=2050
+  _globals['_CLAIMTRANSFERSRESPONSE']._serialized_end=2176
+  _globals['_TRANSFEROUTCOME']._serialized_start=2178
+  _globals['_TRANSFEROUTCOME']._serialized_end=2231
+  _globals['_REPORTTRANSFERREQUEST']._serialized_start=2234
+  _globals['_REPORTTRANSFERREQUEST']._serialized_end=2416
+  _globals['_REPORTTRANSFERRESPONSE']._serialized_start=2418
+  _globals['_REPORTTRANSFERRESPONSE']._serialized_end=2458
+  _globals['_TRANSFERSERVICE']._serialized_start=2755
+  _globals['_TRANSFERSERVICE']._serialized_end=3464
 # @@protoc_insertion_point(module_scope)
