@@ -189,6 +189,7 @@ def every_route() -> list[tuple[str, str]]:
         "transaction": f"{UID_ROOT}.78",
         "webhook": "0" * 32,
         "rule": "0" * 16,
+        "transfer": "0" * 32,
         "workitem": f"{UID_ROOT}.79",
         "requester": "DCMS",
         "aetitle": "VIEWER",

@@ -156,6 +156,7 @@ async def test_transfers_of_other_partitions_are_not_found(tmp_path: Path) -> No
         transfer = await created(core, partition="ward")
         assert transfer.partition == "ward"
         assert transfer.send.resources[0].partition == "ward"
+        await core.stored(part10(), address=Ref(partition="other"), create_partition=True)
         for partition, count in (("", 1), ("ward", 1), ("other", 0)):
             request = pb.ListTransfersRequest(page_size=1, partition=partition)
             assert len((await stub.ListTransfers(request)).transfers) == count

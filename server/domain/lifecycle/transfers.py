@@ -138,10 +138,14 @@ class Transfers:
 
         Raises:
             InvalidRequest: INVALID_FIELD, INVALID_PAGE_TOKEN.
+            and with a partition as `Access.permit`.
         """
-        partitions, size = self._access.permit_partitions(call, Action.READ), size_of(page_size)
         if partition:
-            partitions = frozenset({partition}) & (partitions or frozenset({partition}))
+            permitted = await self._access.permit(call, Action.READ, Address(partition), by_share_link=False)
+            partitions: Collection[PartitionName] | None = (permitted.partition,)
+        else:
+            partitions = self._access.permit_partitions(call, Action.READ)
+        size = size_of(page_size)
         query = f"transfers {sorted(set(states))} {remote} {partition}".encode()
         before = page_token.read(token, query) if token else None
         found = await self._record.list(

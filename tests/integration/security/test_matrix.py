@@ -57,6 +57,8 @@ LISTED_BY_PARTITION = {
     "ShareService.RevokeShareLink",
     "AuditService.SearchAuditEvents",
     "AuditService.WatchAuditEvents",
+    "TransferService.CancelTransfer",
+    "TransferService.RetryTransfer",
 }
 """Of the archive as a whole, but permitted with access to a partition, as reading is."""
 
@@ -82,8 +84,9 @@ NOT_BY_LINK = {
     "WorkitemEventService.ReceiveWorkitemEvents",
     "WorkitemEventService.AcknowledgeWorkitemEvents",
     "WorkitemEventService.WatchWorkitems",
+    "TransferService.ListTransfers",
 }
-"""What no share link permits, although it may grant the action: changes of what is stored, and workitems."""
+"""What no share link permits, although it may grant the action: changes of what is stored, workitems, and transfers."""
 
 
 class Outcome(Enum):
@@ -374,6 +377,7 @@ VALUES = {
     "code": "dcml_0",
     "webhook": "0" * 16,
     "rule": "0" * 16,
+    "transfer": "0" * 32,
     "name": "router",
 }
 MALFORMED = {
@@ -406,6 +410,7 @@ BODIES = {
         b'{"studyInstanceUids": ["1.2"], "changeDataset": {"00100020": {"vr": "LO", "Value": ["P-1"]}}}'
     ),
     "/export": b'{"source": {"type": "partition"}, "destination": {"type": "folder", "settings": {"path": "/x"}}}',
+    "/transfers": b'{"type": "send", "remote": "PACS", "resources": ["1.2"]}',
     "/import": b'{"source": {"type": "folder", "settings": {"path": "/incoming"}}}',
     "/hold": b'{"name": "trial", "reason": "study"}',
     "/expiry": b'{"expires": "2099-01-01T00:00:00Z"}',

@@ -117,7 +117,8 @@ class TransferServiceServicer:
     def ListTransfers(self, request, context):
         """Returns a page of transfers, newest first. A caller with access to some partitions gets only their transfers.
 
-        Errors: INVALID_FIELD, INVALID_PAGE_TOKEN.
+        Errors: INVALID_FIELD, INVALID_PAGE_TOKEN; with a partition also INVALID_PARTITION_NAME, PARTITIONS_DISABLED,
+        PARTITION_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
