@@ -180,8 +180,8 @@ class DerivedBlobs:
                 await writer.write(piece)
                 offset += len(piece)
             offset += found.base_offset - found.own_bytes
-            base, size, crc32c = found.base, found.base_size, found.base_crc32c
-        if size:
+            base, size, crc32c = found.base, found.base_size, found.base_crc32c  # it exists as long as that blob does
+        elif size:
             await self._parts.own_receipt(base)  # it exists
         description = Description(writer.length, base, offset, size, crc32c, whole_size, whole)
         await writer.write(description.encoded())

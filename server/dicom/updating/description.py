@@ -6,11 +6,11 @@ Nothing is read again: only the changed attributes differ, and the places of pix
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from sys import byteorder
 
 import orjson
 
-from server.dicom.elements.element_headers import SPECIFIC_CHARACTER_SET
 from server.dicom.elements.fields import find_element, top_level_elements
 from server.dicom.matching.attributes import attributes_of, concerns
 from server.dicom.updating.changes import UTF_8_ELEMENT, Changes
@@ -23,12 +23,8 @@ from server.model.search.query import Level
 def changed_instance(before: Content, file: ChangedFile, changes: Changes, provenance: Provenance) -> NewInstance:
     """Return the index entry of an instance with changed attributes."""
     stored = before.stored
-    json = [(element[1:9], element) for element in changes.json]
-    if file.has_utf_8:
-        json.insert(0, (f"{SPECIFIC_CHARACTER_SET:08X}", UTF_8_ELEMENT))
-        json.sort()
-    changed = {tag for tag, _ in json}
-    dicom_json = replaced(before.dicom_json, [(tag.encode(), text.encode("utf-8", "replace")) for tag, text in json])
+    changed, elements, is_of_instance = _texts(changes.json, file.has_utf_8)
+    dicom_json = replaced(before.dicom_json, elements)
     return NewInstance(
         id=stored.id,
         sop_class_uid=stored.sop_class_uid,
@@ -39,7 +35,7 @@ def changed_instance(before: Content, file: ChangedFile, changes: Changes, prove
         dicom_json=dicom_json,
         study=changes.attributes(Level.STUDY, with_utf_8=file.has_utf_8),
         series=changes.attributes(Level.SERIES, with_utf_8=file.has_utf_8),
-        instance=attributes_of(Level.INSTANCE, orjson.loads(dicom_json)) if concerns(Level.INSTANCE, changed) else None,
+        instance=attributes_of(Level.INSTANCE, orjson.loads(dicom_json)) if is_of_instance else None,
         pixels=None if before.pixels is None else _moved_pixels(before.pixels, file.shifts),
         bulk=tuple(
             BulkElement(
@@ -52,6 +48,16 @@ def changed_instance(before: Content, file: ChangedFile, changes: Changes, prove
         is_mislabelled=stored.is_mislabelled,
         provenance=provenance,
     )
+
+
+@lru_cache(maxsize=4)
+def _texts(json: tuple[str, ...], has_utf_8: bool) -> tuple[frozenset[str], Sequence[tuple[bytes, bytes]], bool]:
+    """Return the tags of changed elements, tag and text of each, and whether the index has some of an instance."""
+    texts = [*json, UTF_8_ELEMENT] if has_utf_8 else json
+    elements = sorted((element[1:9], element) for element in texts)
+    changed = frozenset(tag for tag, _ in elements)
+    encoded = [(tag.encode(), text.encode("utf-8", "replace")) for tag, text in elements]
+    return changed, encoded, concerns(Level.INSTANCE, changed)
 
 
 def reverted_instance(earlier: Content, file: ChangedFile, provenance: Provenance) -> NewInstance:

@@ -4,20 +4,21 @@ The walk stops after the last change. If the new values have characters that the
 have, the whole data set is converted to UTF-8 (PS3.3 section C.12.1.1.2: Specific Character Set applies to all values).
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from struct import pack
 
 from server.dicom.elements import element_headers, transfer_syntax
 from server.dicom.elements.charset import character_set_of, decode
 from server.dicom.elements.charset_encoding import UTF_8, UTF_8_TERM
-from server.dicom.elements.element_headers import CHARSET_VRS, SPECIFIC_CHARACTER_SET, Entry, table_of
+from server.dicom.elements.element_headers import CHARSET_VRS, SPECIFIC_CHARACTER_SET, ElementTable, Entry, table_of
 from server.dicom.elements.transfer_syntax import TransferSyntax
 from server.dicom.part10 import file_meta
 from server.dicom.part10.nesting import DataSet, Items
 from server.dicom.part10.parser import Walk, unreadable
 from server.dicom.pixel_data.fragments import FragmentWalk
 from server.dicom.updating.changes import Changes, Encoding
+from server.dicom.updating.edits import Edit, Edits
+from server.dicom.updating.layouts import Layouts, is_value_used
 from server.model.buffer import Buffer
 from server.model.errors import InvalidRequest, Reason
 
@@ -25,40 +26,6 @@ _MAX_TEXT_BYTES = 16 << 20
 _LAST_TAG = 0xFFFFFFFF
 _MAX_SHORT_LENGTH = 0xFFFF
 _DELIMITERS = {"PN": b"\\^=", "LO": b"\\", "SH": b"\\", "UC": b"\\"}
-
-
-@dataclass(frozen=True, slots=True)
-class Edit:
-    """Bytes `new` instead of those from `start` to `end` of the file."""
-
-    start: int
-    end: int
-    new: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Edits:
-    """All changes of a file, ascending.
-
-    has_utf_8: the data set was converted to UTF-8.
-    """
-
-    edits: Sequence[Edit]
-    has_utf_8: bool
-
-    @property
-    def end(self) -> int:
-        """The position in the file after which nothing changes."""
-        return self.edits[-1].end
-
-    @property
-    def shifts(self) -> list[tuple[int, int]]:
-        """Positions in the file, and by how much the bytes from there on, up to the next position, are moved."""
-        shifts, delta = [], 0
-        for edit in self.edits:
-            delta += len(edit.new) - (edit.end - edit.start)
-            shifts.append((edit.end, delta))
-        return shifts
 
 
 class FileEditor:
@@ -69,6 +36,7 @@ class FileEditor:
         sop_class_uid, sop_instance_uid: of the data set, for the file meta information.
         present: returns the changed attributes that the data set has at its top level.
         to_utf_8: convert the data set.
+        layouts: of other files with the same changes, to which that of this file is added.
 
     Attributes:
         at: position of the next bytes that are needed.
@@ -84,6 +52,7 @@ class FileEditor:
         sop_instance_uid: str,
         present: Callable[[], frozenset[int]],
         to_utf_8: bool = False,
+        layouts: Layouts | None = None,
     ) -> None:
         self._syntax = transfer_syntax.transfer_syntax(syntax_uid)
         self._changes = changes
@@ -91,6 +60,9 @@ class FileEditor:
         self._sop_instance_uid = sop_instance_uid
         self._present = present
         self._to_utf_8 = to_utf_8
+        self._layouts = None if to_utf_8 else layouts
+        self._start = b""  # of the file, as far as its layout may be compared
+        self._found: Edits | None = None  # as in another file with the same layout
         self._meta: Edit | None = None
         self._walk: _EditWalk | None = None
         self._held = b""
@@ -104,7 +76,7 @@ class FileEditor:
     @property
     def is_done(self) -> bool:
         """See the class."""
-        return self._walk is not None and self._walk.is_done
+        return self._found is not None or (self._walk is not None and self._walk.is_done)
 
     def feed(self, piece: Buffer) -> None:
         """Process the bytes at `at`.
@@ -128,6 +100,11 @@ class FileEditor:
                 return
             end, new = found
             self._meta = Edit(0, end, new)
+            if self._layouts is not None:
+                self._start = self._held
+                self._found = self._layouts.edits_of(self._syntax.uid, self._start, self._meta)
+                if self._found is not None:
+                    return
             self._walk = _EditWalk(end, self._syntax, self._changes, present=self._present, to_utf_8=self._to_utf_8)
             self._held = self._held[end:]
         elif len(self._held) < self._walk.needed:
@@ -141,12 +118,17 @@ class FileEditor:
 
         Raises: as `feed`.
         """
+        if self._found is not None:
+            return self._found
         if self._walk is None or self._meta is None:
             raise unreadable("The file ends within its file meta information.")
         if not self._walk.is_done:
             self._walk.finish(size_bytes, self._held)
         edits = [self._meta, *sorted(self._walk.found(), key=lambda edit: (edit.start, edit.end))]
-        return Edits(edits, self._to_utf_8)
+        found = Edits(edits, self._to_utf_8)
+        if self._layouts is not None:
+            self._layouts.add(self._syntax.uid, self._start, found, self._walk.table)
+        return found
 
 
 class _EditWalk(Walk):
@@ -183,6 +165,11 @@ class _EditWalk(Walk):
         self._lengths: list[tuple[Items | DataSet, int, int, int]] = []  # open ones with a length: place, value, delta
         self._independent: set[DataSet] = set()  # open items with a character set of their own
         self._encoded: Mapping[int, bytes] | None = None
+
+    @property
+    def table(self) -> ElementTable:
+        """The element headers of the data set."""
+        return self._top.table
 
     def found(self) -> list[Edit]:
         """Return the edits."""
@@ -292,7 +279,7 @@ class _EditWalk(Walk):
                 self._pos = start + length
                 return True
         is_text = self._to_utf_8 and vr in CHARSET_VRS and self._replaced is None and data_set not in self._independent
-        is_noted = self._is_noted(tag)
+        is_noted = is_value_used(tag)
         if not (is_text or is_noted):
             self._pos = start + length
             return True
@@ -315,13 +302,6 @@ class _EditWalk(Walk):
                 return False
             self._note_value(self._top, tag, self._data[start : start + length])
         return True
-
-    def _is_noted(self, tag: int) -> bool:
-        return (
-            tag in (SPECIFIC_CHARACTER_SET, element_headers.PIXEL_REPRESENTATION, element_headers.LUT_DESCRIPTOR)
-            or element_headers.is_private_creator(tag)
-            or element_headers.is_group_length(tag)
-        )
 
     def _note_value(self, data_set: DataSet, tag: int, raw: bytes) -> None:
         super()._note_value(data_set, tag, raw)

@@ -11,7 +11,9 @@ from server.dicom.elements.transfer_syntax import transfer_syntax
 from server.dicom.part10.rewriter import inflate
 from server.dicom.updating.changes import Changes, NotEncodable
 from server.dicom.updating.description import tags_in
-from server.dicom.updating.editing import Edit, Edits, FileEditor, not_possible
+from server.dicom.updating.editing import FileEditor, not_possible
+from server.dicom.updating.edits import Edit, Edits
+from server.dicom.updating.layouts import Layouts
 from server.model.buffer import Buffer
 from server.model.ids import PartitionName
 from server.model.instance import StoredInstance
@@ -40,8 +42,11 @@ class Rewriting:
         self._blobs = blobs
         self._receipt = receipt
 
-    async def rewrite(self, content: Content, changes: Changes) -> ChangedFile:
+    async def rewrite(self, content: Content, changes: Changes, layouts: Layouts | None = None) -> ChangedFile:
         """Write the file of an instance with changes; return its blob, which is committed and not settled.
+
+        Args:
+            layouts: of other files with the same changes.
 
         Raises:
             InvalidRequest: INVALID_INSTANCE, the instance cannot be changed; UNREADABLE_INSTANCE.
@@ -58,6 +63,7 @@ class Rewriting:
                 sop_instance_uid=stored.id.instance,
                 present=partial(tags_in, content.dicom_json, changes.tags),
                 to_utf_8=to_utf_8,
+                layouts=None if is_deflated else layouts,
             )
             try:
                 return await write(stored, editor)
@@ -66,6 +72,10 @@ class Rewriting:
         raise not_possible("A new value has characters that cannot be encoded, or is too long.")
 
     async def _rewrite(self, stored: StoredInstance, editor: FileEditor) -> ChangedFile:
+        return await self._written(stored, *await self._edits(stored, editor))
+
+    async def _edits(self, stored: StoredInstance, editor: FileEditor) -> tuple[bytes, Edits]:
+        """Return the edits of a file, and those of its first bytes that have been read and are to be written again."""
         start: Buffer = b""
         shared = await self._blobs.shared(stored.locator)
         own_bytes = shared.own_bytes if shared is not None else 0
@@ -80,7 +90,8 @@ class Rewriting:
             while not editor.is_done and editor.at < at + length:
                 editor.feed(piece[editor.at - at : editor.at - at + size])
                 size *= 4
-        return await self._written(stored, start, editor.finish(stored.size_bytes))
+        edits = editor.finish(stored.size_bytes)
+        return bytes(start[: _end_of_copy(stored, len(start), edits)]), edits
 
     async def copy(self, stored: StoredInstance) -> ChangedFile:
         """Write a file with the bytes of another version, which it shares; return its blob as `rewrite`.
@@ -90,16 +101,13 @@ class Rewriting:
         """
         return await self._written(stored, b"", Edits([Edit(0, 0, b"")], has_utf_8=False))
 
-    async def _written(self, stored: StoredInstance, start: Buffer, edits: Edits) -> ChangedFile:
+    async def _written(self, stored: StoredInstance, start: bytes, edits: Edits) -> ChangedFile:
         """Write a file with edits. `start` are bytes of it that have been read."""
-        end = min(edits.end + _FOLLOWING_BYTES, len(start)) if edits.end <= len(start) else edits.end
-        if stored.size_bytes - end < _MIN_SHARED_BYTES:
-            end = stored.size_bytes
+        end = _end_of_copy(stored, len(start), edits)
         async with self._blobs.open_write(partition=stored.id.partition) as writer:
             if end <= len(start):
-                before = bytes(start[:end])
-                await writer.write(_edited(before, edits.edits))
-                before_crc32c = crc32c_of(before)
+                await writer.write(_edited(start[:end], edits.edits))
+                before_crc32c = crc32c_of(start[:end])
             else:
                 before_crc32c = 0
                 read = self._blobs.read(stored.locator, 0, end, crc32c=stored.crc32c)
@@ -187,6 +195,12 @@ class _Edited:
     def finish(self) -> list[Buffer]:
         """Return the output of edits at the end."""
         return [edit.new for edit in reversed(self._coming) if edit.new and not self._is_begun]
+
+
+def _end_of_copy(stored: StoredInstance, available: int, edits: Edits) -> int:
+    """Return the end of the bytes that are not shared. `available`: number of the first bytes that have been read."""
+    end = min(edits.end + _FOLLOWING_BYTES, available) if edits.end <= available else edits.end
+    return stored.size_bytes if stored.size_bytes - end < _MIN_SHARED_BYTES else end
 
 
 def _edited(data: bytes, edits: Sequence[Edit]) -> bytes:

@@ -20,6 +20,7 @@ import orjson
 from server.dicom.elements.keywords import tags_of
 from server.dicom.updating.changes import Changes, Refused, changes_of
 from server.dicom.updating.description import changed_instance, reverted_instance
+from server.dicom.updating.layouts import Layouts
 from server.dicom.updating.originals import with_originals
 from server.domain.operations import lifecycle
 from server.domain.operations.rewriting import Rewriting
@@ -52,7 +53,7 @@ PATIENT_AND_STUDY = tags_of(
 _RESTRICTED = "CHANGEABLE_ATTRIBUTES_PATIENT_AND_STUDY"
 _PAGE = 500
 _CONCURRENT = 64
-"""These share a sync. The bytes that more of them read do not fit into the CPU cache."""
+"""These share a sync, during which as many others are edited."""
 
 _STEP_SECONDS = 1.5
 """A call of the step does several parts, because a call costs as much as changing a hundred instances."""
@@ -228,9 +229,12 @@ class Update:
         update = self._advanced(operation, Progress(following.encoded(), done=len(wanted)))
         if earlier is None:
             before = [content.stored for content in wanted]
-            files = await self._write(
-                wanted, lambda content: self._rewriting.rewrite(content, self._changes_of(content, operation))
-            )
+            layouts = None if self._modifying_system else Layouts()  # with it, each instance has changes of its own
+
+            def rewrite(content: Content) -> Awaitable[ChangedFile]:
+                return self._rewriting.rewrite(content, self._changes_of(content, operation), layouts)
+
+            files = await self._write(wanted, rewrite)
         else:
             found = await self._updates.earlier([content.stored.version for content in wanted], earlier)
             wanted = [content for content in wanted if _differs(content.stored, found.get(content.stored.version))]
@@ -266,14 +270,18 @@ class Update:
         results: dict[int, ChangedFile | Exception] = {}
         coming = iter(enumerate(wanted))
 
-        async def write_some() -> None:
+        async def write_some(group: int) -> None:
+            for _ in range(group):
+                await asyncio.sleep(0)
             for number, content in coming:
                 try:
                     results[number] = await write(content)
                 except Exception as error:  # noqa: BLE001 - examined when all have ended
                     results[number] = error
 
-        await asyncio.gather(*(write_some() for _ in range(min(_CONCURRENT, len(wanted)))))
+        await asyncio.gather(
+            *(write_some(number // _CONCURRENT) for number in range(min(2 * _CONCURRENT, len(wanted))))
+        )
         in_order = [results[number] for number in range(len(wanted))]
         files = [result for result in in_order if isinstance(result, ChangedFile)]
         if len(files) == len(wanted):

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from crc32c import crc32c as crc32c_of
 
+from server.adapters.blobs.checksums import BLOCK_BYTES
 from server.adapters.blobs.derived import SUFFIX as DERIVED_SUFFIX
 from server.adapters.blobs.disk.threads import sync_directory, write_all
 from server.adapters.blobs.records import (
@@ -216,6 +217,10 @@ def read_record(
     wanted = max(0, record.length - offset) if length is None else length
     if crc32c is not None and not offset and 0 < wanted == record.length:
         return _read_whole(read, record, crc32c)
+    if 0 < record.length <= BLOCK_BYTES:
+        view = _read_small(read, record, offset, wanted, crc32c)
+        if view is not None:
+            return view
     end = read(trailer_bytes(record.length), _trailer_at(record))
     if end is None:
         return None
@@ -232,6 +237,18 @@ def read_record(
         return None
     whole = _read_whole(read, record, crc32c)
     return None if whole is None else whole[offset : offset + wanted]
+
+
+def _read_small(read: Read, record: Record, offset: int, length: int, crc32c: int | None) -> memoryview | None:
+    """Read a range of a blob of one block, which is read and verified anyway, together with the trailer behind it; None
+    if it cannot be, for any reason."""
+    view = read(record.length + trailer_bytes(record.length), record.offset + HEADER_BYTES)
+    if view is None or offset + length > record.length:
+        return None
+    block = view[: record.length]
+    found = parse_trailer(view[record.length :].tobytes(), record.length)
+    is_valid = found is not None and found.is_of(crc32c) and crc32c_of(block) == found.blocks[0]
+    return block[offset : offset + length] if is_valid else None
 
 
 def _read_whole(read: Read, record: Record, crc32c: int) -> memoryview | None:

@@ -68,11 +68,6 @@ _SIZES = [
     )
     for depth in range(4)
 ]
-_SIZES_OF = Prepared(
-    select(metadata.c.version, func.length(metadata.c.dicom_json).label("size_bytes"))
-    .where(metadata.c.version.in_(_VERSIONS))
-    .order_by(metadata.c.version)
-)
 _STAGED = (
     *(staged_versions.c.base_locator, staged_versions.c.shifts, staged_versions.c.has_utf_8),
     staged_versions.c.locator.label("new_locator"),
@@ -111,21 +106,18 @@ _EARLIER_OF_STAGED = Prepared(
 _STATES = Prepared(
     select(
         staged_versions.c.instance_key,
-        staged_versions.c.locator,
         staged_versions.c.base_version,
         staged_versions.c.base_locator,
         instances.c.version,
+        (instances.c.study_key == STUDY_KEY).label("is_of_study"),
         versions.c.locator.label("current_locator"),
+        func.length(metadata.c.dicom_json).label("size_bytes"),
     )
     .join_from(staged_versions, instances, has_key(staged_versions.c.instance_key), isouter=True)
     .join(versions, versions.c.version == instances.c.version, isouter=True)
+    .join(metadata, metadata.c.version == instances.c.version, isouter=True)
     .where(staged_versions.c.operation_id == bindparam("operation_id"))
     .order_by(staged_versions.c.base_version)
-)
-_ALIVE = Prepared(
-    select(instances.c.key)
-    .join_from(instances, versions, versions.c.version == instances.c.version)
-    .where(instances.c.study_key == STUDY_KEY, instances.c.version.in_(_VERSIONS))
 )
 _CHUNKS = Prepared(
     select(frame_chunks.c.version, frame_chunks.c.records)
@@ -141,7 +133,7 @@ _BULK = Prepared(
         bulk_elements.c.length,
     ).where(bulk_elements.c.version.in_(_VERSIONS))
 )
-_DELETE = Prepared(delete(staged_versions).where(staged_versions.c.instance_key == bindparam("of_key")))
+_KEYS = Prepared(select(instances.c.version, instances.c.key).where(instances.c.version.in_(_VERSIONS)))
 _INSERT = Prepared(insert(staged_versions))
 _OF_VERSIONS = Prepared(
     select(staged_versions.c.base_version).where(
@@ -246,9 +238,8 @@ def apply(
     operation = operations.find(connection, operation_id, locked=True)
     if operation is None or conclude(operation, 0) is None:  # another worker may be staging the next study
         return Applied()
-    states = _STATES.rows(connection, {"operation_id": operation_id})
-    alive = _alive(connection, address(partition_key, study), [row.version for row in states if row.version])
-    gone = [row.instance_key for row in states if row.instance_key not in alive]
+    states = _STATES.rows(connection, address(partition_key, study) | {"operation_id": operation_id})
+    gone = [row.instance_key for row in states if not row.is_of_study]
     places = {row.version: row.current_locator for row in states}
     if earlier_time is not None:
         for some in slices(list(places)):
@@ -256,7 +247,7 @@ def apply(
     stale = [
         row.instance_key
         for row in states
-        if row.instance_key in alive and (row.version, places[row.version]) != (row.base_version, row.base_locator)
+        if row.is_of_study and (row.version, places[row.version]) != (row.base_version, row.base_locator)
     ]
     if gone or stale:
         _discard(connection, [*gone, *stale], now)
@@ -265,18 +256,17 @@ def apply(
         if restarted is not None:
             operations.save(connection, restarted)
         return Applied(has_stale=True)
-    current = [row.version for row in states if row.instance_key in alive]
+    current = [row for row in states if row.is_of_study]
     updated = conclude(operation, len(current))
     assert updated is not None, "it does not depend on the number"
     for start in range(0, len(current), _AT_ONCE):
-        sizes = _SIZES_OF.rows(connection, {"versions": current[start : start + _AT_ONCE]})
-        for page in _pages(sizes):
+        for page in _pages(current[start : start + _AT_ONCE]):
             of = {"operation_id": operation_id, "versions": page}
             if earlier_time is None:
                 rows = _OF_STAGED.rows(connection, of)
             else:
                 rows = _EARLIER_OF_STAGED.rows(connection, of | {"time": to_microseconds(earlier_time)})
-            _replace(connection, partition_keys, rows, describe, now, extract)
+            _replace(connection, partition_keys, rows, describe, now, extract, is_earlier=earlier_time is not None)
     connection.execute(delete(staged_versions).where(staged_versions.c.operation_id == operation_id))
     operations.save(connection, updated)
     return Applied(len(current))
@@ -289,8 +279,15 @@ def _replace(
     describe: Describe,
     now: datetime,
     extract: Extract,
+    *,
+    is_earlier: bool,
 ) -> None:
-    """Make some staged versions current; `rows` have them and the contents they were made from."""
+    """Make some staged versions current.
+
+    Args:
+        rows: have them and the contents they were made from.
+        is_earlier: these are not the current ones.
+    """
     current = [row.version for row in rows]
     tables: dict[int, bytes] = {}
     for chunk in _CHUNKS.rows(connection, {"versions": current}):
@@ -298,8 +295,12 @@ def _replace(
     bulk: dict[int, list[BulkElement]] = {}
     for one in _BULK.rows(connection, {"versions": current}):
         bulk.setdefault(one.version, []).append(BulkElement(one.path, one.vr, one.offset, one.length))
-    new = [describe(_content(row, tables, bulk), _file(row)) for row in rows]
-    batch = begin(connection, partition_keys, new, now, extract, replaces=True)
+    contents = [_content(row, tables, bulk) for row in rows]
+    new = [describe(content, _file(row)) for content, row in zip(contents, rows, strict=True)]
+    known = None
+    if not is_earlier:
+        known = {before.stored.id: (row.key, before.stored) for row, before in zip(rows, contents, strict=True)}
+    batch = begin(connection, partition_keys, new, now, extract, replaces=True, known=known)
     for instance in new:
         outcome = batch.replace(instance)
         if isinstance(outcome, OnHold):
@@ -355,19 +356,7 @@ def _shards(
 
 def _keys(connection: Connection, of: Collection[Version]) -> dict[int, int]:
     """Return the keys of the instances with these current versions."""
-    found: dict[int, int] = {}
-    for some in slices(of):
-        rows = connection.execute(select(instances.c.version, instances.c.key).where(instances.c.version.in_(some)))
-        found.update((row.version, row.key) for row in rows)
-    return found
-
-
-def _alive(connection: Connection, study: Row, current: Sequence[int]) -> set[int]:
-    """Return the keys of those instances that the study has."""
-    found: set[int] = set()
-    for some in slices(current):
-        found.update(row.key for row in _ALIVE.rows(connection, study | {"versions": some}))
-    return found
+    return {row.version: row.key for some in slices(of) for row in _KEYS.rows(connection, {"versions": some})}
 
 
 def _content(row: AnyRow, tables: Mapping[int, bytes], bulk: Mapping[int, Sequence[BulkElement]]) -> Content:

@@ -139,10 +139,12 @@ def begin(
     extract: Extract,
     *,
     replaces: bool = False,
+    known: Mapping[InstanceId, tuple[int, StoredInstance]] | None = None,
 ) -> "StudyChanges":
     """Lock the studies of the instances to be added, and look up existing rows.
 
     replaces: the instances replace existing ones; otherwise only those that may.
+    known: keys and current versions of all existing instances, if these were looked up with the studies locked.
     """
     keys = _keys_of_partitions(connection, partition_keys, new)
     shards: dict[StudyIdentity, int] = {
@@ -154,7 +156,7 @@ def begin(
     locked = counters.lock_later(connection, shards.values(), versions=versions)
     tags = active_later(connection)
     gone = deleted_later(connection, keys.values())
-    found = [_Existing(connection, name, key, new, with_holds=replaces) for name, key in keys.items()]
+    found = [_Existing(connection, name, key, new, known, with_holds=replaces) for name, key in keys.items()]
     deletions = pending_later(connection)
     last = locked()
     time = last.time(now)
@@ -175,6 +177,7 @@ class _Existing:
         name: PartitionName,
         partition_key: int,
         new: Sequence[NewInstance],
+        known: Mapping[InstanceId, tuple[int, StoredInstance]] | None,
         *,
         with_holds: bool,
     ) -> None:
@@ -184,8 +187,16 @@ class _Existing:
         of = {"partition_key": partition_key}
         self.studies = _STUDIES.later(connection, {**of, "uids": study_uids})
         self.series = _SERIES.later(connection, {**of, "study_uids": study_uids, "uids": series_uids})
-        self.instances = _INSTANCES.later(connection, {**of, "uids": {id_.instance for id_ in ids}})
+        self._known = known
+        if known is None:
+            self._rows = _INSTANCES.later(connection, {**of, "uids": {id_.instance for id_ in ids}})
         self.holds = holds_later(connection, partition_key, ids) if with_holds else tuple
+
+    def instances(self) -> Iterable[tuple[int, StoredInstance]]:
+        """Return the keys and current versions of instances."""
+        if self._known is not None:
+            return self._known.values()
+        return ((row.key, stored_instance(row)) for row in self._rows())
 
 
 def _keys_of_partitions(
@@ -254,10 +265,9 @@ class StudyChanges:
         for row in series_rows:
             self._series[name, study_uids[row.study_key], row.uid] = existing(row)
         if series_rows:  # without an existing series, there are no instances
-            for row in rows.instances():
-                stored = stored_instance(row)
+            for key, stored in rows.instances():
                 self._stored[stored.id] = stored
-                self._keys[stored.id] = row.key
+                self._keys[stored.id] = key
 
     def reserve(self, new: Sequence[NewInstance]) -> None:
         """Reserve the keys of new studies and series."""

@@ -14,7 +14,9 @@ import pytest
 from server.dicom.ingest.reader import Description, InstanceReader
 from server.dicom.updating.changes import Changes, NotEncodable, Refused, changes_of
 from server.dicom.updating.description import changed_instance, tags_in
-from server.dicom.updating.editing import Edits, FileEditor
+from server.dicom.updating.editing import FileEditor
+from server.dicom.updating.edits import Edits
+from server.dicom.updating.layouts import Layouts
 from server.domain.store.receive import new_instance
 from server.model.errors import DicomStoreError, InvalidRequest
 from server.model.ids import DEFAULT_PARTITION, Version
@@ -61,7 +63,7 @@ def changes(data_set: dict[str, Any]) -> Changes:
     return changes_of(data_set, lambda tag: True)
 
 
-def edits_of(file: bytes, wanted: Changes, piece: int) -> Edits:
+def edits_of(file: bytes, wanted: Changes, piece: int, layouts: Layouts | None = None) -> Edits:
     """Find the edits as the archive does: converting to UTF-8 only if it is necessary."""
     found = read(file)
     for to_utf_8 in (False, True):
@@ -72,6 +74,7 @@ def edits_of(file: bytes, wanted: Changes, piece: int) -> Edits:
             sop_instance_uid=found.sop_uid,
             present=partial(tags_in, found.dicom_json, wanted.tags),
             to_utf_8=to_utf_8,
+            layouts=layouts,
         )
         try:
             while not editor.is_done and editor.at < len(file):
@@ -86,6 +89,8 @@ def edited(file: bytes, data_set: dict[str, Any], piece: int = 1 << 16) -> bytes
     """Return a file with changes, after checking that its description for the index is that of its bytes."""
     wanted = changes(data_set)
     edits = edits_of(file, wanted, piece)
+    layouts = Layouts()  # with those of the file itself, the edits are the same
+    assert [list(edits_of(file, wanted, piece, layouts).edits) for _ in range(2)] == [list(edits.edits)] * 2
     parts, position = [], 0
     for edit in edits.edits:
         parts += [file[position : edit.start], edit.new]
@@ -370,3 +375,51 @@ def file_meta_of(file: bytes) -> bytes:
     pydicom.filereader.read_preamble(opened, False)
     pydicom.filereader._read_file_meta_info(opened)
     return file[: opened.tell()]
+
+
+class TestLayouts:
+    """Files with the layout of an earlier one have the edits that a walk finds."""
+
+    @staticmethod
+    def _edits(file: bytes, wanted: Changes, layouts: Layouts | None) -> Edits:
+        return edits_of(file, wanted, 4096, layouts)
+
+    @pytest.mark.parametrize("form", FORMS)
+    def test_edits_are_the_same_with_and_without_the_layouts_of_other_files(self, form: str) -> None:
+        wanted, layouts = changes(BOTH), Layouts()
+        names = ["Doe^John", "Roe^Jane", "Doe", "Doe^John^X"]
+        files = [
+            part10(
+                transfer_syntax=form,
+                SOPInstanceUID=f"1.2.{number}",
+                PatientName=name,
+                PatientID=f"P-{number}",
+                StudyDescription=description,
+                SpecificCharacterSet=character_set,
+                ContentTime=f"1200{number:02}",
+            )
+            for number, name in enumerate(names * 2)
+            for description in ("CT head", "CT neck", "X")
+            for character_set in ("ISO_IR 100", "ISO_IR 192")
+        ]
+        for file in files:
+            expected = self._edits(file, wanted, None)
+            found = self._edits(file, wanted, layouts)
+            assert list(found.edits) == list(expected.edits)
+            assert found.has_utf_8 == expected.has_utf_8
+
+    def test_a_layout_is_found_again(self) -> None:
+        wanted, layouts = changes(NAME), Layouts()
+        one, other = (part10(SOPInstanceUID=f"1.2.{number}", PatientName=f"Doe^{number}") for number in (1, 2))
+        edits = self._edits(one, wanted, layouts)
+        found = layouts.edits_of(EXPLICIT_LITTLE, other, edits.edits[0])
+        assert found is not None
+        assert list(found.edits) == list(edits.edits)
+
+    def test_a_value_on_which_edits_depend_is_part_of_the_layout(self) -> None:
+        wanted, layouts = changes({"00100020": {"vr": "LO", "Value": ["X-25"]}}), Layouts()
+        lengths = [element(0x00100000, "UL", length.to_bytes(4, "little")) for length in (10, 20)]
+        files = [part10_of(sorted_elements([*required_elements(), length], EXPLICIT_LITTLE)) for length in lengths]
+        edits = [self._edits(file, wanted, layouts).edits for file in files]
+        assert edits == [self._edits(file, wanted, None).edits for file in files]
+        assert edits[0] != edits[1]
