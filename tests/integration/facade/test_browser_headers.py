@@ -51,7 +51,7 @@ def policy_of(response: httpx.Response) -> list[str]:
     [
         ("GET", "/viewer/", PAGE, 200),
         ("GET", "/viewer/a.js", ANY, 200),
-        ("GET", "/app-config.js", ANY, 200),
+        ("GET", "/viewer/app-config.js", ANY, 200),
         ("GET", "/v2", PAGE, 200),
         ("GET", "/v2/api.json", ANY, 200),
         ("GET", "/health/check", ANY, 200),
