@@ -12,6 +12,7 @@ from facade.endpoints.changes import stream
 from facade.explorer import site
 from facade.lifecycle import commitments
 from facade.request.catalogue import CATALOGUE, DICOM, DICOM_JSON, DICOM_XML, Resource, Shape
+from facade.response.store_outcomes import OUTCOMES_JSON
 from facade.worklist import event_channel, event_stream, search, subscriptions, workitems
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -70,7 +71,9 @@ _OF_ENDPOINTS: Mapping[Endpoint, Representations] = MappingProxyType(
             ),
             _SEARCH,
         ),
-        stow.store: Representations(requests=(DICOM, _multipart(DICOM)), responses=(DICOM_JSON, DICOM_XML)),
+        stow.store: Representations(
+            requests=(DICOM, _multipart(DICOM)), responses=(DICOM_JSON, DICOM_XML, OUTCOMES_JSON)
+        ),
         wado.frames: _PIXELS,
         metadata.metadata: Representations(
             ("includefield", "excludefield", "limit", "offset", "labels", *_RETRIEVAL),

@@ -34,6 +34,7 @@ from facade.request.store_body import MAX_PARTS, StoreBody, store_body_of
 from facade.request.upload import UploadMessage
 from facade.response.dicom_json import store_response, store_response_json
 from facade.response.dicom_xml import native_xml
+from facade.response.store_outcomes import OUTCOMES_JSON, store_outcomes_json
 from facade.serving.admission import Uploads
 from facade.serving.observe import call_metadata
 from facade.timeouts import IdleTimeout
@@ -47,7 +48,8 @@ async def store(request: Request) -> Response:
     """POST and PUT /studies[/{study}]. PUT replaces instances that are stored already."""
     media_ranges = accepted_media_ranges(request)
     as_xml = prefers_xml(media_ranges)
-    if not as_xml and not accepts_json(media_ranges):
+    as_outcomes = bool(media_ranges) and media_ranges[0].name == OUTCOMES_JSON
+    if not as_xml and not as_outcomes and not accepts_json(media_ranges):
         raise Refusal(406, f"Only {DICOM_JSON} and {DICOM_XML} can be returned.")
     resource = resource_of(request)
     version: ApiVersion = request.path_params["version"]
@@ -75,7 +77,9 @@ async def store(request: Request) -> Response:
     if status >= 400 and status != 409 and not body.has_too_many_parts:
         return _nothing_stored(status, outcomes)
     about = (outcomes, version, urls_of(request), resource.study_instance_uid)
-    if as_xml:
+    if as_outcomes:
+        content, media_type = store_outcomes_json(outcomes), OUTCOMES_JSON
+    elif as_xml:
         content, media_type = native_xml(store_response(*about)), DICOM_XML
     else:
         content, media_type = store_response_json(*about), DICOM_JSON

@@ -306,3 +306,22 @@ async def test_an_instance_that_is_too_large_is_a_413(tmp_path: Path) -> None:
 
     assert large.status_code == 413
     assert (mixed.status_code, reasons(mixed)) == (202, [272])
+
+
+async def test_outcomes_can_be_requested_in_the_order_of_the_parts(web: httpx.AsyncClient) -> None:
+    accepted = {"Accept": "application/vnd.dicomstore.outcomes+json"}
+    known, new = part10(SOPInstanceUID="1.2.3"), part10(SOPInstanceUID="1.2.4")
+    await stow(web, known)
+    changed = part10(SOPInstanceUID="1.2.3", PatientID="another")
+    body = multipart(b"not DICOM", known, new, changed)
+    response = await web.post("/v2/studies", content=body, headers=STOW | accepted)
+
+    assert response.status_code == 202
+    assert response.headers["content-type"] == "application/vnd.dicomstore.outcomes+json"
+    outcomes = response.json()
+    assert [each["outcome"] for each in outcomes] == ["failed", "unchanged", "stored", "failed"]
+    assert [each["sopInstanceUid"] for each in outcomes] == ["", "1.2.3", "1.2.4", "1.2.3"]
+    assert outcomes[3]["reason"] == "INSTANCE_ALREADY_EXISTS"
+    assert outcomes[0]["message"]
+    replacing = await web.put("/v2/studies", content=multipart(changed), headers=STOW | accepted)
+    assert [each["outcome"] for each in replacing.json()] == ["replaced"]
