@@ -1,0 +1,41 @@
+// The upload of this page. It continues while the user looks at other pages, and the browser warns before the page is left.
+import { urlOf } from "../api.js";
+import { createStore } from "../store.js";
+import { Upload } from "./engine.js";
+import * as ledger from "./ledger.js";
+
+const UNFINISHED = ["running", "paused", "interrupted"];
+
+/** `{ upload }`, a new object at each change; `upload` is null before the first one. */
+export const current = createStore({ upload: null });
+
+/** Whether an upload is not finished. */
+export const isActive = () => UNFINISHED.includes(current.value.upload?.state);
+
+const warn = (event) => {
+  if (isActive()) event.preventDefault();
+};
+
+/**
+ * Upload the files of a generator into the current partition. `handles` are kept in this browser until the end, so that
+ * the upload can continue after a reload; `kept` is an unfinished upload that this one continues.
+ */
+export async function start(files, { handles = [], kept = null } = {}) {
+  const url = urlOf("/studies");
+  const recorded = kept ?? (ledger.canKeep() ? await ledger.begin(url, handles).catch(() => null) : null);
+  const upload = new Upload(url, { kept: recorded, onChange: () => current.set({ upload }) });
+  current.set({ upload });
+  window.addEventListener("beforeunload", warn);
+  await upload.run(files);
+  window.removeEventListener("beforeunload", warn);
+}
+
+/** The unfinished upload into the current partition from before the page was loaded, with `done`; null without one. */
+export async function earlier() {
+  if (isActive()) return null;
+  const kept = await ledger.unfinished(urlOf("/studies")).catch(() => null);
+  return kept && { ...kept, done: await ledger.countDone(kept.id) };
+}
+
+/** Forget an unfinished upload. */
+export const forget = (kept) => ledger.remove(kept.id);
