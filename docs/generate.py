@@ -121,6 +121,7 @@ PAGES = {
     "docs/licences.md": licences.page,
     "docs/security.md": lambda: filled(ROOT / "docs/security.md"),
     "docs/api.md": lambda: filled(ROOT / "docs/api.md"),
+    "docs/observability.md": lambda: filled(ROOT / "docs/observability.md"),
     "docs/conformance.md": lambda: filled(ROOT / "docs/conformance.md"),
 }
 

@@ -16,6 +16,7 @@ from dicomstore.v1.store_service_pb2 import ValidationMode
 from google.protobuf import descriptor_pool
 from pydicom.uid import UID
 
+from common.telemetry.metrics import families, labels_of
 from facade.actions import action_of
 from facade.endpoints import (
     bulk_data,
@@ -49,6 +50,7 @@ from facade.lifecycle import (
     trash,
     versions,
 )
+from facade.monitoring import metrics as monitoring
 from facade.request.accept import ANY, STORED, Offer, negotiate, parse_accept
 from facade.request.catalogue import CATALOGUE, Product, Resource, Shape
 from facade.routes import BARE, DICOM, SERVICE, Row
@@ -193,6 +195,7 @@ _DESCRIPTIONS: Mapping[Any, str] = {
     login.redeem_link: "[log in](#login) with a link",
     health.health: "[health](#health)",
     site.root: "the [explorer](explorer.md), or the description of the service as [JSON](#openapi)",
+    monitoring.metrics: "[metrics](observability.md#metrics)",
     home.home: "description of the service, HTML or [JSON](#openapi)",
     openapi.as_json: "[OpenAPI](#openapi) as JSON",
     openapi.as_yaml: "[OpenAPI](#openapi) as YAML",
@@ -563,6 +566,14 @@ def _close_codes() -> str:
     return _table(["close code", "reason"], ([str(code), text] for code, text in sorted(rows.items())))
 
 
+def _metrics() -> str:
+    rows = [
+        (f"`{family.name}`", family.kind, ", ".join(f"`{label}`" for label in labels_of(family)), family.text)
+        for family in families()
+    ]
+    return _table(("metric", "kind", "labels", "meaning"), rows)
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
     "close-codes": _close_codes,
     "workitem-attributes": _workitem_attributes,
@@ -584,5 +595,6 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "operation-type-actions": _operation_type_actions,
     "route-actions": _route_actions,
     "updatable": _updatable,
+    "metrics": _metrics,
 }
 """By the name that a page uses."""

@@ -45,6 +45,7 @@ from facade.lifecycle import (
     trash,
     versions,
 )
+from facade.monitoring import metrics as monitoring
 from facade.serving.observe import call_metadata, identity_metadata
 from facade.sessions import login
 from facade.sharing import links, redeem
@@ -144,6 +145,7 @@ RPCS: Mapping[Endpoint, str] = MappingProxyType(
         links.share_for_upload: "ShareService.CreateShareLink",
         links.links: "ShareService.ListShareLinks",
         links.revoke: "ShareService.RevokeShareLink",
+        monitoring.metrics: "MetricsService.GetMetrics",
     }
 )
 """By endpoint, the rpc that it calls; for several, one of them, because they require the same action."""

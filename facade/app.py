@@ -25,6 +25,7 @@ from facade.config import Settings
 from facade.endpoints.health import HealthCache
 from facade.errors import CoreFailure, Refusal, UnexpectedErrors, core_failed, http_failed, refused
 from facade.explorer.site import Explorer
+from facade.monitoring.processes import monitored
 from facade.response.body_cache import BodyCache
 from facade.routes import routes
 from facade.serving.admission import Admission, ClientConnections, Uploads
@@ -72,7 +73,8 @@ def create_app(settings: Settings | None = None, channel: Any = None) -> Starlet
         if https:
             watches.append(asyncio.create_task(https.watch()))
         try:
-            yield
+            async with monitored(app, is_in_core=channel is not None):
+                yield
         finally:
             for watch in watches:
                 watch.cancel()

@@ -23,6 +23,7 @@ from dicomstore.v1 import (
     label_service_pb2_grpc,
     lifecycle_service_pb2_grpc,
     login_service_pb2_grpc,
+    metrics_service_pb2_grpc,
     operation_service_pb2_grpc,
     partition_service_pb2_grpc,
     retrieve_service_pb2_grpc,
@@ -72,6 +73,7 @@ _READS = {
     "VersionService": ["ListVersions"],
     "ShareService": ["ListShareLinks", "GetOwnShareLink"],
     "CapabilitiesService": ["GetCapabilities"],
+    "MetricsService": ["GetMetrics"],
 }
 _SERVICE_CONFIG = {
     "methodConfig": [
@@ -153,6 +155,7 @@ class Core:
         self.shares: Any = share_service_pb2_grpc.ShareServiceStub(self.channel)
         self.capabilities: Any = capabilities_service_pb2_grpc.CapabilitiesServiceStub(self.channel)
         self.access: Any = access_service_pb2_grpc.AccessServiceStub(self.channel)
+        self.metrics: Any = metrics_service_pb2_grpc.MetricsServiceStub(self.channel)
         self.health: Any = health_pb2_grpc.HealthStub(self.channel)
 
     async def close(self) -> None:

@@ -45,6 +45,7 @@ from facade.lifecycle import (
     trash,
     versions,
 )
+from facade.monitoring import metrics as monitoring
 from facade.sessions import login
 from facade.sharing import links, redeem
 from facade.versions import VersionConvertor
@@ -202,6 +203,7 @@ BARE = (
     Row("/", {"GET": site.root}),
     Row("/docs", {"GET": home.home}),
     Row("/health/check", {"GET": health.health}),
+    Row("/metrics", {"GET": monitoring.metrics}),
     Row("/login", {"GET": login.login}),
     Row("/login/callback", {"GET": login.callback}),
     Row("/login/link/{code}", {"GET": login.link, "POST": login.redeem_link}),

@@ -123,7 +123,7 @@ def run(insecure: InsecureOption = False) -> None:
 
 async def _serve(core_settings: CoreSettings, facade_settings: FacadeSettings, listener: socket.socket) -> None:
     """Serve both until a signal; HTTP starts last and stops first, so that the core is always available to it."""
-    async with running(core_settings, supervisor=_supervisor()) as core:
+    async with running(core_settings, kind="node", supervisor=_supervisor()) as core:
         await check_exposure(
             facade_settings.http, core_settings, core.authenticator, has_tls=bool(facade_settings.tls_certificate)
         )

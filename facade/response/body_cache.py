@@ -5,13 +5,18 @@ the resource exists and has the state of the body. All use is from one event loo
 """
 
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from common.telemetry.catalogue import CACHE_BYTES, CACHE_LIMIT, CACHE_REQUESTS
+from common.telemetry.metrics import Sample
 
 _MAX_SHARE = 4
 _JOINED_BYTES = 1 << 20
 _OVERHEAD_BYTES = 1 << 10
+_NAME = "metadata"
+_HITS, _MISSES = CACHE_REQUESTS.of(_NAME, "hit"), CACHE_REQUESTS.of(_NAME, "miss")
 
 
 class Resource(NamedTuple):
@@ -76,6 +81,11 @@ class BodyCache:
         self._kept_bytes = 0
         self._coming_bytes = 0
 
+    def samples(self) -> Iterator[Sample]:
+        """Yield its size and limit."""
+        yield Sample(CACHE_BYTES, self.size_bytes, (_NAME,))
+        yield Sample(CACHE_LIMIT, self._limit_bytes, (_NAME,))
+
     @property
     def size_bytes(self) -> int:
         """Return the size of cached bodies and bodies being collected."""
@@ -85,7 +95,9 @@ class BodyCache:
         """Return a body; the caller must check with the core that it is current."""
         entry = self._entries.get(resource)
         if entry is None or form not in entry.bodies:
+            _MISSES.value += 1
             return None
+        _HITS.value += 1
         self._entries.move_to_end(resource)
         return entry.bodies[form]
 

@@ -13,6 +13,8 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from common.telemetry.catalogue import HTTP_IN_PROGRESS, HTTP_REQUESTS, HTTP_RESPONSE_BYTES, HTTP_SECONDS
+from common.telemetry.metrics import OTHER
 from facade.channel import Metadata
 from facade.prefixes import route_prefix
 from facade.serving.caller import caller_metadata
@@ -27,6 +29,12 @@ _NOT_ASCII = re.compile(r"[^\x20-\x7e]")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _PASSED_ON = ("traceparent", "tracestate")
 _SUPPORTED = (b"api-supported-versions", SUPPORTED.encode())
+_FREQUENT = ("/health/check", "/metrics")
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_STREAMS = ("/stream", "/subscribers/{aetitle}")
+"""Ends of routes whose responses may last for days."""
+
+_IN_PROGRESS, _RESPONSE_BYTES = HTTP_IN_PROGRESS.of(), HTTP_RESPONSE_BYTES.of()
 _VERSIONED = tuple(f"/{version}/" for version in VERSIONS)
 
 
@@ -52,6 +60,7 @@ class Observe:
         # A browser would apply it to every port of localhost.
         is_https = scope["scheme"] == "https" and not Headers(scope=scope).get("host", "").startswith("localhost")
         started = time.perf_counter()
+        _IN_PROGRESS.value += 1
         status, sent_bytes = 0, 0
 
         async def observed_send(message: Message) -> None:
@@ -72,17 +81,30 @@ class Observe:
         try:
             await self.app(scope, receive, observed_send)
         finally:
+            seconds = time.perf_counter() - started
             route = route_prefix(scope) + scope.get("template", "-")
+            _IN_PROGRESS.value -= 1
+            _count(route, scope["method"], status, sent_bytes, seconds)
             log.log(
-                logging.DEBUG if route == "/health/check" else logging.INFO,
+                logging.DEBUG if route in _FREQUENT else logging.INFO,
                 "method=%s route=%s status=%d bytes=%d ms=%.1f request_id=%s",
                 scope["method"],
                 route,
                 status,
                 sent_bytes,
-                (time.perf_counter() - started) * 1000,
+                seconds * 1000,
                 request_id,
             )
+
+
+def _count(route: str, method: str, status: int, sent_bytes: int, seconds: float) -> None:
+    """Add a request that has ended to the metrics."""
+    if method not in _METHODS:
+        method = OTHER
+    HTTP_REQUESTS.of(route, method, str(status)).value += 1
+    _RESPONSE_BYTES.value += sent_bytes
+    if not route.endswith(_STREAMS):
+        HTTP_SECONDS.of(route, method).observe(seconds)
 
 
 def call_metadata(request: Request) -> Metadata:

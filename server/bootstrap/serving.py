@@ -16,6 +16,7 @@ from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection
 
 from common.addresses import exposure, exposure_warnings, is_loopback
+from common.telemetry.metrics import provided
 from common.tls import TlsError, TlsFiles
 from common.tls_settings import listener_files
 from server.adapters.sql import engine
@@ -25,11 +26,13 @@ from server.bootstrap.archive_components import ArchiveComponents
 from server.bootstrap.auditing import emptied, recording
 from server.bootstrap.authentication import authenticator_of
 from server.bootstrap.components import NO_SUPERVISOR, Supervisor
+from server.bootstrap.monitoring import metrics_of, monitored
 from server.config import Settings
 from server.dicom.matching.query_tags import extract
 from server.domain.flow.ingest_budget import IngestBudget
 from server.domain.lease import Work
 from server.domain.limits import MAX_MESSAGE_BYTES
+from server.domain.monitoring.metrics import Metrics
 from server.domain.operations.types import OperationType
 from server.opening import StartError, prepare_when_there
 from server.rpc.capabilities import CapabilitiesServicer
@@ -38,7 +41,6 @@ from server.rpc.delete import DeleteServicer
 from server.rpc.events.study_events import StudyEventServicer
 from server.rpc.events.webhooks import WebhookServicer
 from server.rpc.extended_query_tags import ExtendedQueryTagServicer
-from server.rpc.health import Health
 from server.rpc.interceptors.authentication import Authenticator
 from server.rpc.interceptors.surround import Surround
 from server.rpc.lifecycle.commitments import CommitmentServicer
@@ -46,6 +48,8 @@ from server.rpc.lifecycle.labels import LabelServicer
 from server.rpc.lifecycle.service import LifecycleServicer
 from server.rpc.lifecycle.transfers import TransferServicer
 from server.rpc.lifecycle.versions import VersionServicer
+from server.rpc.monitoring.health import Health
+from server.rpc.monitoring.metrics import MetricsServicer
 from server.rpc.operations import OperationMessages, OperationServicer
 from server.rpc.partition import PartitionServicer
 from server.rpc.retrieve import RetrieveServicer
@@ -86,11 +90,16 @@ class Core:
 
 @asynccontextmanager
 async def running(
-    settings: Settings, *, supervisor: Supervisor = NO_SUPERVISOR, more_operation_types: Sequence[OperationType] = ()
+    settings: Settings,
+    *,
+    kind: str = "core",
+    supervisor: Supervisor = NO_SUPERVISOR,
+    more_operation_types: Sequence[OperationType] = (),
 ) -> AsyncIterator[Core]:
     """Run the core until the context is left.
 
     Args:
+        kind: of this process, see `common.telemetry.neighbours`.
         supervisor: the program that runs the operations worker, if this process knows it.
         more_operation_types: in addition to the built-in ones.
 
@@ -98,10 +107,13 @@ async def running(
         StartError: see the message.
         DicomStoreError: the database or the data directory is unusable.
     """
-    async with _opened(settings, supervisor, more_operation_types) as components:
+    async with (
+        _opened(settings, supervisor, more_operation_types) as components,
+        monitored(components, kind) as neighbours,
+    ):
         watch = _health(components)
         authenticator = await authenticator_of(components)
-        services = _services(components, watch, authenticator)
+        services = _services(components, watch, authenticator, metrics_of(components, neighbours))
         interceptors = grpc_server.interceptors(settings, authenticator, components.recorder)
         server = grpc.aio.server(interceptors=interceptors, options=grpc_server.options(settings))
         services.register(server)
@@ -130,9 +142,10 @@ async def running(
         if tls:
             chores.append(asyncio.create_task(tls.watch()))
         try:
-            yield Core(
-                address, client_address, authenticator, components.ingest_budget, interceptors, services.register
-            )
+            with provided(watch.samples):
+                yield Core(
+                    address, client_address, authenticator, components.ingest_budget, interceptors, services.register
+                )
         finally:
             await watch.leave()
             components.feed.close()
@@ -279,7 +292,7 @@ def _health(components: ArchiveComponents) -> Health:
     return Health(SERVICES, needed, others, components.writing.noticed)
 
 
-def _services(components: ArchiveComponents, watch: Health, authenticator: Authenticator) -> Services:
+def _services(components: ArchiveComponents, watch: Health, authenticator: Authenticator, metrics: Metrics) -> Services:
     return Services(
         store=StoreServicer(components.store, components.ingest_budget, MAX_MESSAGE_BYTES),
         retrieve=RetrieveServicer(
@@ -313,5 +326,6 @@ def _services(components: ArchiveComponents, watch: Health, authenticator: Authe
         capabilities=CapabilitiesServicer(components.settings, authenticator),
         access=AccessServicer(components.access),
         audit=AuditServicer(components.audit_search),
+        metrics=MetricsServicer(metrics),
         health=watch.servicer,
     )

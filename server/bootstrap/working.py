@@ -11,6 +11,7 @@ from server.adapters.sql.core.progress import Progress
 from server.bootstrap.archive_components import ArchiveComponents
 from server.bootstrap.auditing import emptied, recording
 from server.bootstrap.components import IndexComponents
+from server.bootstrap.monitoring import monitored
 from server.config import Settings
 from server.dicom.matching.query_tags import extract
 from server.domain.operations.types import OperationType
@@ -51,6 +52,7 @@ async def working(
     async with AsyncExitStack() as stack:
         open_components = components_with_blobs if has_blobs else components_without_blobs
         components = await open_components(settings, prepared, more_operation_types, stack)
+        await stack.enter_async_context(monitored(components, "worker"))
         # A worker started on this machine with this data replaces the one that was killed.
         name = f"{socket.gethostname()}:{settings.data.absolute()}"
         yield await stack.enter_async_context(

@@ -3,8 +3,10 @@ of many instances."""
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 
+from common.telemetry.catalogue import CHANGE_FEED_SECONDS
 from server.model.errors import DicomStoreError, Reason
 from server.ports.index import ChangeLog, Sequenced
 
@@ -76,8 +78,10 @@ class Sequencer:
             try:
                 result = Sequenced.MAY_HAVE_MORE
                 while result is Sequenced.MAY_HAVE_MORE:
+                    started = time.perf_counter()
                     result = await self._changes.sequence()
                     if result is not Sequenced.NOTHING:
+                        CHANGE_FEED_SECONDS.of().observe(time.perf_counter() - started)
                         self._numbered()
             except DicomStoreError as error:
                 if error.reason is not Reason.ARCHIVE_READ_ONLY:

@@ -16,9 +16,10 @@ class Action(enum.Enum):
     EXPORT = "export"
     AUDIT = "audit"
     ADMINISTER = "administer"
+    MONITOR = "monitor"
 
 
-READING = frozenset({Action.READ, Action.AUDIT})
+READING = frozenset({Action.READ, Action.AUDIT, Action.MONITOR})
 """Actions that change nothing."""
 
 

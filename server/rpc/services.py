@@ -24,6 +24,8 @@ from dicomstore.v1 import (
     lifecycle_service_pb2_grpc,
     login_service_pb2,
     login_service_pb2_grpc,
+    metrics_service_pb2,
+    metrics_service_pb2_grpc,
     operation_service_pb2,
     operation_service_pb2_grpc,
     partition_service_pb2,
@@ -64,6 +66,7 @@ from server.rpc.lifecycle.labels import LabelServicer
 from server.rpc.lifecycle.service import LifecycleServicer
 from server.rpc.lifecycle.transfers import TransferServicer
 from server.rpc.lifecycle.versions import VersionServicer
+from server.rpc.monitoring.metrics import MetricsServicer
 from server.rpc.operations import OperationServicer
 from server.rpc.partition import PartitionServicer
 from server.rpc.pieces import add_service
@@ -106,6 +109,7 @@ SERVICES = tuple(
         (capabilities_service_pb2, "CapabilitiesService"),
         (access_service_pb2, "AccessService"),
         (audit_service_pb2, "AuditService"),
+        (metrics_service_pb2, "MetricsService"),
     )
 )
 """Their full names."""
@@ -139,6 +143,7 @@ class Services:
     capabilities: CapabilitiesServicer
     access: AccessServicer
     audit: AuditServicer
+    metrics: MetricsServicer
     health: Any
 
     def register(self, server: Any) -> None:
@@ -167,4 +172,5 @@ class Services:
         capabilities_service_pb2_grpc.add_CapabilitiesServiceServicer_to_server(self.capabilities, server)
         access_service_pb2_grpc.add_AccessServiceServicer_to_server(self.access, server)
         audit_service_pb2_grpc.add_AuditServiceServicer_to_server(self.audit, server)
+        metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(self.metrics, server)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, server)

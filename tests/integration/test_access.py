@@ -31,6 +31,7 @@ from dicomstore.v1.access_options_pb2 import (
     ACTION_DELETE,
     ACTION_EXPORT,
     ACTION_MANAGE_EXTENDED_QUERY_TAGS,
+    ACTION_MONITOR,
     ACTION_OF_OPERATION_TYPE,
     ACTION_READ,
     ACTION_WRITE,
@@ -78,6 +79,7 @@ ACTIONS = {
     ACTION_EXPORT: "export",
     ACTION_MANAGE_EXTENDED_QUERY_TAGS: "manageExtendedQueryTags",
     ACTION_ADMINISTER: "administer",
+    ACTION_MONITOR: "monitor",
     ACTION_OF_OPERATION_TYPE: "administer",  # of an unknown type
 }
 HARMLESS = (
@@ -271,6 +273,7 @@ EXPECTED: Mapping[str, tuple[str, Message | None]] = {
     "AuditService.SearchAuditEvents": (OF_ARCHIVE, None),
     "AuditService.WatchAuditEvents": (OF_ARCHIVE, None),
     "AuditService.VerifyAuditTrail": (OF_ARCHIVE, None),
+    "MetricsService.GetMetrics": (OF_ARCHIVE, None),
     "PartitionService.ListPartitions": (OF_ARCHIVE, None),
     "PartitionService.GetPartition": (OF_PARTITION, partitions.GetPartitionRequest(name=WARD)),
     "TokenService.CreateToken": (OF_ARCHIVE, None),
@@ -339,7 +342,7 @@ async def test_a_read_only_archive_permits_only_reads(tmp_path: Path, action: Ac
     names = PartitionNames(database.partitions, enabled=False, now=lambda: datetime.now(UTC))
     access = Access(names, ReadOnlyState("its index has lost transactions"))
     asking = access.permit(Call("r1", EVERYBODY), action, parse_address("", "1.2"))
-    if action in (Action.READ, Action.AUDIT):
+    if action in (Action.READ, Action.AUDIT, Action.MONITOR):
         assert await asking == parse_address(DEFAULT_PARTITION, "1.2")
     else:
         with pytest.raises(Unavailable):

@@ -10,7 +10,7 @@ PostgreSQL share round trips: see `pipeline`.
 import importlib.util
 import logging
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import URL, Connection, Engine, inspect, make_url, text, update
 
+from common.telemetry.metrics import Sample
 from server.adapters.sql.archive_tokens import SqlArchiveTokens
 from server.adapters.sql.audit_outbox import SqlOutboxTable
 from server.adapters.sql.changes import Listen, SqlChangeLog
@@ -168,6 +169,10 @@ class Database:
         Without a database it does nothing: calls connect, too.
         """
         await self._transactions.connect()
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield the lengths of the queues of transactions."""
+        return self._transactions.samples()
 
     async def close(self) -> None:
         """Wait for running calls, and close all connections."""

@@ -6,10 +6,13 @@ minutes. Both import the program's main module into the worker, and with it the 
 """
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Self
 
+from common.telemetry.catalogue import PIXEL_FAILURES, PIXEL_SECONDS, PIXEL_WAITING, PIXEL_WORKERS, PIXEL_WORKERS_LIMIT
+from common.telemetry.metrics import Sample
 from server.adapters.workers.worker import Task, Worker, pickled
 from server.model.errors import Exhausted, Reason, Unavailable
 
@@ -53,8 +56,24 @@ class WorkerPool:
             lane.cancel()
         await asyncio.gather(*self._lanes, return_exceptions=True)
 
+    def samples(self) -> Iterator[Sample]:
+        """Yield the numbers of processes and waiting jobs."""
+        yield Sample(PIXEL_WORKERS, len(self._lanes))
+        yield Sample(PIXEL_WORKERS_LIMIT, self.count)
+        yield Sample(PIXEL_WAITING, len(self._waiting))
+
     async def perform(self, job: object) -> bytes:
         """See `Workers`."""
+        started, kind = time.perf_counter(), type(job).__name__
+        try:
+            return await self._perform(job)
+        except Exception:
+            PIXEL_FAILURES.of(kind).value += 1
+            raise
+        finally:
+            PIXEL_SECONDS.of(kind).observe(time.perf_counter() - started)
+
+    async def _perform(self, job: object) -> bytes:
         if self._is_closed:
             raise _stopping()
         task = Task(type(job).__name__, pickled(job), asyncio.get_running_loop().create_future())

@@ -48,14 +48,15 @@ _OF_SERVICE = {"OperationService": "operation", "PartitionService": "partition"}
 NOT_RECORDED = frozenset(
     {
         "CapabilitiesService/GetCapabilities",
+        "MetricsService/GetMetrics",
         "WorkitemEventService/AcknowledgeWorkitemEvents",
         "TransferService/ClaimTransfers",
         "TransferService/ReportTransfer",
     }
 )
-"""Calls that return no data of the archive, and change none: capabilities are the same for everybody, the call that
-receives events is recorded with their number, and those of a gateway that creates a transfer and reads or stores its
-instances are recorded."""
+"""Calls that return no data of the archive, and change none: capabilities are the same for everybody, metrics are
+numbers that programs read every few seconds, the call that receives events is recorded with their number, and those of
+a gateway that creates a transfer and reads or stores its instances are recorded."""
 
 
 @cache

@@ -34,6 +34,11 @@ class ResponseBudget:
         self._budget_bytes = budget_bytes
         self._responses = 0
 
+    @property
+    def responses(self) -> int:
+        """Number of responses that are being sent."""
+        return self._responses
+
     @contextmanager
     def responding(self) -> Iterator[None]:
         """Count a response for as long as it is sent."""

@@ -1,8 +1,10 @@
 """Running the steps of operations of any type, in a worker."""
 
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
+from common.telemetry.catalogue import OPERATION_SECONDS, OPERATION_STEPS
 from server.domain.audit.recorder import AuditRecorder
 from server.domain.operations import lifecycle
 from server.domain.operations.types import OperationType, OperationTypes, Progress
@@ -55,13 +57,19 @@ class Work:
         if operation.resumes is not None:
             operation = await self._record.update(operation_id, lifecycle.resumed)
             assert operation is not None, "only finished operations are deleted"
+        started, result = time.perf_counter(), "failed"
         try:
             progress = await type_.steps[step].run(operation)
+            result = "done"
         except (Unavailable, Exhausted):
+            result = "repeated"
             raise
         except DicomStoreError as error:
             await self._fail(operation_id, error.message)
             return False
+        finally:
+            OPERATION_STEPS.of(type_.name, result).value += 1
+            OPERATION_SECONDS.of(type_.name).observe(time.perf_counter() - started)
         after = await self._store(type_, operation, progress)
         if is_last_turn and after is not None and not after.state.is_final:
             now = self._now()

@@ -58,7 +58,9 @@ class ImageInfoReader:
     def __init__(self, *, blob_reader: BlobReader, index: InstanceIndex) -> None:
         self._blob_reader = blob_reader
         self._index = index
-        self._cache: ByteCache[Version, ImageInfo] = ByteCache(_CACHE_BYTES, lambda image: image.cost_bytes)
+        self._cache: ByteCache[Version, ImageInfo] = ByteCache(
+            "imageInfo", _CACHE_BYTES, lambda image: image.cost_bytes
+        )
         self._large = asyncio.Semaphore(1)
 
     async def of(self, stored: StoredInstance, layout: PixelLayout) -> ImageInfo:

@@ -76,7 +76,7 @@ class Thumbnails:
         self._image_info = image_info
         self._renderer = renderer
         self._workers = workers
-        self._cache: ByteCache[Hashable, bytes] = ByteCache(cache_bytes, cost_of_bytes)
+        self._cache: ByteCache[Hashable, bytes] = ByteCache("thumbnails", cache_bytes, cost_of_bytes)
 
     async def open(
         self,

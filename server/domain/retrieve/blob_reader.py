@@ -3,8 +3,10 @@
 All functions return iterators over pieces of at most about 1 MiB.
 """
 
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
+from common.telemetry.catalogue import BLOB_BYTES, BLOB_DAMAGED, BLOB_SECONDS
 from server.dicom.elements.transfer_syntax import transfer_syntax
 from server.dicom.part10.rewriter import inflate
 from server.dicom.pixel_data import frames as pixels
@@ -23,6 +25,8 @@ EXPLICIT_BIG_ENDIAN = "1.2.840.10008.1.2.2"
 
 PIXELS = ("7FE00008", "7FE00009", "7FE00010")
 """The elements that contain frames: Float Pixel Data, Double Float Pixel Data, Pixel Data."""
+
+_READ_SECONDS, _READ_BYTES, _DAMAGED = BLOB_SECONDS.of("read"), BLOB_BYTES.of("read"), BLOB_DAMAGED.of()
 
 _AHEAD_BYTES = 32 << 20
 """Read ahead by a retrieval of many instances, if the blob store does so: what an object store sends in a few requests'
@@ -63,14 +67,23 @@ class BlobReader:
 
         try:
             if 0 < length <= self._budget.piece_bytes() and not stored.damage.is_of_bytes:
-                yield await self._blobs.read_piece(stored.locator, offset, length, stored.crc32c)
+                started = time.perf_counter()
+                piece = await self._blobs.read_piece(stored.locator, offset, length, stored.crc32c)
+                _READ_SECONDS.observe(time.perf_counter() - started)
+                _READ_BYTES.value += length
+                yield piece
                 return
             if stored.damage.is_of_bytes:
                 async for _ in self._pieces(stored, offset, length):
                     pass
+            started = time.perf_counter()
             async for piece in self._pieces(stored, offset, length):
+                _READ_SECONDS.observe(time.perf_counter() - started)
+                _READ_BYTES.value += len(piece)
                 yield piece
+                started = time.perf_counter()
         except DataLoss as error:
+            _DAMAGED.value += 1
             if self._damage is not None:
                 await self._damage.found(stored, of_bytes(error))
             raise

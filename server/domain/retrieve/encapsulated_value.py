@@ -65,7 +65,9 @@ class FragmentReader:
 
     def __init__(self, blob_reader: BlobReader) -> None:
         self._blob_reader = blob_reader
-        self._cache: ByteCache[tuple[Locator, int], Fragments] = ByteCache(_CACHE_BYTES, lambda found: found.cost_bytes)
+        self._cache: ByteCache[tuple[Locator, int], Fragments] = ByteCache(
+            "encapsulatedValues", _CACHE_BYTES, lambda found: found.cost_bytes
+        )
 
     def known(self, stored: StoredInstance, offset: int) -> Fragments | None:
         """Return the fragments of the value at `offset` if they are cached."""

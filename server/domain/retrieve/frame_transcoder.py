@@ -50,7 +50,7 @@ class Transcoder:
         self._workers = workers
         self._damage = damage
         self._descriptions = descriptions
-        self._cache: ByteCache[Hashable, bytes] = ByteCache(cache_bytes, cost_of_bytes)
+        self._cache: ByteCache[Hashable, bytes] = ByteCache("transcodedFrames", cache_bytes, cost_of_bytes)
         self._max_frame_bytes = max_frame_bytes
         # A request holds no frame while it waits for a worker.
         self._slots = asyncio.Semaphore(2 * workers.count)

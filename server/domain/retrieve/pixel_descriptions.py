@@ -43,7 +43,9 @@ class PixelDescriptionReader:
 
     def __init__(self, index: InstanceIndex) -> None:
         self._index = index
-        self._cache: ByteCache[Version, Attributes] = ByteCache(2 * _MAX_CACHED, lambda _: 2)
+        self._cache: ByteCache[Version, Attributes] = ByteCache(
+            "pixelDescriptions", 2 * _MAX_CACHED, lambda _: 2, has_size=False
+        )
 
     async def of(self, stored: StoredInstance) -> Attributes:
         """Return the elements of a data set that describe its pixel data.

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
+from common.telemetry.catalogue import COMMIT_INSTANCES
 from server.domain.audit.outbox import Outbox
 from server.model.audit.call_audit import REPLACED, STORED, CallAudit, StoredItem
 from server.model.errors import DicomStoreError
@@ -192,6 +193,7 @@ class Committer:
                 await self._after_failure(locators)
             return
         batch.committed()
+        COMMIT_INSTANCES.of().observe(len(outcomes))
         locators = [instance.locator for instance in batch.take()]
         unclaimed = [
             locator

@@ -5,12 +5,14 @@ its end the instance is validated, its blob made durable, and its rows committed
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from common.telemetry.catalogue import BLOB_BYTES, BLOB_SECONDS, STORED_BYTES, STORED_INSTANCES
 from server.dicom.elements.external_metadata import ExternalAttribute, labels_of
 from server.dicom.ingest.reader import Description, InstanceReader
 from server.domain.access import Access
@@ -64,6 +66,10 @@ CANNOT_UNDERSTAND = 43264
 DUPLICATE = 45070
 DATA_SET_DOES_NOT_MATCH = 45063
 ATTRIBUTES_INVALID = 1
+
+_COMMIT_SECONDS, _WRITTEN_BYTES = BLOB_SECONDS.of("commit"), BLOB_BYTES.of("written")
+_RESULTS = {name: STORED_INSTANCES.of(name) for name in ("stored", "replaced", "identical", "failed")}
+_STORED_BYTES = STORED_BYTES.of()
 
 _FAILURE_REASONS = {
     Reason.UNREADABLE_INSTANCE: CANNOT_UNDERSTAND,
@@ -364,10 +370,12 @@ class Receiver:
             result = await self._within_quota(description, order or CommitOrder())
             if self._target.external is not None and isinstance(result, Stored):
                 await self._target.external.attach(result.id.study)
+            _count(result)
             return result
         except DicomStoreError as error:
             failure = self._truncation_or(error)
             self._writing.refused(failure, self.size_bytes)
+            _RESULTS["failed"].value += 1
             return _failed(failure, description)
         finally:
             await self.close()
@@ -431,12 +439,16 @@ class Receiver:
         assert self._writer is not None, "an empty instance is unreadable"
         self._target.audit.expedite()  # it is written while the blob is
         with self._committer.coming():
+            started = time.perf_counter()
+            locator = await self._writer.commit(self._receipt(self._target.partition))
+            _COMMIT_SECONDS.observe(time.perf_counter() - started)
+            _WRITTEN_BYTES.value += self.size_bytes
             instance = new_instance(
                 description,
                 partition=self._target.partition,
                 size_bytes=self.size_bytes,
                 crc32c=self._writer.crc32c,
-                locator=await self._writer.commit(self._receipt(self._target.partition)),
+                locator=locator,
                 must_be_indexed=self._target.mode is not ValidationMode.LENIENT,
                 provenance=self._target.provenance,
                 may_replace=self._target.duplicates is DuplicatePolicy.NEW_VERSION,
@@ -534,6 +546,17 @@ class Receiver:
             return False
         stored = self._blobs.read(existing.locator, crc32c=existing.crc32c)
         return await _equal(stored, self._blobs.read(new.locator))
+
+
+def _count(result: StoreResult) -> None:
+    """Count the result of an instance in the metrics."""
+    if isinstance(result, Failed):
+        _RESULTS["failed"].value += 1
+    elif result.identical:
+        _RESULTS["identical"].value += 1
+    else:
+        _RESULTS["stored" if result.replaced is None else "replaced"].value += 1
+        _STORED_BYTES.value += result.size_bytes
 
 
 _OTHER_BYTES = AlreadyExists(

@@ -12,7 +12,8 @@ from server.model.ids import ARCHIVE, Address, PartitionName
 class Role:
     """A named set of actions, in the whole archive (`partitions` is None) or in some partitions.
 
-    In partitions, actions that concern the whole archive have no effect: managing query tags, audit, administration.
+    In partitions, actions that concern the whole archive have no effect: managing query tags, audit, administration,
+    monitoring.
     """
 
     name: str
@@ -30,6 +31,7 @@ BUILT_IN: Mapping[str, Role] = MappingProxyType(
             Role(GLOBAL_ADMIN, frozenset(Action)),
             Role("writer", frozenset({Action.READ, Action.WRITE})),
             Role("auditor", frozenset({Action.AUDIT})),
+            Role("monitor", frozenset({Action.MONITOR})),
         )
     }
 )

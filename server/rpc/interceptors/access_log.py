@@ -1,14 +1,20 @@
-"""The access log: one line for each call, with method, status, reason, time and request id. No values of a request."""
+"""The end of each call: a line in the access log with method, status, reason, time and request id, and its metrics.
+
+Neither has values of a request.
+"""
 
 import logging
 import time
 from contextlib import AbstractAsyncContextManager
 
+from common.telemetry.catalogue import RPC_CALLS, RPC_SECONDS
+from common.telemetry.metrics import Counter, Histogram
 from server.rpc.errors import outcome
-from server.rpc.interceptors.call_context import Context
+from server.rpc.interceptors.call_context import WATCHES, Context
 from server.rpc.interceptors.surround import Surround
 
 _SAME_PROCESS = "inproc"
+_PACKAGE = "/dicomstore.v1."
 
 _log = logging.getLogger("dicomstore.access")
 
@@ -38,7 +44,11 @@ class _Logged:
 
 
 def log_call(method: str, context: Context, code: str, reason: str, seconds: float) -> None:
-    """Log a call that has ended."""
+    """Log and count a call that has ended."""
+    figures = _figures.get(method)
+    if figures is None:
+        figures = _figures[method] = _Figures(method)
+    figures.add(code, seconds)
     # The facade in the same process also logs the request, with the same request id.
     is_in_facade_log = code == "OK" and context.peer == _SAME_PROCESS
     _log.log(
@@ -50,3 +60,26 @@ def log_call(method: str, context: Context, code: str, reason: str, seconds: flo
         seconds * 1000,
         context.request_id,
     )
+
+
+class _Figures:
+    """The metrics of an rpc."""
+
+    __slots__ = ("_calls", "_rpc", "_seconds")
+
+    def __init__(self, method: str) -> None:
+        self._rpc = method.removeprefix(_PACKAGE)
+        self._seconds: Histogram | None = None if method in WATCHES else RPC_SECONDS.of(self._rpc)
+        self._calls: dict[str, Counter] = {}
+
+    def add(self, code: str, seconds: float) -> None:
+        """Count a call."""
+        if self._seconds is not None:
+            self._seconds.observe(seconds)
+        calls = self._calls.get(code)
+        if calls is None:
+            calls = self._calls[code] = RPC_CALLS.of(self._rpc, code)
+        calls.value += 1
+
+
+_figures: dict[str, _Figures] = {}

@@ -1,6 +1,8 @@
 """Admission: the limit of concurrent calls, shared fairly by the principals."""
 
 from common.shares import Shares
+from common.telemetry.catalogue import RPC_IN_PROGRESS, RPC_LIMIT
+from common.telemetry.metrics import Counter
 from server.model.errors import Exhausted, Reason
 from server.rpc.interceptors.call_context import EVENT_CHANNELS, WATCHES, Context
 from server.rpc.interceptors.surround import Surround
@@ -15,9 +17,9 @@ class Admission(Surround):
 
     def __init__(self, max_calls: int, max_watches: int, max_event_channels: int) -> None:
         super().__init__()
-        self._calls = Shares(max_calls)
-        self._watches = Shares(max_watches)
-        self._event_channels = Shares(max_event_channels)
+        self._calls = _Slots("calls", max_calls)
+        self._watches = _Slots("watches", max_watches)
+        self._event_channels = _Slots("eventChannels", max_event_channels)
 
     def around(self, method: str, context: Context) -> "_Admitted":
         """See `Surround`."""
@@ -26,10 +28,19 @@ class Admission(Surround):
         return _Admitted(self._watches if method in WATCHES else self._calls, context)
 
 
+class _Slots(Shares):
+    """The slots of one kind of calls, and the number of those that are taken as a metric."""
+
+    def __init__(self, kind: str, slots: int) -> None:
+        super().__init__(slots)
+        self.in_progress: Counter = RPC_IN_PROGRESS.of(kind)
+        RPC_LIMIT.of(kind).value = slots
+
+
 class _Admitted:
     __slots__ = ("_client", "_context", "_shares")
 
-    def __init__(self, shares: Shares, context: Context) -> None:
+    def __init__(self, shares: _Slots, context: Context) -> None:
         self._shares = shares
         self._context = context
         self._client: str | None = None
@@ -38,6 +49,7 @@ class _Admitted:
         """Take a slot. Raises Exhausted (BUSY, RATE_LIMITED)."""
         client = self._client = self._context.call.client
         if self._shares.take(client):
+            self._shares.in_progress.value += 1
             return self._context
         if self._shares.is_full:
             raise Exhausted(Reason.BUSY, "The server has too many calls in flight; try again later.")
@@ -45,3 +57,4 @@ class _Admitted:
 
     async def __aexit__(self, kind: object, error: object, trace: object) -> None:
         self._shares.release(self._client)
+        self._shares.in_progress.value -= 1

@@ -16,6 +16,7 @@ ACTIONS: dict[int, Action] = {
     pb.ACTION_EXPORT: Action.EXPORT,
     pb.ACTION_AUDIT: Action.AUDIT,
     pb.ACTION_ADMINISTER: Action.ADMINISTER,
+    pb.ACTION_MONITOR: Action.MONITOR,
 }
 
 _declared: dict[str, int] = {}

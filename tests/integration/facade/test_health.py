@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from server.bootstrap.serving import running
-from server.rpc.health import Health
+from server.rpc.monitoring.health import Health
 from tests.core import settings_for
 from tests.data import part10
 from tests.integration.facade.serving import JSON, serving
@@ -93,7 +93,7 @@ async def test_little_free_space_is_logged_once_and_is_healthy(
 async def test_a_probe_that_does_not_answer_is_a_fault_within_its_deadline_and_is_not_repeated(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("server.rpc.health.PROBE_SECONDS", 0.05)
+    monkeypatch.setattr("server.rpc.monitoring.health.PROBE_SECONDS", 0.05)
     frozen, calls = asyncio.Event(), []
 
     async def probe() -> None:

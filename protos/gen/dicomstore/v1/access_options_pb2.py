@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"dicomstore/v1/access_options.proto\x12\rdicomstore.v1\x1a google/protobuf/descriptor.proto*\x87\x02\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x41\x43TION_ANONYMOUS\x10\x01\x12\x18\n\x14\x41\x43TION_AUTHENTICATED\x10\x02\x12\x1c\n\x18\x41\x43TION_OF_OPERATION_TYPE\x10\x03\x12\x0f\n\x0b\x41\x43TION_READ\x10\x04\x12\x10\n\x0c\x41\x43TION_WRITE\x10\x05\x12\x11\n\rACTION_DELETE\x10\x06\x12%\n!ACTION_MANAGE_EXTENDED_QUERY_TAGS\x10\x07\x12\x11\n\rACTION_EXPORT\x10\x08\x12\x10\n\x0c\x41\x43TION_AUDIT\x10\t\x12\x15\n\x11\x41\x43TION_ADMINISTER\x10\n:G\n\x06\x61\x63tion\x12\x1e.google.protobuf.MethodOptions\x18\xa1\x96\x03 \x01(\x0e\x32\x15.dicomstore.v1.Action:N\n\x0cstart_action\x12\x1f.google.protobuf.MessageOptions\x18\xa1\x96\x03 \x01(\x0e\x32\x15.dicomstore.v1.Actionb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"dicomstore/v1/access_options.proto\x12\rdicomstore.v1\x1a google/protobuf/descriptor.proto*\x9b\x02\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x41\x43TION_ANONYMOUS\x10\x01\x12\x18\n\x14\x41\x43TION_AUTHENTICATED\x10\x02\x12\x1c\n\x18\x41\x43TION_OF_OPERATION_TYPE\x10\x03\x12\x0f\n\x0b\x41\x43TION_READ\x10\x04\x12\x10\n\x0c\x41\x43TION_WRITE\x10\x05\x12\x11\n\rACTION_DELETE\x10\x06\x12%\n!ACTION_MANAGE_EXTENDED_QUERY_TAGS\x10\x07\x12\x11\n\rACTION_EXPORT\x10\x08\x12\x10\n\x0c\x41\x43TION_AUDIT\x10\t\x12\x15\n\x11\x41\x43TION_ADMINISTER\x10\n\x12\x12\n\x0e\x41\x43TION_MONITOR\x10\x0b:G\n\x06\x61\x63tion\x12\x1e.google.protobuf.MethodOptions\x18\xa1\x96\x03 \x01(\x0e\x32\x15.dicomstore.v1.Action:N\n\x0cstart_action\x12\x1f.google.protobuf.MessageOptions\x18\xa1\x96\x03 \x01(\x0e\x32\x15.dicomstore.v1.Actionb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,5 +33,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dicomstore.v1.access_option
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ACTION']._serialized_start=88
-  _globals['_ACTION']._serialized_end=351
+  _globals['_ACTION']._serialized_end=371
 # @@protoc_insertion_point(module_scope)

@@ -18,6 +18,7 @@ class Action(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ACTION_EXPORT: _ClassVar[Action]
     ACTION_AUDIT: _ClassVar[Action]
     ACTION_ADMINISTER: _ClassVar[Action]
+    ACTION_MONITOR: _ClassVar[Action]
 ACTION_UNSPECIFIED: Action
 ACTION_ANONYMOUS: Action
 ACTION_AUTHENTICATED: Action
@@ -29,6 +30,7 @@ ACTION_MANAGE_EXTENDED_QUERY_TAGS: Action
 ACTION_EXPORT: Action
 ACTION_AUDIT: Action
 ACTION_ADMINISTER: Action
+ACTION_MONITOR: Action
 ACTION_FIELD_NUMBER: _ClassVar[int]
 action: _descriptor.FieldDescriptor
 START_ACTION_FIELD_NUMBER: _ClassVar[int]

@@ -57,6 +57,11 @@ class Threads(Generic[Owned]):
         self._waiting: deque[_Job] = deque()
         self._is_closing = False
 
+    @property
+    def waiting(self) -> int:
+        """Number of jobs that wait for a thread."""
+        return len(self._waiting)
+
     async def run(self, work: Callable[[Owned], Result]) -> Result:
         """Run `work` in a thread with its resource. Work whose caller was cancelled before its start is skipped.
 

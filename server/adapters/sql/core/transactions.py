@@ -8,10 +8,14 @@ tags, takes it exclusively.
 """
 
 import asyncio
+import time
+from collections.abc import Awaitable, Iterator
 from contextlib import suppress
 
 from sqlalchemy import Engine
 
+from common.telemetry.catalogue import INDEX_FAILURES, INDEX_SECONDS, INDEX_WAITING
+from common.telemetry.metrics import Sample
 from server.adapters.sql.core.replica import NotCurrent, Position, Replica, position
 from server.adapters.sql.core.sessions import READERS, Kind, Result, Session, Work
 from server.adapters.sql.core.threads import Threads
@@ -53,17 +57,17 @@ class Transactions:
             Unavailable: DATABASE_UNAVAILABLE.
             Exhausted: SEARCH_TOO_LONG.
         """
-        return await self._readers.run(lambda session: session.run(work))
+        return await _measured("read", self._readers.run(lambda session: session.run(work)))
 
     async def search(self, work: Work[Result]) -> Result:
         """As `read`; on the replica if there is one and it has everything that was acknowledged before this call."""
         replica = self._replica
         if replica is not None and not replica.is_avoided:
             try:
-                return await replica.run(work, self._position)
+                return await _measured("search", replica.run(work, self._position))
             except (NotCurrent, Unavailable):
                 replica.avoid()
-        return await self.read(work)
+        return await _measured("search", self._readers.run(lambda session: session.run(work)))
 
     async def _position(self) -> Position:
         return await self._readers.run(lambda session: session.run(position, is_single=True))
@@ -75,11 +79,16 @@ class Transactions:
             Unavailable: DATABASE_UNAVAILABLE, ARCHIVE_READ_ONLY.
             Exhausted: STORAGE_FULL.
         """
-        return await self._writer.run(lambda session: session.run(work, alone=alone))
+        return await _measured("write", self._writer.run(lambda session: session.run(work, alone=alone)))
 
     async def number(self, work: Work[Result]) -> Result:
         """Run `work`, which numbers entries of the change feed, concurrently with `write`. Raises: as `write`."""
-        return await self._sequencer.run(lambda session: session.run(work))
+        return await _measured("number", self._sequencer.run(lambda session: session.run(work)))
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield the numbers of transactions that wait for a thread."""
+        for kind, threads in (("read", self._readers), ("write", self._writer), ("number", self._sequencer)):
+            yield Sample(INDEX_WAITING, threads.waiting, (kind,))
 
     async def look(self, work: Work[Result]) -> Result:
         """Run `work`, a single query, without a transaction, in the thread of `number`. Raises: as `write`."""
@@ -103,3 +112,17 @@ class Transactions:
         for engine in self._engines:
             engine.dispose()
         self._write_order.close()
+
+
+_SECONDS = {kind: INDEX_SECONDS.of(kind) for kind in ("read", "search", "write", "number")}
+
+
+async def _measured(kind: str, running: Awaitable[Result]) -> Result:
+    started = time.perf_counter()
+    try:
+        return await running
+    except Exception:
+        INDEX_FAILURES.of(kind).value += 1
+        raise
+    finally:
+        _SECONDS[kind].observe(time.perf_counter() - started)

@@ -34,7 +34,7 @@ def maker() -> Maker:
 
 
 async def test_a_value_is_computed_once_for_all_callers(maker: Maker) -> None:
-    cache: ByteCache[str, bytes] = ByteCache(10_000, cost_of_bytes)
+    cache: ByteCache[str, bytes] = ByteCache("test", 10_000, cost_of_bytes)
     tasks = [asyncio.create_task(cache.get("a", maker.making(b"frame"))) for _ in range(3)]
     await asyncio.wait(tasks, timeout=0)
     maker.may.set()
@@ -44,14 +44,14 @@ async def test_a_value_is_computed_once_for_all_callers(maker: Maker) -> None:
 
 
 async def test_values_of_different_keys_are_computed_separately(maker: Maker) -> None:
-    cache: ByteCache[str, bytes] = ByteCache(10_000, cost_of_bytes)
+    cache: ByteCache[str, bytes] = ByteCache("test", 10_000, cost_of_bytes)
     maker.may.set()
     assert await cache.get("a", maker.making(b"1")) == b"1"
     assert await cache.get("b", maker.making(b"2")) == b"2"
 
 
 async def test_a_failure_reaches_all_waiting_callers_and_is_not_cached(maker: Maker) -> None:
-    cache: ByteCache[str, bytes] = ByteCache(10_000, cost_of_bytes)
+    cache: ByteCache[str, bytes] = ByteCache("test", 10_000, cost_of_bytes)
     tasks = [asyncio.create_task(cache.get("a", maker.making(b""))) for _ in range(2)]
     await asyncio.wait(tasks, timeout=0)
     maker.may.set()
@@ -61,7 +61,7 @@ async def test_a_failure_reaches_all_waiting_callers_and_is_not_cached(maker: Ma
 
 
 async def test_a_cancelled_caller_does_not_cancel_the_computation_for_others(maker: Maker) -> None:
-    cache: ByteCache[str, bytes] = ByteCache(10_000, cost_of_bytes)
+    cache: ByteCache[str, bytes] = ByteCache("test", 10_000, cost_of_bytes)
     first, second = (asyncio.create_task(cache.get("a", maker.making(b"frame"))) for _ in range(2))
     await asyncio.wait([first, second], timeout=0)
     first.cancel()
@@ -72,7 +72,7 @@ async def test_a_cancelled_caller_does_not_cancel_the_computation_for_others(mak
 
 
 async def test_the_least_recently_used_value_is_dropped_first(maker: Maker) -> None:
-    cache: ByteCache[str, bytes] = ByteCache(3 * 1500, cost_of_bytes)
+    cache: ByteCache[str, bytes] = ByteCache("test", 3 * 1500, cost_of_bytes)
     maker.may.set()
     for key in ("a", "b", "c"):
         await cache.get(key, maker.making(bytes(1000)))
@@ -83,7 +83,7 @@ async def test_the_least_recently_used_value_is_dropped_first(maker: Maker) -> N
 
 @pytest.mark.parametrize("size", [0, 3000])
 async def test_a_value_of_more_than_half_the_limit_is_not_cached(maker: Maker, size: int) -> None:
-    cache: ByteCache[str, bytes] = ByteCache(size, cost_of_bytes)
+    cache: ByteCache[str, bytes] = ByteCache("test", size, cost_of_bytes)
     maker.may.set()
     await cache.get("a", maker.making(bytes(2000)))
     assert cache.known("a") is None

@@ -8,12 +8,14 @@ at the last attempt; everything else works without these four.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from grpc_health.v1 import health
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
+from common.telemetry.catalogue import COMPONENT_HEALTHY
+from common.telemetry.metrics import Sample
 from server.model.errors import DicomStoreError
 
 NEEDED_SECONDS = 1.5
@@ -45,6 +47,10 @@ class Health:
         self._checks = {**needed, **others}
         self._healthy = dict.fromkeys(self._checks, True)
         self._running: dict[str, asyncio.Task[None]] = {}
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield the results of the last probes."""
+        return (Sample(COMPONENT_HEALTHY, healthy, (name,)) for name, healthy in self._healthy.items())
 
     async def check(self) -> None:
         """Probe all components once."""

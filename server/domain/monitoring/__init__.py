@@ -1,0 +1,1 @@
+"""Metrics of the archive and of the processes of this node."""

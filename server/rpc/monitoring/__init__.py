@@ -1,0 +1,1 @@
+"""Services for the operator of the archive: health, and metrics."""
