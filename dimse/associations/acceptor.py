@@ -17,8 +17,8 @@ from dimse.associations.association import Association, Limits, Request
 from dimse.associations.connection import Connection
 from dimse.associations.errors import AssociationLost, ProtocolError, Rejected, described
 from dimse.associations.limits import AssociationCounts
-from dimse.associations.negotiation import Supported, negotiate
-from dimse.associations.pdus import AbortSource, PduType
+from dimse.associations.negotiation import Extension, Supported, negotiate
+from dimse.associations.pdus import AbortSource, AssociationAcceptance, PduType
 from dimse.associations.peers import Peer, Peers
 from dimse.associations.tls import TlsListener
 
@@ -39,6 +39,7 @@ class Acceptor:
         listener: a listening socket.
         tls: for connections with TLS; None without.
         supported: the transfer syntaxes of each SOP class.
+        extension: the supported extensions of SOP classes.
         serve: serves one request.
         on_end: called at the end of each association.
         is_shared: other processes accept from the same socket.
@@ -53,6 +54,7 @@ class Acceptor:
         counts: AssociationCounts,
         limits: Limits,
         supported: Supported,
+        extension: Extension,
         serve: Callable[[Request], None],
         on_end: Callable[[Association], None],
         is_shared: bool,
@@ -64,6 +66,7 @@ class Acceptor:
         self._counts = counts
         self._limits = limits
         self._supported = supported
+        self._extension = extension
         self._serve = serve
         self._on_end = on_end
         self._is_shared = is_shared
@@ -190,9 +193,12 @@ class Acceptor:
             connection.send(pdus.encode_rejection(rejected.result, rejected.source, rejected.reason))
             connection.wait_for_close(self._limits.end_seconds)
             return None
-        results, contexts, roles = negotiate(request, self._supported)
-        connection.send(pdus.encode_acceptance(request, results, self._limits.max_pdu_bytes, roles))
-        return Association(connection, peer, contexts, self._limits, request.max_pdu_bytes)
+        results, contexts, roles, extended = negotiate(request, self._supported, self._extension)
+        acceptance = AssociationAcceptance(tuple(results), self._limits.max_pdu_bytes, roles, extended)
+        connection.send(pdus.encode_acceptance(request, acceptance))
+        return Association(
+            connection, peer, contexts, self._limits, request.max_pdu_bytes, roles=roles, extended=extended
+        )
 
     def _run_established(self, association: Association) -> None:
         association.serve = self._serve

@@ -9,13 +9,14 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from dimse.associations import commands, pdus
 from dimse.associations.commands import Command, CommandField
 from dimse.associations.connection import Connection
 from dimse.associations.errors import AssociationLost, ProtocolError
-from dimse.associations.pdus import AbortSource, PduType
+from dimse.associations.pdus import AbortSource, PduType, Roles
 from dimse.associations.peers import Peer
 
 _PDU = struct.Struct(">BBL")
@@ -93,12 +94,22 @@ class Association:
 
     peer: the application entity at the other end.
     contexts: accepted presentation contexts by their id.
+    roles: negotiated roles of the requestor by SOP class; without one it is SCU only (PS3.7 section D.3.3.4).
+    extended: negotiated Service Class Application Information by SOP class (PS3.7 section D.3.3.5).
     serve: called for requests that arrive while this side waits for a response; see `perform`.
     requests: number of requests received.
     """
 
     def __init__(
-        self, connection: Connection, peer: Peer, contexts: Mapping[int, Context], limits: Limits, peer_max_pdu: int
+        self,
+        connection: Connection,
+        peer: Peer,
+        contexts: Mapping[int, Context],
+        limits: Limits,
+        peer_max_pdu: int,
+        *,
+        roles: Mapping[str, Roles] = MappingProxyType({}),
+        extended: Mapping[str, bytes] = MappingProxyType({}),
     ) -> None:
         """Take over a connection after the negotiation.
 
@@ -107,6 +118,8 @@ class Association:
         """
         self.peer = peer
         self.contexts = contexts
+        self.roles = roles
+        self.extended = extended
         self.serve: Callable[[Request], None] | None = None
         self.requests = 0
         self._is_serving = False
@@ -290,7 +303,7 @@ class Association:
         if data_set is None:
             self._connection.send(self._pdu(context.context_id, 3, head))
             return
-        self._connection.send(self._pdu(context.context_id, 1, head))
+        self._connection.send(self._pdu(context.context_id, 3, head))
         previous: Bytes | None = None
         for fragment in _fragments(data_set, self._fragment_bytes):
             if previous is not None:

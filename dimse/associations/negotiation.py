@@ -19,21 +19,26 @@ Supported = Callable[[str], Sequence[str] | frozenset[str]]
 """Returns the supported transfer syntaxes of an abstract syntax, none if it is not supported."""
 
 
+Extension = Callable[[str, bytes], bytes]
+"""Returns the accepted part of proposed Service Class Application Information of a SOP class; empty for none."""
+
+
 class Negotiated(NamedTuple):
     """The result of a negotiation.
 
     results: of all proposed contexts, in their order.
     contexts: the accepted ones, by their id.
-    roles: for the response.
+    roles, extended: for the response.
     """
 
     results: list[ContextResult]
     contexts: dict[int, Context]
     roles: Mapping[str, Roles]
+    extended: Mapping[str, bytes]
 
 
-def negotiate(request: AssociationRequest, supported: Supported) -> Negotiated:
-    """Return which presentation contexts and roles are accepted.
+def negotiate(request: AssociationRequest, supported: Supported, extension: Extension) -> Negotiated:
+    """Return which presentation contexts, roles and extensions are accepted.
 
     Roles are accepted as proposed: a requestor may be the SCP of storage for C-GET, and of all services with events.
     """
@@ -44,7 +49,9 @@ def negotiate(request: AssociationRequest, supported: Supported) -> Negotiated:
         if result.result == _ACCEPTED
     }
     accepted = {context.abstract_syntax for context in contexts.values()}
-    return Negotiated(results, contexts, {uid: role for uid, role in request.roles.items() if uid in accepted})
+    roles = {uid: role for uid, role in request.roles.items() if uid in accepted}
+    extended = {uid: extension(uid, proposed) for uid, proposed in request.extended.items() if uid in accepted}
+    return Negotiated(results, contexts, roles, {uid: granted for uid, granted in extended.items() if granted})
 
 
 def _result(context: ProposedContext, supported: Supported) -> ContextResult:

@@ -1,8 +1,8 @@
 """PDUs that establish and end associations (PS3.8 section 9.3), encoded and decoded by pynetdicom."""
 
 import struct
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
@@ -14,6 +14,7 @@ from pynetdicom.pdu_primitives import (
     ImplementationVersionNameNotification,
     MaximumLengthNotification,
     SCP_SCU_RoleSelectionNegotiation,
+    SOPClassExtendedNegotiation,
 )
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation
@@ -88,6 +89,7 @@ class AssociationRequest:
 
     max_pdu_bytes: largest PDU that the requestor accepts; 0 means no limit.
     roles: proposed roles by SOP class.
+    extended: proposed Service Class Application Information by SOP class (PS3.7 section D.3.3.5).
     """
 
     called: str
@@ -95,6 +97,7 @@ class AssociationRequest:
     contexts: tuple[ProposedContext, ...]
     max_pdu_bytes: int
     roles: Mapping[str, Roles]
+    extended: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,7 @@ class AssociationAcceptance:
     results: tuple[ContextResult, ...]
     max_pdu_bytes: int
     roles: Mapping[str, Roles]
+    extended: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def decode_request(data: bytes) -> AssociationRequest:
@@ -113,9 +117,8 @@ def decode_request(data: bytes) -> AssociationRequest:
         ProposedContext(context.context_id, str(context.abstract_syntax), tuple(map(str, context.transfer_syntax)))
         for context in primitive.presentation_context_definition_list
     )
-    max_length, roles = _user_information(primitive)
     return AssociationRequest(
-        primitive.called_ae_title.strip(), primitive.calling_ae_title.strip(), contexts, max_length, roles
+        primitive.called_ae_title.strip(), primitive.calling_ae_title.strip(), contexts, *_user_information(primitive)
     )
 
 
@@ -138,14 +141,12 @@ def decode_rejection(data: bytes) -> tuple[int, int, int]:
     return data[7], data[8], data[9]
 
 
-def encode_acceptance(
-    request: AssociationRequest, results: Sequence[ContextResult], max_pdu_bytes: int, roles: Mapping[str, Roles]
-) -> bytes:
+def encode_acceptance(request: AssociationRequest, acceptance: AssociationAcceptance) -> bytes:
     """Return an A-ASSOCIATE-AC PDU."""
-    primitive = _associate(request.called, request.calling, max_pdu_bytes, roles)
+    primitive = _associate(request, acceptance)
     primitive.result = 0
     contexts = []
-    for one in results:
+    for one in acceptance.results:
         context = PresentationContext()
         context.context_id = one.context_id
         context.result = one.result
@@ -164,7 +165,7 @@ def encode_rejection(result: int, source: int, reason: int) -> bytes:
 
 def encode_request(request: AssociationRequest) -> bytes:
     """Return an A-ASSOCIATE-RQ PDU."""
-    primitive = _associate(request.called, request.calling, request.max_pdu_bytes, request.roles)
+    primitive = _associate(request, request)
     nowhere = AddressInformation("127.0.0.1", 104)  # not part of the PDU
     primitive.calling_presentation_address = primitive.called_presentation_address = nowhere
     contexts = []
@@ -178,22 +179,28 @@ def encode_request(request: AssociationRequest) -> bytes:
     return bytes(A_ASSOCIATE_RQ(primitive).encode())
 
 
-def _associate(called: str, calling: str, max_pdu_bytes: int, roles: Mapping[str, Roles]) -> A_ASSOCIATE:
+def _associate(request: AssociationRequest, sent: AssociationRequest | AssociationAcceptance) -> A_ASSOCIATE:
+    """Return the primitive with the AE titles of a request, and the user information that is sent."""
     primitive = A_ASSOCIATE()
     primitive.application_context_name = _APPLICATION_CONTEXT
-    primitive.called_ae_title, primitive.calling_ae_title = called, calling
+    primitive.called_ae_title, primitive.calling_ae_title = request.called, request.calling
     max_length = MaximumLengthNotification()
-    max_length.maximum_length_received = max_pdu_bytes
+    max_length.maximum_length_received = sent.max_pdu_bytes
     class_uid = ImplementationClassUIDNotification()
     class_uid.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
     version = ImplementationVersionNameNotification()
     version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
     items: list[Any] = [max_length, class_uid, version]
-    for sop_class, role in roles.items():
+    for sop_class, role in sent.roles.items():
         item = SCP_SCU_RoleSelectionNegotiation()
         item.sop_class_uid = UID(sop_class)
         item.scu_role, item.scp_role = role.scu, role.scp
         items.append(item)
+    for sop_class, information in sent.extended.items():
+        extension = SOPClassExtendedNegotiation()
+        extension.sop_class_uid = UID(sop_class)
+        extension.service_class_application_information = information
+        items.append(extension)
     primitive.user_information = items
     return primitive
 
@@ -206,12 +213,14 @@ def _primitive(pdu: Any, data: bytes) -> Any:
         raise ProtocolError("the PDU is malformed") from None
 
 
-def _user_information(primitive: A_ASSOCIATE) -> tuple[int, Mapping[str, Roles]]:
+def _user_information(primitive: A_ASSOCIATE) -> tuple[int, Mapping[str, Roles], Mapping[str, bytes]]:
     max_length = 0
-    roles = {}
+    roles, extended = {}, {}
     for item in primitive.user_information:
         if isinstance(item, MaximumLengthNotification):
             max_length = int(item.maximum_length_received)
         elif isinstance(item, SCP_SCU_RoleSelectionNegotiation) and item.sop_class_uid is not None:
             roles[str(item.sop_class_uid)] = Roles(bool(item.scu_role), bool(item.scp_role))
-    return max_length, roles
+        elif isinstance(item, SOPClassExtendedNegotiation) and item.sop_class_uid is not None:
+            extended[str(item.sop_class_uid)] = item.service_class_application_information or b""
+    return max_length, roles, extended
