@@ -159,6 +159,9 @@ class Settings(CoreSettings):
     association_seconds: float = Field(
         30, gt=0, description="Time limit for the request of an association, and for its end (ARTIM timer, PS3.8)."
     )
+    max_matches: int = Field(
+        100_000, gt=0, description="Maximum number of matches of a C-FIND; the query fails after this number."
+    )
     association_idle_seconds: float = Field(
         600, gt=0, description="Time without a request after which an association is aborted."
     )

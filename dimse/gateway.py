@@ -12,7 +12,7 @@ from dimse.associations.peers import Peers
 from dimse.associations.tls import TlsListener
 from dimse.config import Settings, dimse_tls_files
 from dimse.core import Core
-from dimse.services.registry import Dispatcher, services_of
+from dimse.services.registry import Dispatcher, extension, services_of
 
 _log = logging.getLogger("dimse")
 
@@ -36,6 +36,7 @@ class Gateway:
         self._tls_files = dimse_tls_files(settings)
         self._tls = TlsListener(self._tls_files) if self._tls_files and settings.dimse_tls_certificate else None
         self.core = Core(settings)
+        limits = limits_of(settings)
         self._services = services_of(settings, self.core)
         dispatcher = Dispatcher(self._services)
         self._acceptor = Acceptor(
@@ -43,8 +44,9 @@ class Gateway:
             tls=self._tls,
             peers=Peers(settings),
             counts=AssociationCounts(settings.max_associations, settings.max_associations_per_address),
-            limits=limits_of(settings),
+            limits=limits,
             supported=dispatcher.transfer_syntaxes,
+            extension=extension,
             serve=dispatcher.serve,
             on_end=self._association_ended,
             is_shared=is_shared,

@@ -9,14 +9,25 @@ from dimse.config import Settings
 from dimse.core import Core
 from dimse.services import statuses
 from dimse.services.echo import Echo
+from dimse.services.find import FIND_EXTENSIONS, PATIENT_ROOT_FIND, STUDY_ROOT_FIND, Find
 from dimse.services.service import Service
 
 _log = logging.getLogger("dimse")
 
 
+_EXTENSIONS = dict.fromkeys((PATIENT_ROOT_FIND, STUDY_ROOT_FIND), FIND_EXTENSIONS)
+"""Supported Service Class Application Information by SOP class."""
+
+
 def services_of(settings: Settings, core: Core) -> list[Service]:
     """Return all services."""
-    return [Echo()]
+    return [Echo(), Find(core, settings.max_matches)]
+
+
+def extension(abstract_syntax: str, proposed: bytes) -> bytes:
+    """Return the accepted part of proposed Service Class Application Information (PS3.4 section C.5)."""
+    supported = _EXTENSIONS.get(abstract_syntax, b"")
+    return bytes(one & other for one, other in zip(proposed, supported, strict=False))
 
 
 class Dispatcher:

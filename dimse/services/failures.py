@@ -1,0 +1,55 @@
+"""Errors of the core and of identifiers as statuses of responses."""
+
+from typing import Any, NamedTuple
+
+import grpc
+
+from dimse.queries.identifiers import InvalidIdentifier
+from dimse.services import statuses
+
+_MAX_COMMENT = 64
+_RETRY = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.ABORTED,
+    }
+)
+_DENIED = frozenset({grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED})
+
+
+class Failure(NamedTuple):
+    """A final status, and further elements of the response.
+
+    Texts of the core and of this package contain no values of attributes.
+    """
+
+    status: int
+    elements: dict[str, Any]
+
+
+def invalid_identifier(error: InvalidIdentifier) -> Failure:
+    """Return the failure for an identifier that does not match the SOP class."""
+    elements: dict[str, Any] = {"error_comment": str(error)[:_MAX_COMMENT]}
+    if error.tag:
+        elements["offending_elements"] = (int(error.tag, 16),)
+    return Failure(statuses.DATA_SET_DOES_NOT_MATCH_SOP_CLASS, elements)
+
+
+def of_core(error: grpc.RpcError, out_of_resources: int, otherwise: int) -> Failure:
+    """Return the failure for an error of a call.
+
+    Args:
+        out_of_resources: status of failures after which the same request may succeed later.
+        otherwise: status of other failures.
+    """
+    code, details = error.code(), error.details() or ""
+    comment = {"error_comment": details[:_MAX_COMMENT]}
+    if code in _RETRY:
+        return Failure(out_of_resources, comment)
+    if code in _DENIED:
+        return Failure(statuses.NOT_AUTHORIZED, comment)
+    if code is grpc.StatusCode.INVALID_ARGUMENT:
+        return Failure(statuses.DATA_SET_DOES_NOT_MATCH_SOP_CLASS, comment)
+    return Failure(otherwise, comment)
