@@ -24,6 +24,7 @@ from server.adapters.sql import engine
 from server.adapters.sql.core.progress import Progress
 from server.bootstrap import components, maintenance
 from server.dicom.updating.changes import Changes
+from server.dicom.updating.layouts import Layouts
 from server.domain.access import Access
 from server.domain.damage import DamageRecord
 from server.domain.lifecycle.versions import Versions
@@ -126,8 +127,8 @@ class _ReportingRewriting(Rewriting):
         super().__init__(blobs, receipt)
         self._tell = tell
 
-    async def rewrite(self, content: Content, changes: Changes) -> ChangedFile:
-        file = await super().rewrite(content, changes)
+    async def rewrite(self, content: Content, changes: Changes, layouts: Layouts | None = None) -> ChangedFile:
+        file = await super().rewrite(content, changes, layouts)
         self._tell(("changing", (content.stored.id.instance, file.crc32c)))
         return file
 
