@@ -12,7 +12,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
@@ -82,12 +82,13 @@ class Archive:
 
 @contextmanager
 def running_archive(
-    workers: int | None = None, *, tls: bool = False, node: str = "", **settings: str
+    workers: int | None = None, *, tls: bool = False, node: str = "", options: Sequence[str] = (), **settings: str
 ) -> Iterator[Archive]:
     """Run `dicomstore up` on free ports and a temporary data directory, below `BENCH_DIR` if that is set.
 
-    It has default settings except for `workers` and `settings`, which are environment variables. With `tls`, DICOMweb
-    has TLS, with a certificate of an ECDSA key; gRPC has none. With `node`, the name of a module, that is run instead.
+    It has default settings except for `workers`, `options` and `settings`, which are environment variables. With `tls`,
+    DICOMweb has TLS, with a certificate of an ECDSA key; gRPC has none. With `node`, the name of a module, that is run
+    instead.
 
     Raises:
         RuntimeError: it does not start. This error, and errors while it runs, get a note with the end of its log.
@@ -101,6 +102,7 @@ def running_archive(
         f"--http=127.0.0.1:{http_port}",
         f"--grpc=127.0.0.1:{core_port}",
         *([f"--workers={workers}"] if workers else []),
+        *options,
     ]
     if node:
         command = [sys.executable, "-m", node]

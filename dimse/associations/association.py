@@ -29,6 +29,9 @@ _MAX_DATA_SET_BYTES = 4 << 20
 _MAX_SENT_PDU_BYTES = 256 << 10
 _MIN_SENT_PDU_BYTES = 128
 _MAX_DEPTH = 3
+_COMMAND, _LAST = 1, 2
+"""Bits of the message control header (PS3.8 Annex E.2)."""
+
 _RELEASE_RP_BYTES = 10
 
 Bytes = bytes | bytearray | memoryview
@@ -232,9 +235,9 @@ class Association:
                     return None
                 self._require_data(kind, length)
             this_id, flags, length = self._fragment_header()
-            if not flags & 1 or (parts and this_id != context_id):
+            if not flags & _COMMAND or (parts and this_id != context_id):
                 raise ProtocolError("a fragment of another message")
-            context_id, is_last = this_id, bool(flags & 2)
+            context_id, is_last = this_id, bool(flags & _LAST)
             size += length
             if size > _MAX_COMMAND_BYTES:
                 raise ProtocolError("the command set is too large")
@@ -254,9 +257,9 @@ class Association:
         while not self._pdu_rest:
             self._require_data(*self._pdu_header())
         context_id, flags, length = self._fragment_header()
-        if flags & 1 or context_id != self._data_set_context:
+        if flags & _COMMAND or context_id != self._data_set_context:
             raise ProtocolError("a fragment of another message")
-        self._fragment_rest, self._is_last_fragment = length, bool(flags & 2)
+        self._fragment_rest, self._is_last_fragment = length, bool(flags & _LAST)
 
     def _pdu_header(self) -> tuple[int, int]:
         kind, _, length = _PDU.unpack(self._connection.read(6))
@@ -299,17 +302,15 @@ class Association:
         """
         command.has_data_set = data_set is not None
         self._connection.set_timeout(self._limits.silent_seconds)
-        head = command.encode()
+        self._connection.send(self._pdu(context.context_id, _COMMAND | _LAST, command.encode()))
         if data_set is None:
-            self._connection.send(self._pdu(context.context_id, 3, head))
             return
-        self._connection.send(self._pdu(context.context_id, 3, head))
         previous: Bytes | None = None
         for fragment in _fragments(data_set, self._fragment_bytes):
             if previous is not None:
                 self._connection.send(self._pdu(context.context_id, 0, previous))
             previous = fragment
-        self._connection.send(self._pdu(context.context_id, 2, b"" if previous is None else previous))
+        self._connection.send(self._pdu(context.context_id, _LAST, b"" if previous is None else previous))
 
     def perform(self, context: Context, command: Command, data_set: Iterable[Bytes] | None = None) -> Command:
         """Send a request and return its final response, whose data set, if any, is then read from the association.

@@ -11,6 +11,7 @@ from dimse.services import statuses
 from dimse.services.echo import Echo
 from dimse.services.find import FIND_EXTENSIONS, PATIENT_ROOT_FIND, STUDY_ROOT_FIND, Find
 from dimse.services.service import Service
+from dimse.services.storage.store import Store
 
 _log = logging.getLogger("dimse")
 
@@ -21,7 +22,7 @@ _EXTENSIONS = dict.fromkeys((PATIENT_ROOT_FIND, STUDY_ROOT_FIND), FIND_EXTENSION
 
 def services_of(settings: Settings, core: Core) -> list[Service]:
     """Return all services."""
-    return [Echo(), Find(core, settings.max_matches)]
+    return [Echo(), Store(settings, core), Find(core, settings.max_matches)]
 
 
 def extension(abstract_syntax: str, proposed: bytes) -> bytes:

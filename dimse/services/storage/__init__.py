@@ -1,0 +1,1 @@
+"""C-STORE: storing of instances (PS3.4 Annex B)."""
