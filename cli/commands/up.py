@@ -315,6 +315,7 @@ def _welcome(plan: Plan, gateway: Address | None) -> None:
     data.print(
         "\n[bold green]dicomstore is running[/]\n"
         + escape(
+            f"  Explorer   {plan.url}/\n"
             f"  DICOMweb   {plan.url}/v2  (and /v1)\n{viewer}"
             f"  gRPC       {plan.core}\n{dimse}"
             f"  Data       {plan.data.absolute()}{index}{blobs}\n"

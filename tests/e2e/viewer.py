@@ -27,13 +27,22 @@ BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or ""
 @contextmanager
 def archive_with_viewer(folder: Path, *, port: int = 0, workers: int = 1, **settings: str) -> Iterator[str]:
     """Run an archive with OHIF in a folder, by default on a free port; yield its address."""
+    options = ("--viewer", str(ROOT / ".viewer"))
+    with running_up(folder, *options, port=port, workers=workers, **settings) as address:
+        assert f"Viewer     {address}/viewer/" in (folder / "welcome").read_text()
+        yield address
+
+
+@contextmanager
+def running_up(folder: Path, *options: str, port: int = 0, workers: int = 1, **settings: str) -> Iterator[str]:
+    """Run `dicomstore up` in a folder, by default on a free port; yield its address."""
     command = [sys.executable, "-m", "cli", "up", "--http", f"127.0.0.1:{port}", "--grpc", "127.0.0.1:0"]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("DICOMSTORE_")}
     environment["PYTHONPATH"] = f"{ROOT}{os.pathsep}{ROOT / 'protos/gen'}"
     environment |= {f"DICOMSTORE_{name.upper()}": value for name, value in settings.items()}
     with open(folder / "log", "wb") as log:
         archive = subprocess.Popen(
-            [*command, "--viewer", str(ROOT / ".viewer"), "--workers", str(workers)],
+            [*command, *options, "--workers", str(workers)],
             cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=log, text=True,
         )  # fmt: skip
     assert archive.stdout is not None
@@ -44,7 +53,7 @@ def archive_with_viewer(folder: Path, *, port: int = 0, workers: int = 1, **sett
             assert line, (folder / "log").read_text()
             welcome += line
         (folder / "welcome").write_text(welcome)
-        address = re.search(r"Viewer +(http://\S+)/viewer/", welcome)
+        address = re.search(r"Explorer +(http://\S+)/", welcome)
         assert address is not None
         yield address[1]
     finally:

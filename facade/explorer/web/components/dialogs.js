@@ -34,7 +34,8 @@ export function Dialogs() {
 
 /**
  * The frame of a dialog: `title`, content, and `actions` (buttons, in the footer). `onSubmit` is called by Enter and by a
- * button of type "submit"; `close()` by Escape and the close button. `isWide` for tables and forms with two columns.
+ * button of type "submit"; `close()` by Escape and the close button. The
+ * element with `data-autofocus` gets the focus. `isWide` for tables and forms with two columns.
  */
 export function Dialog({ title, close, onSubmit, actions, children, isWide = false }) {
   const element = useRef(null);
@@ -43,6 +44,7 @@ export function Dialog({ title, close, onSubmit, actions, children, isWide = fal
     const dialog = element.current;
     const opener = document.activeElement;
     dialog.showModal();
+    dialog.querySelector("[data-autofocus]")?.focus();
     return () => {
       dialog.close();
       if (opener?.isConnected) opener.focus();
@@ -84,7 +86,7 @@ function Confirmation({ close, title, text, action, isDanger }) {
     onSubmit=${() => close(true)}
     actions=${html`
       <${Button} onClick=${() => close()}>${t("dialog.cancel")}<//>
-      <${Button} kind=${isDanger ? "danger" : "primary"} type="submit" autofocus>${action}<//>
+      <${Button} kind=${isDanger ? "danger" : "primary"} type="submit" data-autofocus>${action}<//>
     `}
   >
     <p>${text}</p>

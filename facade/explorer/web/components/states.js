@@ -25,12 +25,15 @@ export function Empty({ icon = "archive", title, children }) {
   </div>`;
 }
 
-/** The frame of a page: a heading, actions beside it, and the content. The title of the window names no patient. */
-export function Page({ title, heading = title, actions, children, isWide = false }) {
+/**
+ * The frame of a page: a heading, actions beside it, and the content. The title of the window names no patient.
+ * `isWide`: as wide as the window; `isFull`: also as high, for a content that scrolls itself.
+ */
+export function Page({ title, heading = title, actions, children, isWide = false, isFull = false }) {
   useEffect(() => {
     document.title = `${title} · dicomstore`;
   }, [title]);
-  return html`<div class="page ${isWide ? "wide" : ""}">
+  return html`<div class="page ${isWide ? "wide" : ""} ${isFull ? "full" : ""}">
     <header class="page-head">
       <h1>${heading}</h1>
       ${actions && html`<div class="page-actions">${actions}</div>`}

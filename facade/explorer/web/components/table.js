@@ -37,15 +37,24 @@ export function Table({ columns, rows, keyOf, caption, empty, isLoading = false,
 }
 
 /** The head of a column; a button if the table can be sorted by it. */
-export function Heading({ column, sort, onSort }) {
+function Heading({ column, sort, onSort }) {
   const style = `${column.isNumber ? "number" : ""} ${column.isSecondary ? "secondary" : ""}`;
   if (!column.sortKey || !onSort) return html`<th scope="col" class=${style}>${column.title}</th>`;
-  const isAscending = sort === column.sortKey;
-  const isDescending = sort === `-${column.sortKey}`;
-  const order = isAscending ? "ascending" : isDescending ? "descending" : "none";
-  return html`<th scope="col" class=${style} aria-sort=${order}>
-    <button type="button" class="sort" onClick=${() => onSort(isAscending ? `-${column.sortKey}` : column.sortKey)}>
-      ${column.title}${order !== "none" && html`<${Icon} name=${isAscending ? "arrowUp" : "arrowDown"} size=${14} />`}
-    </button>
+  return html`<th scope="col" class=${style} aria-sort=${orderOf(column, sort)}>
+    <${SortButton} column=${column} sort=${sort} onSort=${onSort} />
   </th>`;
+}
+
+/** The value of `aria-sort` of a column. */
+export function orderOf(column, sort) {
+  if (sort === column.sortKey) return "ascending";
+  return sort === `-${column.sortKey}` ? "descending" : "none";
+}
+
+/** The title of a column as a button that sorts by it: ascending first, then descending. */
+export function SortButton({ column, sort, onSort }) {
+  const order = orderOf(column, sort);
+  return html`<button type="button" class="sort" onClick=${() => onSort(order === "ascending" ? `-${column.sortKey}` : column.sortKey)}>
+    ${column.title}${order !== "none" && html`<${Icon} name=${order === "ascending" ? "arrowUp" : "arrowDown"} size=${14} />`}
+  </button>`;
 }

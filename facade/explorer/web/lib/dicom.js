@@ -42,3 +42,17 @@ export function textOf(dataSet, name) {
   const value = valueOf(dataSet, name);
   return value === undefined || value === null ? "" : String(value.Alphabetic ?? value.Ideographic ?? value.Phonetic ?? value);
 }
+
+/** The labels of a match (docs/api.md, Labels) at a level, as pairs of name and value, by name. */
+export function labelsOf(match, level) {
+  for (const [tag, element] of Object.entries(match ?? {})) {
+    const found = /^0099(..)01$/.exec(tag);
+    if (!found || element.vr !== "SQ") continue;
+    const at = (item, last) => item[`009910${last}`]?.Value?.[0] ?? "";
+    return (element.Value ?? [])
+      .filter((item) => at(item, "02") === level)
+      .map((item) => [at(item, "03"), at(item, "04")])
+      .sort(([a], [b]) => a.localeCompare(b));
+  }
+  return [];
+}

@@ -1,0 +1,52 @@
+"""One archive with studies of many kinds, and one browser, for all tests of the explorer."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.e2e.explorer.pages import Explorer, opened
+from tests.e2e.explorer.studies import all_files
+from tests.e2e.viewer import BROWSER, running_up
+
+JSON = "application/dicom+json"
+
+
+@pytest.fixture(scope="session")
+def explored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an archive with all studies of `tests.e2e.explorer.studies`."""
+    folder = tmp_path_factory.mktemp("explorer")
+    with running_up(folder, study_quiet_seconds="1", export_folders=str(folder)) as address:
+        for file in all_files():
+            store(address, file)
+        yield address
+
+
+def store(address: str, file: bytes) -> None:
+    """Store one instance."""
+    headers = {"Content-Type": "application/dicom", "Accept": JSON}
+    answer = httpx.post(f"{address}/v2/studies", content=file, headers=headers, trust_env=False, timeout=60)
+    assert answer.status_code in (200, 202), answer.text
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def explorer(explored: str, browser: Browser) -> Iterator[Explorer]:
+    """A page; any error in it fails the test."""
+    with opened(browser, explored) as page:
+        yield page
+
+
+@pytest.fixture
+def narrow(explored: str, browser: Browser) -> Iterator[Explorer]:
+    """A page of a telephone, in the dark."""
+    with opened(browser, explored, width=360, height=740, appearance="dark") as page:
+        yield page

@@ -1,0 +1,76 @@
+"""A page of the explorer in a browser, and everything that goes wrong in it."""
+
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from tests.e2e.archive import ROOT
+
+AXE = ROOT / ".clients/node_modules/axe-core/axe.min.js"
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+
+@dataclass
+class Explorer:
+    """A page. `wrong` has messages of the console, exceptions, failed requests and refused files."""
+
+    page: Page
+    url: str
+    wrong: list[str] = field(default_factory=list)
+
+    def open(self, fragment: str) -> None:
+        """Open a page by the fragment of its URL, such as "/studies?PatientName=DOE*"."""
+        self.page.goto(f"{self.url}/#{fragment}")
+        self.page.locator("h1").wait_for()
+
+    def violations(self) -> list[str]:
+        """Return what axe finds in the page: rule, help, and elements."""
+        self.page.evaluate(AXE.read_text())
+        found: list[dict[str, Any]] = self.page.evaluate(
+            "rules => axe.run({ runOnly: rules, resultTypes: ['violations'] }).then(found => found.violations)", RULES
+        )
+        return [f"{each['id']}: {each['help']}: {[node['html'][:200] for node in each['nodes']][:3]}" for each in found]
+
+    def keep(self, name: str) -> None:
+        """Save a screenshot for the documentation, if requested."""
+        if folder := os.environ.get("FIGURES"):
+            image = Image.open(io.BytesIO(self.page.screenshot())).convert("RGB")
+            image.quantize(96, dither=Image.Dither.NONE).save(Path(folder, f"explorer-{name}.png"), optimize=True)
+
+
+def pixels_of(element: Locator) -> NDArray[np.uint8]:
+    """Return the pixels of an element, with three channels."""
+    return np.asarray(Image.open(io.BytesIO(element.screenshot())).convert("RGB"))
+
+
+@contextmanager
+def opened(
+    browser: Browser,
+    url: str,
+    *,
+    width: int = 1280,
+    height: int = 800,
+    appearance: Literal["light", "dark"] = "light",
+) -> Iterator[Explorer]:
+    """Open a window of its own; any error in it fails the test."""
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, color_scheme=appearance, bypass_csp=False, reduced_motion="reduce"
+    )
+    explorer = Explorer(context.new_page(), url)
+    note = explorer.wrong.append
+    explorer.page.on("console", lambda line: note(line.text) if line.type in ("error", "warning") else None)
+    explorer.page.on("pageerror", lambda error: note(str(error)))
+    explorer.page.on("response", lambda answer: note(f"{answer.status} {answer.url}") if answer.status >= 400 else None)
+    expect.set_options(timeout=20_000)
+    yield explorer
+    context.close()
+    assert explorer.wrong == [], explorer.wrong

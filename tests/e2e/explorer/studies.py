@@ -1,0 +1,41 @@
+"""The studies of the tests of the explorer: built in code, and real files of pydicom."""
+
+from collections.abc import Iterator
+
+from pydicom.data import get_testdata_file
+
+from tests.data import UID_ROOT, part10
+from tests.e2e.studies import document_study, in_own_study, phantom_study, slide_study
+
+REAL_FILES = ("CT_small.dcm", "MR_small.dcm", "examples_ybr_color.dcm", "waveform_ecg.dcm", "reportsi.dcm")
+"""CT, MR, ultrasound with several frames, an ECG, and a Structured Report."""
+
+LIST_STUDIES = 12
+LIST_ROOT = f"{UID_ROOT}.79"
+
+
+def list_study(number: int) -> bytes:
+    """Return the only instance of a study that is there to be listed, found, changed and deleted."""
+    return part10(
+        StudyInstanceUID=f"{LIST_ROOT}.{number}",
+        SeriesInstanceUID=f"{LIST_ROOT}.{number}.1",
+        SOPInstanceUID=f"{LIST_ROOT}.{number}.1.1",
+        PatientName=f"Listed^Person {number:02}",
+        PatientID=f"L{number:02}",
+        StudyDate=f"202401{number:02}",
+        StudyDescription=f"Examination {number:02}",
+        AccessionNumber=f"A{number:02}",
+        frames=[bytes(range(64))],
+    )
+
+
+def all_files() -> Iterator[bytes]:
+    """Yield all instances."""
+    yield from phantom_study()
+    yield document_study()
+    yield from slide_study()
+    for name in REAL_FILES:
+        assert get_testdata_file(name)
+        yield in_own_study(name)
+    for number in range(1, LIST_STUDIES + 1):
+        yield list_study(number)

@@ -1,0 +1,177 @@
+"""The list of studies in a real browser."""
+
+import re
+
+import httpx
+import pytest
+from playwright.sync_api import expect
+
+from tests.data import part10
+from tests.e2e.explorer.conftest import store
+from tests.e2e.explorer.pages import Explorer
+from tests.e2e.explorer.studies import LIST_ROOT, LIST_STUDIES, list_study
+
+pytestmark = [pytest.mark.clients("chromium"), pytest.mark.timeout(180)]
+
+
+def names(explorer: Explorer) -> list[str]:
+    return explorer.page.locator(".grid-row strong").all_inner_texts()
+
+
+def test_filters_combine_and_are_in_the_url(explorer: Explorer) -> None:
+    page = explorer.page
+    explorer.open("/studies")
+    page.get_by_label("Patient name").fill("listed")
+    expect(page.locator(".list-count")).to_have_text(f"{LIST_STUDIES} studies found")
+    page.get_by_label("Patient ID").fill("L03")
+    expect(page.locator(".list-count")).to_have_text("1 study found")
+    assert names(explorer) == ["Listed, Person 03"]
+    assert re.search(r"#/studies\?PatientName=listed&PatientID=L03$", page.url)
+    page.get_by_role("button", name="Remove the filter Patient ID").click()
+    expect(page.locator(".list-count")).to_have_text(f"{LIST_STUDIES} studies found")
+    page.get_by_label("Study date: from").fill("2024-01-05")
+    page.get_by_label("Study date: to").fill("2024-01-06")
+    expect(page.locator(".list-count")).to_have_text("2 studies found")
+    page.reload()
+    expect(page.locator(".list-count")).to_have_text("2 studies found")
+    assert page.get_by_label("Study date: from").input_value() == "2024-01-05"
+
+
+def test_modalities_are_chosen_from_a_list_with_the_keyboard(explorer: Explorer) -> None:
+    page = explorer.page
+    explorer.open("/studies")
+    button = page.get_by_role("button", name=re.compile("^Modality"))
+    button.focus()
+    page.keyboard.press("ArrowDown")
+    expect(page.get_by_label("CT", exact=True)).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Space")
+    page.keyboard.press("Escape")
+    expect(button).to_be_focused()
+    expect(page).to_have_url(re.compile("ModalitiesInStudy=MR$"))
+    expect(page.locator(".grid-row")).to_have_count(1)
+
+
+def test_the_keyboard_selects_and_opens_studies(explorer: Explorer) -> None:
+    page = explorer.page
+    explorer.open("/studies?PatientName=listed")
+    expect(page.locator(".grid-row")).to_have_count(LIST_STUDIES)
+    page.get_by_role("grid").focus()
+    for key in ("ArrowDown", "ArrowDown", "Space", "Shift+ArrowDown", "Shift+ArrowDown"):
+        page.keyboard.press(key)
+    expect(page.locator(".list-count")).to_have_text("3 studies selected")
+    page.keyboard.press("Escape")
+    page.keyboard.press("Control+a")
+    expect(page.locator(".list-count")).to_have_text(f"{LIST_STUDIES} studies selected")
+    page.keyboard.press("Escape")
+    page.keyboard.press("Home")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(rf"#/study/{re.escape(LIST_ROOT)}\.\d+$"))
+
+
+def test_deleted_studies_are_restored(explorer: Explorer, explored: str) -> None:
+    page = explorer.page
+    explorer.open("/studies?PatientName=listed")
+    page.get_by_label("Select Listed, Person 01").check()
+    page.get_by_label("Select Listed, Person 02").check()
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_label("Reason (optional)").fill("stored twice – übrig")
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.locator(".list-count")).to_have_text(f"{LIST_STUDIES - 2} studies found")
+    deletions = httpx.get(f"{explored}/v2/deleted", trust_env=False).json()
+    assert {each["reason"] for each in deletions[:2]} == {"stored twice – übrig"}
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator(".list-count")).to_have_text(f"{LIST_STUDIES} studies found")
+
+
+def test_labels_are_set_shown_and_found(explorer: Explorer) -> None:
+    page = explorer.page
+    explorer.open("/studies?PatientName=listed")
+    page.get_by_label("Select Listed, Person 04").check()
+    page.get_by_role("button", name="Label").click()
+    page.get_by_label("Name", exact=True).fill("project")
+    page.get_by_label("Value").fill("lung")
+    page.get_by_role("button", name="Set the label").click()
+    expect(page.locator(".grid-row").filter(has_text="project: lung")).to_have_count(1)
+    explorer.open("/studies?label.project=lung")
+    expect(page.locator(".grid-row strong")).to_have_text(["Listed, Person 04"])
+
+
+def test_a_share_link_is_shown_once(explorer: Explorer, explored: str) -> None:
+    page = explorer.page
+    explorer.open("/studies?PatientID=L05")
+    page.get_by_label("Select Listed, Person 05").check()
+    page.get_by_role("button", name="Share").click()
+    page.get_by_role("button", name="Create the link").click()
+    link = page.get_by_label("Link", exact=True).input_value()
+    assert link.startswith(f"{explored}/share/dcms_")
+    assert httpx.get(link, trust_env=False).status_code == 200
+
+
+def test_an_update_changes_studies(explorer: Explorer) -> None:
+    page = explorer.page
+    explorer.open("/studies?PatientID=L06")
+    page.get_by_label("Select Listed, Person 06").check()
+    page.get_by_role("button", name="Update").click()
+    page.get_by_role("dialog").get_by_label("Description").fill("Corrected")
+    page.get_by_role("dialog").get_by_role("button", name="Update").click()
+    expect(page.get_by_text("1 study was updated.")).to_be_visible()
+    expect(page.locator(".grid-row")).to_contain_text("Corrected")
+
+
+def test_studies_appear_and_disappear_while_the_list_is_open(explorer: Explorer, explored: str) -> None:
+    page = explorer.page
+    explorer.open("/studies?PatientID=NEW*")
+    expect(page.get_by_text("No study matches the filters.")).to_be_visible()
+    store(explored, part10(StudyInstanceUID=f"{LIST_ROOT}.99", PatientID="NEW1", PatientName="New^Arrival"))
+    expect(page.locator(".grid-row strong")).to_have_text(["New, Arrival"])
+    httpx.delete(f"{explored}/v2/studies/{LIST_ROOT}.99", trust_env=False)
+    expect(page.get_by_text("No study matches the filters.")).to_be_visible()
+
+
+def test_columns_are_chosen_and_kept(explorer: Explorer) -> None:
+    page = explorer.page
+    explorer.open("/studies")
+    page.get_by_role("button", name="Columns").click()
+    page.get_by_role("checkbox", name="Sex").check()
+    page.get_by_role("checkbox", name="Accession no.").uncheck()
+    page.get_by_role("button", name="Done").click()
+    page.reload()
+    expect(page.get_by_role("columnheader", name="Sex")).to_be_visible()
+    expect(page.get_by_role("columnheader", name="Accession no.")).to_have_count(0)
+
+
+def test_a_downloaded_archive_has_the_instances(explorer: Explorer) -> None:
+    page = explorer.page
+    explorer.open("/studies?PatientID=L07")
+    page.get_by_label("Select Listed, Person 07").check()
+    with page.expect_download() as started:
+        page.get_by_role("button", name="Download").click()
+    assert started.value.suggested_filename.endswith(".zip")
+    assert list_study(7)[:4] != started.value.path().read_bytes()[:4] == b"PK\x03\x04"
+
+
+@pytest.mark.clients("axe-core")
+def test_the_list_is_accessible(explorer: Explorer) -> None:
+    explorer.open("/studies")
+    explorer.page.locator(".grid-row strong").first.wait_for()
+    explorer.page.get_by_role("button", name="More filters").click()
+    assert explorer.violations() == []
+    explorer.page.locator(".grid-row input").first.check()
+    assert explorer.violations() == []
+    explorer.page.get_by_role("button", name="Share").click()
+    assert explorer.violations() == []
+
+
+@pytest.mark.clients("axe-core")
+def test_the_list_is_accessible_on_a_telephone_in_the_dark(narrow: Explorer) -> None:
+    narrow.open("/studies")
+    narrow.page.locator(".grid-row strong").first.wait_for()
+    assert narrow.page.evaluate("document.documentElement.scrollWidth") == 360
+    assert narrow.violations() == []
+    narrow.page.get_by_role("button", name="Filters").click()
+    assert narrow.page.evaluate("document.documentElement.scrollWidth") == 360
+    assert narrow.violations() == []
+    narrow.page.get_by_role("button", name="Menu").click()
+    narrow.page.get_by_role("link", name="Studies", exact=True).wait_for()
+    assert narrow.violations() == []
