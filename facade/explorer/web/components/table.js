@@ -7,7 +7,7 @@ import { Icon } from "./icons.js";
  * A table.
  *
  * `columns`: `{ key, title, render(row), isNumber, sortKey, isSecondary }`; without `render`, the value `row[key]`. Columns
- *   that are secondary are left out on narrow screens. The first column names the row.
+ *   that are secondary are left out on narrow screens, where each row is a block. The first column names the row.
  * `rows`, `keyOf(row)`; `caption`: read by screen readers; `empty`: text without rows, unless `isLoading`.
  * `sort`, `onSort(sort)`: as in the API, "StudyDate" or "-StudyDate", for columns with `sortKey`.
  */
@@ -26,7 +26,7 @@ export function Table({ columns, rows, keyOf, caption, empty, isLoading = false,
               const style = `${column.isNumber ? "number" : ""} ${column.isSecondary ? "secondary" : ""}`;
               return index === 0
                 ? html`<th key=${column.key} scope="row" class=${style}>${content}</th>`
-                : html`<td key=${column.key} class=${style}>${content}</td>`;
+                : html`<td key=${column.key} class=${style} data-title=${column.title}>${content}</td>`;
             })}
           </tr>`,
         )}
