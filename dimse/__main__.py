@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import warnings
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from pydantic import ValidationError
@@ -24,8 +24,11 @@ from common.notify import notify
 from common.settings import problem_of
 from common.tls import TlsError
 from dimse.associations.acceptor import listen
-from dimse.config import Settings
-from dimse.gateway import Gateway
+from dimse.associations.errors import CannotConnect
+from dimse.associations.requestor import Requestor
+from dimse.config import RemoteSettings, Settings, dimse_tls_files
+from dimse.gateway import Gateway, limits_of
+from dimse.services.echo import verify
 
 collector.enable()
 
@@ -71,6 +74,38 @@ def serve(context: typer.Context) -> None:
 def config() -> None:
     """Print the effective settings as JSON."""
     typer.echo(json.dumps(_settings().shown(), indent=2))
+
+
+@app.command()
+def echo(
+    remote: Annotated[str, typer.Argument(metavar="REMOTE", help="Name in [dimse.remotes], or HOST:PORT.")],
+    ae_title: Annotated[str, typer.Option("--ae-title", metavar="TITLE", help="AE title of HOST:PORT.")] = "ANY-SCP",
+    tls: Annotated[bool, typer.Option("--tls", help="Connect to HOST:PORT with TLS.")] = False,
+) -> None:
+    """Test the connection to a remote with C-ECHO. Exit code: 0 if it responds, 1 if not."""
+    settings = _settings()
+    quiet_libraries()
+    try:
+        chosen = settings.remotes.get(remote) or _remote_at(remote, ae_title, tls)
+        requestor = Requestor(settings, limits_of(settings), dimse_tls_files(settings))
+        seconds = verify(requestor, chosen)
+    except TlsError as error:
+        _give_up(f"TLS: {error}")
+    except CannotConnect as error:
+        typer.echo(f"dimse: {chosen.ae_title} at {chosen.host}:{chosen.port}: {error} ({error.problem})", err=True)
+        raise typer.Exit(1) from None
+    typer.echo(f"{chosen.ae_title} at {chosen.host}:{chosen.port} responds in {seconds * 1000:.0f} ms")
+
+
+def _remote_at(address: str, ae_title: str, tls: bool) -> RemoteSettings:
+    """Return the remote at HOST:PORT."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        _give_up(f"the settings have no remote {address}; write a name in [dimse.remotes], or HOST:PORT")
+    try:
+        return RemoteSettings(ae_title=ae_title, host=host.strip("[]"), port=int(port), tls=tls)
+    except ValidationError as error:
+        _give_up(problem_of(error))
 
 
 def quiet_libraries() -> None:

@@ -1,6 +1,7 @@
 """`dicomstore dimse`: run the DIMSE gateway until Ctrl-C."""
 
 import asyncio
+import os
 import signal
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -14,7 +15,7 @@ from cli.errors import FAILED, Failure, run
 from cli.output import data
 from cli.processes.environment import UpstreamOption, environment_of
 from cli.processes.gateways import gateway_programs, gateway_socket
-from cli.processes.programs import gateway_settings
+from cli.processes.programs import Module, command, gateway_settings
 from cli.processes.restarts import SupervisedProgram
 
 _STOP_EXTRA_S = 5.0
@@ -50,6 +51,23 @@ def dimse(
     given = ctx.obj or GlobalOptions()
     environment = environment_of(dimse=listen, core=core or given.core, dimse_processes=processes)
     run(_run(environment, quiet=quiet or given.quiet))
+
+
+@app.command()
+def echo(
+    remote: Annotated[str, typer.Argument(metavar="REMOTE", help="Name in `dimse.remotes`, or HOST:PORT.")],
+    ae_title: Annotated[
+        str | None, typer.Option("--ae-title", metavar="TITLE", help="AE title of HOST:PORT. \\[ANY-SCP]")
+    ] = None,
+    tls: Annotated[bool, typer.Option("--tls", help="Connect to HOST:PORT with TLS.")] = False,
+) -> None:
+    """Test the connection to a remote application entity with C-ECHO, and print why it fails.
+
+    Exit code: 0 if it responds, 1 if not.
+    """
+    options = [*(("--ae-title", ae_title) if ae_title else ()), *(("--tls",) if tls else ())]
+    program = command(Module.DIMSE, "echo", remote, *options)
+    os.execve(program[0], program, environment_of())  # noqa: S606 - the command is built here, not input
 
 
 async def _run(environment: Mapping[str, str], *, quiet: bool) -> int:

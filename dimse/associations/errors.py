@@ -27,7 +27,14 @@ class Rejected(Exception):
 
 
 class CannotConnect(Exception):
-    """No association with a remote application entity; the text says why."""
+    """No association with a remote application entity; the text says why.
+
+    problem: the same in one word, for the record of transfers (docs/dimse.md).
+    """
+
+    def __init__(self, text: str, problem: str = "NO_ASSOCIATION") -> None:
+        super().__init__(text)
+        self.problem = problem
 
 
 def described(error: Exception) -> str:

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from types import MappingProxyType
 
 from common.tls import TlsFiles
@@ -17,6 +18,13 @@ from dimse.config import RemoteSettings, Settings
 
 _MAX_ACCEPTANCE_BYTES = 1 << 20
 _ACCEPTED = 0
+_REJECTIONS = {
+    (1, 3): ("the remote does not know the calling AE title", "CALLING_AE_REJECTED"),
+    (1, 7): ("the remote does not have the called AE title", "CALLED_AE_REJECTED"),
+    (3, 1): ("the remote is congested", "REMOTE_BUSY"),
+    (3, 2): ("the remote has reached its limit of associations", "REMOTE_BUSY"),
+}
+"""By source and reason (PS3.8 Table 9-21): text and problem."""
 
 Proposal = tuple[str, Sequence[str]]
 """An abstract syntax, and its transfer syntaxes, of which the peer chooses one."""
@@ -43,6 +51,7 @@ class Requestor:
         *,
         calling: str = "",
         roles: Mapping[str, Roles] = MappingProxyType({}),
+        silent_seconds: float = 0,
     ) -> Association:
         """Open an association.
 
@@ -50,6 +59,7 @@ class Requestor:
             proposals: the presentation contexts, at most 128.
             calling: AE title of the archive; empty means that of the settings.
             roles: by SOP class, for those in which this side is not only SCU.
+            silent_seconds: time for which the remote may be silent before a response, if that is longer than usual.
 
         Raises:
             CannotConnect: there is no connection, or the remote rejects the association.
@@ -59,25 +69,43 @@ class Requestor:
             ProposedContext(2 * number + 1, abstract_syntax, tuple(syntaxes))
             for number, (abstract_syntax, syntaxes) in enumerate(proposals)
         )
-        request = AssociationRequest(remote.ae_title, calling, contexts, self._limits.max_pdu_bytes, roles)
-        try:
-            connected = socket.create_connection((remote.host, remote.port), self._limits.end_seconds)
-        except OSError as error:
-            raise CannotConnect(f"no connection: {error.strerror or type(error).__name__}") from None
+        limits = replace(self._limits, silent_seconds=max(self._limits.silent_seconds, silent_seconds))
+        request = AssociationRequest(remote.ae_title, calling, contexts, limits.max_pdu_bytes, roles)
+        connected = self._connected(remote)
         connection = Connection(connected)
         try:
-            if remote.tls:
-                connection = Connection(connect_tls(connected, self._tls_files, remote.host))
-            return self._negotiated(connection, request, self._peer(remote, calling, connected))
+            association = self._negotiated(connection, request, self._peer(remote, calling, connected), limits)
         except (AssociationLost, ProtocolError, OSError) as error:
             connection.close()
-            raise CannotConnect(str(error)) from None
+            problem = "TIMEOUT" if "timeout" in str(error) else "NOT_DICOM"
+            raise CannotConnect(f"the remote does not answer the association request: {error}", problem) from None
         except CannotConnect:
             connection.close()
             raise
+        if not association.contexts:
+            association.release()
+            raise CannotConnect("the remote accepts no presentation context", "NO_CONTEXT")
+        return association
 
-    def _negotiated(self, connection: Connection, request: AssociationRequest, peer: Peer) -> Association:
-        connection.set_timeout(self._limits.end_seconds)
+    def _connected(self, remote: RemoteSettings) -> socket.socket:
+        if not remote.host:
+            raise CannotConnect("the settings have no host for the remote", "NO_HOST")
+        try:
+            connected = socket.create_connection((remote.host, remote.port), self._limits.end_seconds)
+        except OSError as error:
+            raise _not_connected(error) from None
+        if not remote.tls:
+            return connected
+        try:
+            return connect_tls(connected, self._tls_files, remote.host)
+        except AssociationLost as error:
+            connected.close()
+            raise CannotConnect(str(error), "TLS_FAILED") from None
+
+    def _negotiated(
+        self, connection: Connection, request: AssociationRequest, peer: Peer, limits: Limits
+    ) -> Association:
+        connection.set_timeout(limits.end_seconds)
         connection.send(pdus.encode_request(request))
         head = connection.read(6)
         length = int.from_bytes(head[2:], "big")
@@ -85,12 +113,11 @@ class Requestor:
             raise ProtocolError("the PDU is too large")
         data = head + connection.read(length)
         if head[0] == PduType.ASSOCIATE_RJ:
-            result, source, reason = pdus.decode_rejection(data)
-            raise CannotConnect(
-                f"the remote rejects the association: result {result}, source {source}, reason {reason}"
-            )
+            raise _rejected(*pdus.decode_rejection(data))
+        if head[0] == PduType.ABORT:
+            raise CannotConnect("the remote aborts the association", "ABORTED")
         if head[0] != PduType.ASSOCIATE_AC:
-            raise CannotConnect("the remote aborts the association")
+            raise ProtocolError("an unexpected PDU")
         try:
             acceptance = pdus.decode_acceptance(data)
         except ProtocolError:
@@ -103,11 +130,36 @@ class Requestor:
             for one in request.contexts
             if chosen.get(one.context_id) in one.transfer_syntaxes
         }
-        return Association(connection, peer, contexts, self._limits, acceptance.max_pdu_bytes, roles=acceptance.roles)
+        return Association(connection, peer, contexts, limits, acceptance.max_pdu_bytes, roles=acceptance.roles)
+
+    @property
+    def ae_title(self) -> str:
+        """AE title of the archive."""
+        return self._settings.ae_title
+
+    def partition_of(self, remote: RemoteSettings) -> str:
+        """Return the partition that a remote uses."""
+        return remote.partition or self._settings.dimse_partition
 
     def _peer(self, remote: RemoteSettings, calling: str, connected: socket.socket) -> Peer:
         settings = self._settings
         name = next((name for name, one in settings.remotes.items() if one is remote), "")
         token = remote.token if remote.token.get_secret_value() else settings.dimse_token
-        partition = remote.partition or settings.dimse_partition
-        return Peer(remote.ae_title, calling, connected.getpeername()[0], partition, token, name)
+        return Peer(remote.ae_title, calling, connected.getpeername()[0], self.partition_of(remote), token, name)
+
+
+def _not_connected(error: OSError) -> CannotConnect:
+    """Return why there is no connection."""
+    if isinstance(error, TimeoutError):
+        return CannotConnect("the host does not accept the connection: timeout", "TIMEOUT")
+    if isinstance(error, ConnectionRefusedError):
+        return CannotConnect("the connection is refused: nothing listens on the port", "CONNECTION_REFUSED")
+    if isinstance(error, socket.gaierror):
+        return CannotConnect("the host of the remote has no address", "UNKNOWN_HOST")
+    return CannotConnect(f"no connection: {error.strerror or type(error).__name__}", "UNREACHABLE")
+
+
+def _rejected(result: int, source: int, reason: int) -> CannotConnect:
+    """Return why the remote rejects the association."""
+    text = f"the remote rejects the association: result {result}, source {source}, reason {reason}"
+    return CannotConnect(*_REJECTIONS.get((source, reason), (text, "REJECTED")))
