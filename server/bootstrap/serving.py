@@ -324,7 +324,7 @@ def _services(components: ArchiveComponents, watch: Health, authenticator: Authe
         share_links=ShareServicer(components.share_links),
         logins=LoginServicer(components.logins),
         capabilities=CapabilitiesServicer(components.settings, authenticator),
-        access=AccessServicer(components.access),
+        access=AccessServicer(components.access, components.roles),
         audit=AuditServicer(components.audit_search),
         metrics=MetricsServicer(metrics),
         health=watch.servicer,

@@ -66,6 +66,30 @@ async def test_records_are_found_by_what_they_say(core: CoreClient) -> None:
     assert record["action"] == "audit"
 
 
+@pytest.mark.parametrize("newest_first", [False, True])
+async def test_pages_contain_each_record_once_in_the_requested_order(core: CoreClient, newest_first: bool) -> None:
+    for number in range(1, 4):
+        await core.stored(part10(SOPInstanceUID=f"1.{number}"))
+    await audited(core.data, 3, kind="executed", subtype="store")
+    wanted = pb.AuditFilter(action="store")
+    whole = [(event.writer, event.number) for event in await found(core, action="store")]
+    request = pb.SearchAuditEventsRequest(filter=wanted, limit=2, newest_first=newest_first)
+    paged: list[tuple[str, int]] = []
+    while pages := [page async for page in stub_of(core).SearchAuditEvents(request)]:
+        paged += [(event.writer, event.number) for page in pages for event in page.events]
+        request.page_token = pages[-1].next_page_token
+    assert paged == (whole[::-1] if newest_first else whole)
+    request.filter.action = "delete"
+    for invalid in (
+        request,
+        pb.SearchAuditEventsRequest(page_token="x"),
+        pb.SearchAuditEventsRequest(newest_first=True),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub_of(core).SearchAuditEvents(invalid).read()
+        assert reason_of(refused.value) in ("INVALID_PAGE_TOKEN", "INVALID_FIELD")
+
+
 async def test_records_are_sent_in_the_requested_form(tmp_path: Path) -> None:
     async with a_core(tmp_path, trusted_facades="127.0.0.1") as core:
         of_http = (

@@ -5,12 +5,15 @@ The files are read on threads, a bounded number of records at a time.
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import orjson
 
 from server.domain.access import Access
+from server.domain.audit_search import paging
 from server.domain.audit_search.azure_entries import AzureEntries
 from server.domain.audit_search.dicom_messages import DicomMessages
 from server.domain.audit_search.filters import AuditFilter, Matcher
@@ -24,6 +27,9 @@ _SCANNED = 5000
 """Records that are read in one run on a thread."""
 
 _SENT = 200
+MAX_NEWEST = 200
+"""Maximum limit of a search for the newest records, which are all in memory at once."""
+
 _POLL_SECONDS = 0.5
 _ALIVE_SECONDS = 30.0
 
@@ -71,20 +77,39 @@ class AuditSearch:
         self._is_closing = True
 
     async def search(
-        self, call: Call, wanted: AuditFilter, form: str, limit: int
+        self,
+        call: Call,
+        wanted: AuditFilter,
+        form: str,
+        limit: int,
+        *,
+        page_token: str = "",
+        newest_first: bool = False,
     ) -> AsyncIterator[Sequence[AuditEvent]]:
-        """Yield the records that match, oldest first.
+        """Yield the records that match, oldest first unless `newest_first`.
 
         Args:
             limit: maximum number of records that have this form, each with all its events; 0 is no limit.
+            page_token: of `paging.token_after`, to continue there.
 
         Raises:
             Forbidden: PERMISSION_DENIED.
+            InvalidRequest: INVALID_FIELD, the newest records without a limit; INVALID_PAGE_TOKEN.
             Unavailable: STORAGE_UNAVAILABLE.
         """
         call.audit.note(filter=wanted.facts)
         matcher = Matcher(wanted, self._access.permit_partitions(call, Action.AUDIT))
-        records = self._trail.records(wanted.start, wanted.end)
+        position = paging.read_token(page_token, wanted) if page_token else None
+        if newest_first:
+            if not 0 < limit <= MAX_NEWEST:
+                message = f"The newest records require a limit from 1 to {MAX_NEWEST}."
+                raise InvalidRequest(Reason.INVALID_FIELD, message, field="limit")
+            newest = await asyncio.to_thread(self._newest, wanted, matcher, form, limit, position)
+            call.audit.items += len(newest)
+            for first in range(0, len(newest), _SENT):
+                yield [event for events in newest[first : first + _SENT] for event in events]
+            return
+        records = self._records(wanted, position)
         left = limit or None
         is_more = True
         while is_more and left != 0:
@@ -133,6 +158,38 @@ class AuditSearch:
         if not found.is_intact:
             _log.error("the audit trail was changed or is damaged findings=%d", len(found.findings))
         return found, await asyncio.to_thread(self._trail.public_key)
+
+    def _records(self, wanted: AuditFilter, position: paging.Position | None) -> Iterator[StoredRecord]:
+        """Return the records of the period of a search, in order; those after a position."""
+        if position is None:
+            return self._trail.records(wanted.start, wanted.end)
+        records = self._trail.records(max(wanted.start, position.time), wanted.end)
+        return (record for record in records if paging.Position.of(record) > position)
+
+    def _newest(
+        self, wanted: AuditFilter, matcher: Matcher, form: str, limit: int, position: paging.Position | None
+    ) -> list[list[AuditEvent]]:
+        """Return the events of the newest records before a position, newest record first."""
+        first = next(self._trail.records(wanted.start, wanted.end), None)
+        if first is None:
+            return []
+        end = wanted.end or paging.including(paging.as_text(datetime.now(UTC)))
+        if position is not None:
+            end = min(end, paging.including(position.time))
+        found: list[list[AuditEvent]] = []
+        for period in paging.periods_before(end, first.time):
+            of_period: deque[list[AuditEvent]] = deque(maxlen=limit - len(found))
+            for record in self._trail.records(*period):
+                if position is not None and paging.Position.of(record) >= position:
+                    continue
+                values = matcher.matches(record.data)
+                if values is not None:
+                    events = [AuditEvent(record, text) for text in self._forms.of(form, values, record.data)]
+                    of_period += [events] if events else []
+            found += reversed(of_period)
+            if len(found) == limit:
+                break
+        return found
 
     def _some(
         self, records: Iterator[StoredRecord], matcher: Matcher, form: str, limit: int | None

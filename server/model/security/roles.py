@@ -44,6 +44,11 @@ class Roles:
     def __init__(self, configured: Iterable[Role] = ()) -> None:
         self._by_name = {**BUILT_IN, **{role.name: role for role in configured}}
 
+    @property
+    def names(self) -> list[str]:
+        """The names of all roles, ascending."""
+        return sorted(self._by_name)
+
     def unknown(self, names: Collection[str]) -> list[str]:
         """Return those names that are not roles."""
         return sorted(name for name in names if name not in self._by_name)

@@ -6,6 +6,7 @@ from dicomstore.v1 import audit_service_pb2 as pb
 from dicomstore.v1 import audit_service_pb2_grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from server.domain.audit_search import paging
 from server.domain.audit_search.filters import AuditFilter
 from server.domain.audit_search.search import AuditEvent, AuditSearch
 from server.model.errors import InvalidRequest, Reason
@@ -26,8 +27,17 @@ class AuditServicer(audit_service_pb2_grpc.AuditServiceServicer):
     ) -> AsyncIterator[pb.SearchAuditEventsResponse]:
         """See the contract."""
         wanted, form = _filter(request.filter), _form(request.form)
-        async for events in self._search.search(context.call, wanted, form, request.limit):
-            yield pb.SearchAuditEventsResponse(events=_messages(events))
+        found = self._search.search(
+            context.call,
+            wanted,
+            form,
+            request.limit,
+            page_token=request.page_token,
+            newest_first=request.newest_first,
+        )
+        async for events in found:
+            token = paging.token_after(paging.Position.of(events[-1].record), wanted)
+            yield pb.SearchAuditEventsResponse(events=_messages(events), next_page_token=token)
 
     async def WatchAuditEvents(
         self, request: pb.WatchAuditEventsRequest, context: Context
@@ -97,4 +107,4 @@ def _filter(message: pb.AuditFilter) -> AuditFilter:
 
 def _time(message: Timestamp, field: str) -> str:
     """Return a time as in records."""
-    return convert.moment(message, field).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return paging.as_text(convert.moment(message, field))

@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from dicomstore.v1 import access_options_pb2 as dicomstore_dot_v1_dot_access__options__pb2
+from dicomstore.v1 import resources_pb2 as dicomstore_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"dicomstore/v1/access_service.proto\x12\rdicomstore.v1\x1a\"dicomstore/v1/access_options.proto\";\n\x12\x43heckAccessRequest\x12%\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32\x15.dicomstore.v1.Action\"\x15\n\x13\x43heckAccessResponse2k\n\rAccessService\x12Z\n\x0b\x43heckAccess\x12!.dicomstore.v1.CheckAccessRequest\x1a\".dicomstore.v1.CheckAccessResponse\"\x04\x88\xb2\x19\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"dicomstore/v1/access_service.proto\x12\rdicomstore.v1\x1a\"dicomstore/v1/access_options.proto\x1a\x1d\x64icomstore/v1/resources.proto\";\n\x12\x43heckAccessRequest\x12%\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32\x15.dicomstore.v1.Action\"\x15\n\x13\x43heckAccessResponse\"\x15\n\x13GetPrincipalRequest\"_\n\x0ePrincipalGrant\x12&\n\x07\x61\x63tions\x18\x01 \x03(\x0e\x32\x15.dicomstore.v1.Action\x12%\n\x05scope\x18\x02 \x01(\x0b\x32\x16.dicomstore.v1.Address\"\xa4\x01\n\x14GetPrincipalResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05roles\x18\x06 \x03(\t\x12-\n\x06grants\x18\x03 \x03(\x0b\x32\x1d.dicomstore.v1.PrincipalGrant\x12\x1f\n\x17\x61uthentication_required\x18\x04 \x01(\x08\x12\x13\n\x0bknown_roles\x18\x05 \x03(\t2\xca\x01\n\rAccessService\x12Z\n\x0b\x43heckAccess\x12!.dicomstore.v1.CheckAccessRequest\x1a\".dicomstore.v1.CheckAccessResponse\"\x04\x88\xb2\x19\x02\x12]\n\x0cGetPrincipal\x12\".dicomstore.v1.GetPrincipalRequest\x1a#.dicomstore.v1.GetPrincipalResponse\"\x04\x88\xb2\x19\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,10 +35,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ACCESSSERVICE'].methods_by_name['CheckAccess']._loaded_options = None
   _globals['_ACCESSSERVICE'].methods_by_name['CheckAccess']._serialized_options = b'\210\262\031\002'
-  _globals['_CHECKACCESSREQUEST']._serialized_start=89
-  _globals['_CHECKACCESSREQUEST']._serialized_end=148
-  _globals['_CHECKACCESSRESPONSE']._serialized_start=150
-  _globals['_CHECKACCESSRESPONSE']._serialized_end=171
-  _globals['_ACCESSSERVICE']._serialized_start=173
-  _globals['_ACCESSSERVICE']._serialized_end=280
+  _globals['_ACCESSSERVICE'].methods_by_name['GetPrincipal']._loaded_options = None
+  _globals['_ACCESSSERVICE'].methods_by_name['GetPrincipal']._serialized_options = b'\210\262\031\002'
+  _globals['_CHECKACCESSREQUEST']._serialized_start=120
+  _globals['_CHECKACCESSREQUEST']._serialized_end=179
+  _globals['_CHECKACCESSRESPONSE']._serialized_start=181
+  _globals['_CHECKACCESSRESPONSE']._serialized_end=202
+  _globals['_GETPRINCIPALREQUEST']._serialized_start=204
+  _globals['_GETPRINCIPALREQUEST']._serialized_end=225
+  _globals['_PRINCIPALGRANT']._serialized_start=227
+  _globals['_PRINCIPALGRANT']._serialized_end=322
+  _globals['_GETPRINCIPALRESPONSE']._serialized_start=325
+  _globals['_GETPRINCIPALRESPONSE']._serialized_end=489
+  _globals['_ACCESSSERVICE']._serialized_start=492
+  _globals['_ACCESSSERVICE']._serialized_end=694
 # @@protoc_insertion_point(module_scope)

@@ -40,6 +40,11 @@ class AccessServiceStub:
                 request_serializer=dicomstore_dot_v1_dot_access__service__pb2.CheckAccessRequest.SerializeToString,
                 response_deserializer=dicomstore_dot_v1_dot_access__service__pb2.CheckAccessResponse.FromString,
                 _registered_method=True)
+        self.GetPrincipal = channel.unary_unary(
+                '/dicomstore.v1.AccessService/GetPrincipal',
+                request_serializer=dicomstore_dot_v1_dot_access__service__pb2.GetPrincipalRequest.SerializeToString,
+                response_deserializer=dicomstore_dot_v1_dot_access__service__pb2.GetPrincipalResponse.FromString,
+                _registered_method=True)
 
 
 class AccessServiceServicer:
@@ -56,6 +61,15 @@ class AccessServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetPrincipal(self, request, context):
+        """Returns who the caller is and what it may do, so that an application can hide what is not permitted.
+
+        Errors: UNAUTHENTICATED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccessServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -63,6 +77,11 @@ def add_AccessServiceServicer_to_server(servicer, server):
                     servicer.CheckAccess,
                     request_deserializer=dicomstore_dot_v1_dot_access__service__pb2.CheckAccessRequest.FromString,
                     response_serializer=dicomstore_dot_v1_dot_access__service__pb2.CheckAccessResponse.SerializeToString,
+            ),
+            'GetPrincipal': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPrincipal,
+                    request_deserializer=dicomstore_dot_v1_dot_access__service__pb2.GetPrincipalRequest.FromString,
+                    response_serializer=dicomstore_dot_v1_dot_access__service__pb2.GetPrincipalResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -93,6 +112,33 @@ class AccessService:
             '/dicomstore.v1.AccessService/CheckAccess',
             dicomstore_dot_v1_dot_access__service__pb2.CheckAccessRequest.SerializeToString,
             dicomstore_dot_v1_dot_access__service__pb2.CheckAccessResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPrincipal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dicomstore.v1.AccessService/GetPrincipal',
+            dicomstore_dot_v1_dot_access__service__pb2.GetPrincipalRequest.SerializeToString,
+            dicomstore_dot_v1_dot_access__service__pb2.GetPrincipalResponse.FromString,
             options,
             channel_credentials,
             insecure,

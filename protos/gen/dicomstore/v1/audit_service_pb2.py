@@ -26,7 +26,7 @@ from dicomstore.v1 import access_options_pb2 as dicomstore_dot_v1_dot_access__op
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!dicomstore/v1/audit_service.proto\x12\rdicomstore.v1\x1a\"dicomstore/v1/access_options.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa9\x02\n\x0b\x41uditFilter\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tprincipal\x18\x03 \x01(\t\x12\x11\n\tpartition\x18\x04 \x01(\t\x12\x1a\n\x12study_instance_uid\x18\x05 \x01(\t\x12\x1b\n\x13series_instance_uid\x18\x06 \x01(\t\x12\x18\n\x10sop_instance_uid\x18\x07 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x08 \x01(\t\x12\x0f\n\x07outcome\x18\t \x01(\t\x12\x12\n\nrequest_id\x18\n \x01(\t\x12\x0e\n\x06\x63lient\x18\x0b \x01(\t\"}\n\x18SearchAuditEventsRequest\x12*\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1a.dicomstore.v1.AuditFilter\x12&\n\x04\x66orm\x18\x02 \x01(\x0e\x32\x18.dicomstore.v1.AuditForm\x12\r\n\x05limit\x18\x03 \x01(\r\"d\n\nAuditEvent\x12\x0e\n\x06writer\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"F\n\x19SearchAuditEventsResponse\x12)\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x19.dicomstore.v1.AuditEvent\"m\n\x17WatchAuditEventsRequest\x12*\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1a.dicomstore.v1.AuditFilter\x12&\n\x04\x66orm\x18\x02 \x01(\x0e\x32\x18.dicomstore.v1.AuditForm\"E\n\x18WatchAuditEventsResponse\x12)\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x19.dicomstore.v1.AuditEvent\"B\n\x17VerifyAuditTrailRequest\x12\x13\n\x0btrusted_key\x18\x01 \x01(\t\x12\x12\n\ncheckpoint\x18\x02 \x01(\t\"R\n\x0c\x41uditFinding\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05place\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x14\n\x0cis_tampering\x18\x04 \x01(\x08\"\xbf\x01\n\x18VerifyAuditTrailResponse\x12\x11\n\tis_intact\x18\x01 \x01(\x08\x12\x0f\n\x07writers\x18\x02 \x01(\x04\x12\x0f\n\x07records\x18\x03 \x01(\x04\x12\x12\n\ncheckpoint\x18\x04 \x01(\t\x12\x17\n\x0fkey_fingerprint\x18\x05 \x01(\t\x12\x12\n\npublic_key\x18\x06 \x01(\t\x12-\n\x08\x66indings\x18\x07 \x03(\x0b\x32\x1b.dicomstore.v1.AuditFinding*S\n\tAuditForm\x12\x1a\n\x16\x41UDIT_FORM_UNSPECIFIED\x10\x00\x12\x14\n\x10\x41UDIT_FORM_AZURE\x10\x01\x12\x14\n\x10\x41UDIT_FORM_DICOM\x10\x02\x32\xd6\x02\n\x0c\x41uditService\x12n\n\x11SearchAuditEvents\x12\'.dicomstore.v1.SearchAuditEventsRequest\x1a(.dicomstore.v1.SearchAuditEventsResponse\"\x04\x88\xb2\x19\t0\x01\x12k\n\x10WatchAuditEvents\x12&.dicomstore.v1.WatchAuditEventsRequest\x1a\'.dicomstore.v1.WatchAuditEventsResponse\"\x04\x88\xb2\x19\t0\x01\x12i\n\x10VerifyAuditTrail\x12&.dicomstore.v1.VerifyAuditTrailRequest\x1a\'.dicomstore.v1.VerifyAuditTrailResponse\"\x04\x88\xb2\x19\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!dicomstore/v1/audit_service.proto\x12\rdicomstore.v1\x1a\"dicomstore/v1/access_options.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa9\x02\n\x0b\x41uditFilter\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tprincipal\x18\x03 \x01(\t\x12\x11\n\tpartition\x18\x04 \x01(\t\x12\x1a\n\x12study_instance_uid\x18\x05 \x01(\t\x12\x1b\n\x13series_instance_uid\x18\x06 \x01(\t\x12\x18\n\x10sop_instance_uid\x18\x07 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x08 \x01(\t\x12\x0f\n\x07outcome\x18\t \x01(\t\x12\x12\n\nrequest_id\x18\n \x01(\t\x12\x0e\n\x06\x63lient\x18\x0b \x01(\t\"\xa7\x01\n\x18SearchAuditEventsRequest\x12*\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1a.dicomstore.v1.AuditFilter\x12&\n\x04\x66orm\x18\x02 \x01(\x0e\x32\x18.dicomstore.v1.AuditForm\x12\r\n\x05limit\x18\x03 \x01(\r\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x14\n\x0cnewest_first\x18\x05 \x01(\x08\"d\n\nAuditEvent\x12\x0e\n\x06writer\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"_\n\x19SearchAuditEventsResponse\x12)\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x19.dicomstore.v1.AuditEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"m\n\x17WatchAuditEventsRequest\x12*\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1a.dicomstore.v1.AuditFilter\x12&\n\x04\x66orm\x18\x02 \x01(\x0e\x32\x18.dicomstore.v1.AuditForm\"E\n\x18WatchAuditEventsResponse\x12)\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x19.dicomstore.v1.AuditEvent\"B\n\x17VerifyAuditTrailRequest\x12\x13\n\x0btrusted_key\x18\x01 \x01(\t\x12\x12\n\ncheckpoint\x18\x02 \x01(\t\"R\n\x0c\x41uditFinding\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05place\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x14\n\x0cis_tampering\x18\x04 \x01(\x08\"\xbf\x01\n\x18VerifyAuditTrailResponse\x12\x11\n\tis_intact\x18\x01 \x01(\x08\x12\x0f\n\x07writers\x18\x02 \x01(\x04\x12\x0f\n\x07records\x18\x03 \x01(\x04\x12\x12\n\ncheckpoint\x18\x04 \x01(\t\x12\x17\n\x0fkey_fingerprint\x18\x05 \x01(\t\x12\x12\n\npublic_key\x18\x06 \x01(\t\x12-\n\x08\x66indings\x18\x07 \x03(\x0b\x32\x1b.dicomstore.v1.AuditFinding*S\n\tAuditForm\x12\x1a\n\x16\x41UDIT_FORM_UNSPECIFIED\x10\x00\x12\x14\n\x10\x41UDIT_FORM_AZURE\x10\x01\x12\x14\n\x10\x41UDIT_FORM_DICOM\x10\x02\x32\xd6\x02\n\x0c\x41uditService\x12n\n\x11SearchAuditEvents\x12\'.dicomstore.v1.SearchAuditEventsRequest\x1a(.dicomstore.v1.SearchAuditEventsResponse\"\x04\x88\xb2\x19\t0\x01\x12k\n\x10WatchAuditEvents\x12&.dicomstore.v1.WatchAuditEventsRequest\x1a\'.dicomstore.v1.WatchAuditEventsResponse\"\x04\x88\xb2\x19\t0\x01\x12i\n\x10VerifyAuditTrail\x12&.dicomstore.v1.VerifyAuditTrailRequest\x1a\'.dicomstore.v1.VerifyAuditTrailResponse\"\x04\x88\xb2\x19\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,26 +39,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUDITSERVICE'].methods_by_name['WatchAuditEvents']._serialized_options = b'\210\262\031\t'
   _globals['_AUDITSERVICE'].methods_by_name['VerifyAuditTrail']._loaded_options = None
   _globals['_AUDITSERVICE'].methods_by_name['VerifyAuditTrail']._serialized_options = b'\210\262\031\t'
-  _globals['_AUDITFORM']._serialized_start=1250
-  _globals['_AUDITFORM']._serialized_end=1333
+  _globals['_AUDITFORM']._serialized_start=1318
+  _globals['_AUDITFORM']._serialized_end=1401
   _globals['_AUDITFILTER']._serialized_start=122
   _globals['_AUDITFILTER']._serialized_end=419
-  _globals['_SEARCHAUDITEVENTSREQUEST']._serialized_start=421
-  _globals['_SEARCHAUDITEVENTSREQUEST']._serialized_end=546
-  _globals['_AUDITEVENT']._serialized_start=548
-  _globals['_AUDITEVENT']._serialized_end=648
-  _globals['_SEARCHAUDITEVENTSRESPONSE']._serialized_start=650
-  _globals['_SEARCHAUDITEVENTSRESPONSE']._serialized_end=720
-  _globals['_WATCHAUDITEVENTSREQUEST']._serialized_start=722
-  _globals['_WATCHAUDITEVENTSREQUEST']._serialized_end=831
-  _globals['_WATCHAUDITEVENTSRESPONSE']._serialized_start=833
-  _globals['_WATCHAUDITEVENTSRESPONSE']._serialized_end=902
-  _globals['_VERIFYAUDITTRAILREQUEST']._serialized_start=904
-  _globals['_VERIFYAUDITTRAILREQUEST']._serialized_end=970
-  _globals['_AUDITFINDING']._serialized_start=972
-  _globals['_AUDITFINDING']._serialized_end=1054
-  _globals['_VERIFYAUDITTRAILRESPONSE']._serialized_start=1057
-  _globals['_VERIFYAUDITTRAILRESPONSE']._serialized_end=1248
-  _globals['_AUDITSERVICE']._serialized_start=1336
-  _globals['_AUDITSERVICE']._serialized_end=1678
+  _globals['_SEARCHAUDITEVENTSREQUEST']._serialized_start=422
+  _globals['_SEARCHAUDITEVENTSREQUEST']._serialized_end=589
+  _globals['_AUDITEVENT']._serialized_start=591
+  _globals['_AUDITEVENT']._serialized_end=691
+  _globals['_SEARCHAUDITEVENTSRESPONSE']._serialized_start=693
+  _globals['_SEARCHAUDITEVENTSRESPONSE']._serialized_end=788
+  _globals['_WATCHAUDITEVENTSREQUEST']._serialized_start=790
+  _globals['_WATCHAUDITEVENTSREQUEST']._serialized_end=899
+  _globals['_WATCHAUDITEVENTSRESPONSE']._serialized_start=901
+  _globals['_WATCHAUDITEVENTSRESPONSE']._serialized_end=970
+  _globals['_VERIFYAUDITTRAILREQUEST']._serialized_start=972
+  _globals['_VERIFYAUDITTRAILREQUEST']._serialized_end=1038
+  _globals['_AUDITFINDING']._serialized_start=1040
+  _globals['_AUDITFINDING']._serialized_end=1122
+  _globals['_VERIFYAUDITTRAILRESPONSE']._serialized_start=1125
+  _globals['_VERIFYAUDITTRAILRESPONSE']._serialized_end=1316
+  _globals['_AUDITSERVICE']._serialized_start=1404
+  _globals['_AUDITSERVICE']._serialized_end=1746
 # @@protoc_insertion_point(module_scope)

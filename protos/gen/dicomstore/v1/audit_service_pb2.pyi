@@ -47,14 +47,18 @@ class AuditFilter(_message.Message):
     def __init__(self, start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., principal: _Optional[str] = ..., partition: _Optional[str] = ..., study_instance_uid: _Optional[str] = ..., series_instance_uid: _Optional[str] = ..., sop_instance_uid: _Optional[str] = ..., action: _Optional[str] = ..., outcome: _Optional[str] = ..., request_id: _Optional[str] = ..., client: _Optional[str] = ...) -> None: ...
 
 class SearchAuditEventsRequest(_message.Message):
-    __slots__ = ("filter", "form", "limit")
+    __slots__ = ("filter", "form", "limit", "page_token", "newest_first")
     FILTER_FIELD_NUMBER: _ClassVar[int]
     FORM_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    NEWEST_FIRST_FIELD_NUMBER: _ClassVar[int]
     filter: AuditFilter
     form: AuditForm
     limit: int
-    def __init__(self, filter: _Optional[_Union[AuditFilter, _Mapping]] = ..., form: _Optional[_Union[AuditForm, str]] = ..., limit: _Optional[int] = ...) -> None: ...
+    page_token: str
+    newest_first: bool
+    def __init__(self, filter: _Optional[_Union[AuditFilter, _Mapping]] = ..., form: _Optional[_Union[AuditForm, str]] = ..., limit: _Optional[int] = ..., page_token: _Optional[str] = ..., newest_first: _Optional[bool] = ...) -> None: ...
 
 class AuditEvent(_message.Message):
     __slots__ = ("writer", "number", "time", "data")
@@ -69,10 +73,12 @@ class AuditEvent(_message.Message):
     def __init__(self, writer: _Optional[str] = ..., number: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class SearchAuditEventsResponse(_message.Message):
-    __slots__ = ("events",)
+    __slots__ = ("events", "next_page_token")
     EVENTS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     events: _containers.RepeatedCompositeFieldContainer[AuditEvent]
-    def __init__(self, events: _Optional[_Iterable[_Union[AuditEvent, _Mapping]]] = ...) -> None: ...
+    next_page_token: str
+    def __init__(self, events: _Optional[_Iterable[_Union[AuditEvent, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class WatchAuditEventsRequest(_message.Message):
     __slots__ = ("filter", "form")

@@ -69,9 +69,9 @@ class AuditServiceServicer:
     """
 
     def SearchAuditEvents(self, request, context):
-        """Sends the records that match, oldest first.
+        """Sends the records that match, oldest first, or newest first if requested.
 
-        Errors: INVALID_FIELD, STORAGE_UNAVAILABLE.
+        Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, STORAGE_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

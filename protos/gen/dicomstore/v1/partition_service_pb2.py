@@ -27,7 +27,7 @@ from dicomstore.v1 import resources_pb2 as dicomstore_dot_v1_dot_resources__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%dicomstore/v1/partition_service.proto\x12\rdicomstore.v1\x1a\"dicomstore/v1/access_options.proto\x1a\x1d\x64icomstore/v1/resources.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8b\x01\n\tPartition\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\nduplicates\x18\x04 \x01(\x0e\x32\x1e.dicomstore.v1.DuplicatePolicy\"\x17\n\x15ListPartitionsRequest\"F\n\x16ListPartitionsResponse\x12,\n\npartitions\x18\x01 \x03(\x0b\x32\x18.dicomstore.v1.Partition\"#\n\x13GetPartitionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x14GetPartitionResponse\x12+\n\tpartition\x18\x01 \x01(\x0b\x32\x18.dicomstore.v1.Partition\"&\n\x16\x43reatePartitionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"F\n\x17\x43reatePartitionResponse\x12+\n\tpartition\x18\x01 \x01(\x0b\x32\x18.dicomstore.v1.Partition\"Z\n\x16UpdatePartitionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x32\n\nduplicates\x18\x02 \x01(\x0e\x32\x1e.dicomstore.v1.DuplicatePolicy\"F\n\x17UpdatePartitionResponse\x12+\n\tpartition\x18\x01 \x01(\x0b\x32\x18.dicomstore.v1.Partition\"6\n\x16\x44\x65letePartitionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x19\n\x17\x44\x65letePartitionResponse2\x8e\x04\n\x10PartitionService\x12\x63\n\x0eListPartitions\x12$.dicomstore.v1.ListPartitionsRequest\x1a%.dicomstore.v1.ListPartitionsResponse\"\x04\x88\xb2\x19\x04\x12]\n\x0cGetPartition\x12\".dicomstore.v1.GetPartitionRequest\x1a#.dicomstore.v1.GetPartitionResponse\"\x04\x88\xb2\x19\x04\x12\x66\n\x0f\x43reatePartition\x12%.dicomstore.v1.CreatePartitionRequest\x1a&.dicomstore.v1.CreatePartitionResponse\"\x04\x88\xb2\x19\x05\x12\x66\n\x0fUpdatePartition\x12%.dicomstore.v1.UpdatePartitionRequest\x1a&.dicomstore.v1.UpdatePartitionResponse\"\x04\x88\xb2\x19\n\x12\x66\n\x0f\x44\x65letePartition\x12%.dicomstore.v1.DeletePartitionRequest\x1a&.dicomstore.v1.DeletePartitionResponse\"\x04\x88\xb2\x19\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%dicomstore/v1/partition_service.proto\x12\rdicomstore.v1\x1a\"dicomstore/v1/access_options.proto\x1a\x1d\x64icomstore/v1/resources.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8b\x01\n\tPartition\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\nduplicates\x18\x04 \x01(\x0e\x32\x1e.dicomstore.v1.DuplicatePolicy\"\x17\n\x15ListPartitionsRequest\"F\n\x16ListPartitionsResponse\x12,\n\npartitions\x18\x01 \x03(\x0b\x32\x18.dicomstore.v1.Partition\"\x1b\n\x19ListPartitionUsageRequest\"m\n\x0ePartitionUsage\x12\x11\n\tpartition\x18\x01 \x01(\t\x12\x0f\n\x07studies\x18\x02 \x01(\x03\x12\x0e\n\x06series\x18\x03 \x01(\x03\x12\x11\n\tinstances\x18\x04 \x01(\x03\x12\x14\n\x0cstored_bytes\x18\x05 \x01(\x03\"J\n\x1aListPartitionUsageResponse\x12,\n\x05usage\x18\x01 \x03(\x0b\x32\x1d.dicomstore.v1.PartitionUsage\"#\n\x13GetPartitionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x14GetPartitionResponse\x12+\n\tpartition\x18\x01 \x01(\x0b\x32\x18.dicomstore.v1.Partition\"&\n\x16\x43reatePartitionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"F\n\x17\x43reatePartitionResponse\x12+\n\tpartition\x18\x01 \x01(\x0b\x32\x18.dicomstore.v1.Partition\"Z\n\x16UpdatePartitionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x32\n\nduplicates\x18\x02 \x01(\x0e\x32\x1e.dicomstore.v1.DuplicatePolicy\"F\n\x17UpdatePartitionResponse\x12+\n\tpartition\x18\x01 \x01(\x0b\x32\x18.dicomstore.v1.Partition\"6\n\x16\x44\x65letePartitionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x19\n\x17\x44\x65letePartitionResponse2\xff\x04\n\x10PartitionService\x12\x63\n\x0eListPartitions\x12$.dicomstore.v1.ListPartitionsRequest\x1a%.dicomstore.v1.ListPartitionsResponse\"\x04\x88\xb2\x19\x04\x12]\n\x0cGetPartition\x12\".dicomstore.v1.GetPartitionRequest\x1a#.dicomstore.v1.GetPartitionResponse\"\x04\x88\xb2\x19\x04\x12o\n\x12ListPartitionUsage\x12(.dicomstore.v1.ListPartitionUsageRequest\x1a).dicomstore.v1.ListPartitionUsageResponse\"\x04\x88\xb2\x19\x04\x12\x66\n\x0f\x43reatePartition\x12%.dicomstore.v1.CreatePartitionRequest\x1a&.dicomstore.v1.CreatePartitionResponse\"\x04\x88\xb2\x19\x05\x12\x66\n\x0fUpdatePartition\x12%.dicomstore.v1.UpdatePartitionRequest\x1a&.dicomstore.v1.UpdatePartitionResponse\"\x04\x88\xb2\x19\n\x12\x66\n\x0f\x44\x65letePartition\x12%.dicomstore.v1.DeletePartitionRequest\x1a&.dicomstore.v1.DeletePartitionResponse\"\x04\x88\xb2\x19\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,6 +38,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PARTITIONSERVICE'].methods_by_name['ListPartitions']._serialized_options = b'\210\262\031\004'
   _globals['_PARTITIONSERVICE'].methods_by_name['GetPartition']._loaded_options = None
   _globals['_PARTITIONSERVICE'].methods_by_name['GetPartition']._serialized_options = b'\210\262\031\004'
+  _globals['_PARTITIONSERVICE'].methods_by_name['ListPartitionUsage']._loaded_options = None
+  _globals['_PARTITIONSERVICE'].methods_by_name['ListPartitionUsage']._serialized_options = b'\210\262\031\004'
   _globals['_PARTITIONSERVICE'].methods_by_name['CreatePartition']._loaded_options = None
   _globals['_PARTITIONSERVICE'].methods_by_name['CreatePartition']._serialized_options = b'\210\262\031\005'
   _globals['_PARTITIONSERVICE'].methods_by_name['UpdatePartition']._loaded_options = None
@@ -50,22 +52,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTPARTITIONSREQUEST']._serialized_end=321
   _globals['_LISTPARTITIONSRESPONSE']._serialized_start=323
   _globals['_LISTPARTITIONSRESPONSE']._serialized_end=393
-  _globals['_GETPARTITIONREQUEST']._serialized_start=395
-  _globals['_GETPARTITIONREQUEST']._serialized_end=430
-  _globals['_GETPARTITIONRESPONSE']._serialized_start=432
-  _globals['_GETPARTITIONRESPONSE']._serialized_end=499
-  _globals['_CREATEPARTITIONREQUEST']._serialized_start=501
-  _globals['_CREATEPARTITIONREQUEST']._serialized_end=539
-  _globals['_CREATEPARTITIONRESPONSE']._serialized_start=541
-  _globals['_CREATEPARTITIONRESPONSE']._serialized_end=611
-  _globals['_UPDATEPARTITIONREQUEST']._serialized_start=613
-  _globals['_UPDATEPARTITIONREQUEST']._serialized_end=703
-  _globals['_UPDATEPARTITIONRESPONSE']._serialized_start=705
-  _globals['_UPDATEPARTITIONRESPONSE']._serialized_end=775
-  _globals['_DELETEPARTITIONREQUEST']._serialized_start=777
-  _globals['_DELETEPARTITIONREQUEST']._serialized_end=831
-  _globals['_DELETEPARTITIONRESPONSE']._serialized_start=833
-  _globals['_DELETEPARTITIONRESPONSE']._serialized_end=858
-  _globals['_PARTITIONSERVICE']._serialized_start=861
-  _globals['_PARTITIONSERVICE']._serialized_end=1387
+  _globals['_LISTPARTITIONUSAGEREQUEST']._serialized_start=395
+  _globals['_LISTPARTITIONUSAGEREQUEST']._serialized_end=422
+  _globals['_PARTITIONUSAGE']._serialized_start=424
+  _globals['_PARTITIONUSAGE']._serialized_end=533
+  _globals['_LISTPARTITIONUSAGERESPONSE']._serialized_start=535
+  _globals['_LISTPARTITIONUSAGERESPONSE']._serialized_end=609
+  _globals['_GETPARTITIONREQUEST']._serialized_start=611
+  _globals['_GETPARTITIONREQUEST']._serialized_end=646
+  _globals['_GETPARTITIONRESPONSE']._serialized_start=648
+  _globals['_GETPARTITIONRESPONSE']._serialized_end=715
+  _globals['_CREATEPARTITIONREQUEST']._serialized_start=717
+  _globals['_CREATEPARTITIONREQUEST']._serialized_end=755
+  _globals['_CREATEPARTITIONRESPONSE']._serialized_start=757
+  _globals['_CREATEPARTITIONRESPONSE']._serialized_end=827
+  _globals['_UPDATEPARTITIONREQUEST']._serialized_start=829
+  _globals['_UPDATEPARTITIONREQUEST']._serialized_end=919
+  _globals['_UPDATEPARTITIONRESPONSE']._serialized_start=921
+  _globals['_UPDATEPARTITIONRESPONSE']._serialized_end=991
+  _globals['_DELETEPARTITIONREQUEST']._serialized_start=993
+  _globals['_DELETEPARTITIONREQUEST']._serialized_end=1047
+  _globals['_DELETEPARTITIONRESPONSE']._serialized_start=1049
+  _globals['_DELETEPARTITIONRESPONSE']._serialized_end=1074
+  _globals['_PARTITIONSERVICE']._serialized_start=1077
+  _globals['_PARTITIONSERVICE']._serialized_end=1716
 # @@protoc_insertion_point(module_scope)

@@ -33,6 +33,30 @@ class ListPartitionsResponse(_message.Message):
     partitions: _containers.RepeatedCompositeFieldContainer[Partition]
     def __init__(self, partitions: _Optional[_Iterable[_Union[Partition, _Mapping]]] = ...) -> None: ...
 
+class ListPartitionUsageRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class PartitionUsage(_message.Message):
+    __slots__ = ("partition", "studies", "series", "instances", "stored_bytes")
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    STUDIES_FIELD_NUMBER: _ClassVar[int]
+    SERIES_FIELD_NUMBER: _ClassVar[int]
+    INSTANCES_FIELD_NUMBER: _ClassVar[int]
+    STORED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    partition: str
+    studies: int
+    series: int
+    instances: int
+    stored_bytes: int
+    def __init__(self, partition: _Optional[str] = ..., studies: _Optional[int] = ..., series: _Optional[int] = ..., instances: _Optional[int] = ..., stored_bytes: _Optional[int] = ...) -> None: ...
+
+class ListPartitionUsageResponse(_message.Message):
+    __slots__ = ("usage",)
+    USAGE_FIELD_NUMBER: _ClassVar[int]
+    usage: _containers.RepeatedCompositeFieldContainer[PartitionUsage]
+    def __init__(self, usage: _Optional[_Iterable[_Union[PartitionUsage, _Mapping]]] = ...) -> None: ...
+
 class GetPartitionRequest(_message.Message):
     __slots__ = ("name",)
     NAME_FIELD_NUMBER: _ClassVar[int]

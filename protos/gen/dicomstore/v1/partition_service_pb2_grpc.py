@@ -28,7 +28,8 @@ if _version_not_supported:
 class PartitionServiceStub:
     """Manages the partitions. Partitions cannot be renamed.
 
-    Errors of all rpcs: PARTITIONS_DISABLED when the server runs without partitions, DATABASE_UNAVAILABLE. For a caller with
+    Errors of all rpcs: PARTITIONS_DISABLED when the server runs without partitions (except ListPartitionUsage),
+    DATABASE_UNAVAILABLE. For a caller with
     access to some partitions only, others are PARTITION_NOT_PERMITTED, whether they exist or not.
     """
 
@@ -47,6 +48,11 @@ class PartitionServiceStub:
                 '/dicomstore.v1.PartitionService/GetPartition',
                 request_serializer=dicomstore_dot_v1_dot_partition__service__pb2.GetPartitionRequest.SerializeToString,
                 response_deserializer=dicomstore_dot_v1_dot_partition__service__pb2.GetPartitionResponse.FromString,
+                _registered_method=True)
+        self.ListPartitionUsage = channel.unary_unary(
+                '/dicomstore.v1.PartitionService/ListPartitionUsage',
+                request_serializer=dicomstore_dot_v1_dot_partition__service__pb2.ListPartitionUsageRequest.SerializeToString,
+                response_deserializer=dicomstore_dot_v1_dot_partition__service__pb2.ListPartitionUsageResponse.FromString,
                 _registered_method=True)
         self.CreatePartition = channel.unary_unary(
                 '/dicomstore.v1.PartitionService/CreatePartition',
@@ -68,7 +74,8 @@ class PartitionServiceStub:
 class PartitionServiceServicer:
     """Manages the partitions. Partitions cannot be renamed.
 
-    Errors of all rpcs: PARTITIONS_DISABLED when the server runs without partitions, DATABASE_UNAVAILABLE. For a caller with
+    Errors of all rpcs: PARTITIONS_DISABLED when the server runs without partitions (except ListPartitionUsage),
+    DATABASE_UNAVAILABLE. For a caller with
     access to some partitions only, others are PARTITION_NOT_PERMITTED, whether they exist or not.
     """
 
@@ -83,6 +90,14 @@ class PartitionServiceServicer:
         """Returns one partition.
 
         Errors: INVALID_PARTITION_NAME, PARTITION_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPartitionUsage(self, request, context):
+        """Returns the storage use of the partitions that the caller may read, in order of creation; while data partitions are
+        disabled, that of the default one. The counts are maintained with each change, so this reads no studies.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -136,6 +151,11 @@ def add_PartitionServiceServicer_to_server(servicer, server):
                     request_deserializer=dicomstore_dot_v1_dot_partition__service__pb2.GetPartitionRequest.FromString,
                     response_serializer=dicomstore_dot_v1_dot_partition__service__pb2.GetPartitionResponse.SerializeToString,
             ),
+            'ListPartitionUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPartitionUsage,
+                    request_deserializer=dicomstore_dot_v1_dot_partition__service__pb2.ListPartitionUsageRequest.FromString,
+                    response_serializer=dicomstore_dot_v1_dot_partition__service__pb2.ListPartitionUsageResponse.SerializeToString,
+            ),
             'CreatePartition': grpc.unary_unary_rpc_method_handler(
                     servicer.CreatePartition,
                     request_deserializer=dicomstore_dot_v1_dot_partition__service__pb2.CreatePartitionRequest.FromString,
@@ -162,7 +182,8 @@ def add_PartitionServiceServicer_to_server(servicer, server):
 class PartitionService:
     """Manages the partitions. Partitions cannot be renamed.
 
-    Errors of all rpcs: PARTITIONS_DISABLED when the server runs without partitions, DATABASE_UNAVAILABLE. For a caller with
+    Errors of all rpcs: PARTITIONS_DISABLED when the server runs without partitions (except ListPartitionUsage),
+    DATABASE_UNAVAILABLE. For a caller with
     access to some partitions only, others are PARTITION_NOT_PERMITTED, whether they exist or not.
     """
 
@@ -210,6 +231,33 @@ class PartitionService:
             '/dicomstore.v1.PartitionService/GetPartition',
             dicomstore_dot_v1_dot_partition__service__pb2.GetPartitionRequest.SerializeToString,
             dicomstore_dot_v1_dot_partition__service__pb2.GetPartitionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPartitionUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dicomstore.v1.PartitionService/ListPartitionUsage',
+            dicomstore_dot_v1_dot_partition__service__pb2.ListPartitionUsageRequest.SerializeToString,
+            dicomstore_dot_v1_dot_partition__service__pb2.ListPartitionUsageResponse.FromString,
             options,
             channel_credentials,
             insecure,
