@@ -26,6 +26,8 @@ HEALTH = "grpc.health.v1.Health/Check"
 RARE = frozenset(
     {
         "UpdatePartition",
+        "ListPartitionUsage",
+        "GetPrincipal",
         "CompareVersions",
         "RevertInstance",
         "DeletePartition",

@@ -226,9 +226,14 @@ class IndexComponents:
         )
 
     @cached_property
+    def archive_keys(self) -> Sequence[str]:
+        """The keys that all processes of the archive have; the first one signs and encrypts."""
+        return _share_keys(self.settings)
+
+    @cached_property
     def share_tokens(self) -> ShareTokens:
         """The signatures of share links."""
-        return ShareTokens(_share_keys(self.settings))
+        return ShareTokens(self.archive_keys)
 
     @cached_property
     def share_link_verifier(self) -> ShareLinkVerifier:
@@ -332,7 +337,8 @@ class IndexComponents:
     @cached_property
     def search(self) -> Search:
         """Searches."""
-        return Search(self.database.instances, self.access, self.database.tags, self.database.labels)
+        database = self.database
+        return Search(database.instances, self.access, database.tags, database.labels, self.archive_keys)
 
     @cached_property
     def reindex(self) -> OperationType:

@@ -1,7 +1,7 @@
 """The list of data partitions."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from server.domain.access import Access
@@ -11,7 +11,7 @@ from server.model.access import Action
 from server.model.call import Call
 from server.model.errors import AlreadyExists, NotFound, Reason, WrongState
 from server.model.ids import DEFAULT_PARTITION, Address, PartitionName
-from server.model.partition import DuplicatePolicy, Partition
+from server.model.partition import DuplicatePolicy, Partition, PartitionUsage
 from server.ports.index import Partitions as PartitionIndex
 
 _MAX_AGE_SECONDS = 1.0
@@ -74,6 +74,11 @@ class Partitions:
         permitted = self._access.permit_partitions(call, Action.READ)
         self._names.require_enabled()
         return await self._partitions.list(permitted)
+
+    async def usage(self, call: Call) -> Sequence[PartitionUsage]:
+        """Return the contents of the partitions that the principal may read."""
+        permitted = self._access.permit_partitions(call, Action.READ)
+        return await self._partitions.usage(permitted)
 
     async def get(self, call: Call, address: Address) -> Partition:
         """Return one partition.

@@ -28,3 +28,17 @@ class Partition:
     name: PartitionName
     created: datetime
     duplicates: DuplicatePolicy | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionUsage:
+    """Contents of a partition.
+
+    stored_bytes: of all versions of its instances; those of deleted ones count until they are erased.
+    """
+
+    name: PartitionName
+    studies: int
+    series: int
+    instances: int
+    stored_bytes: int

@@ -24,7 +24,7 @@ from server.model.instance import (
 from server.model.lifecycle.deletion import Deletion, DeletionQuery
 from server.model.lifecycle.erasure import ErasedVersion
 from server.model.lifecycle.kept import KeptVersion
-from server.model.partition import DuplicatePolicy, Partition
+from server.model.partition import DuplicatePolicy, Partition, PartitionUsage
 from server.model.search.query import Match, Query
 from server.ports.outbox import DeletionRecordOf, RecordsOf
 
@@ -341,6 +341,10 @@ class Partitions(Protocol):
 
     async def stored_bytes(self, name: PartitionName) -> int:
         """Return the size of all versions of its instances; those of deleted ones count until they are erased."""
+        ...
+
+    async def usage(self, names: Collection[PartitionName] | None = None) -> Sequence[PartitionUsage]:
+        """Return the contents of all partitions, or of those with some names, in order of creation."""
         ...
 
     async def create(self, name: PartitionName, now: datetime) -> Partition | None:

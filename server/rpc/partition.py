@@ -19,6 +19,24 @@ class PartitionServicer(partition_service_pb2_grpc.PartitionServiceServicer):
         """See the contract."""
         return pb.ListPartitionsResponse(partitions=map(convert.partition, await self._partitions.list(context.call)))
 
+    async def ListPartitionUsage(
+        self, request: pb.ListPartitionUsageRequest, context: Context
+    ) -> pb.ListPartitionUsageResponse:
+        """See the contract."""
+        usage = await self._partitions.usage(context.call)
+        return pb.ListPartitionUsageResponse(
+            usage=[
+                pb.PartitionUsage(
+                    partition=one.name,
+                    studies=one.studies,
+                    series=one.series,
+                    instances=one.instances,
+                    stored_bytes=one.stored_bytes,
+                )
+                for one in usage
+            ]
+        )
+
     async def GetPartition(self, request: pb.GetPartitionRequest, context: Context) -> pb.GetPartitionResponse:
         """See the contract."""
         partition = await self._partitions.get(context.call, _address(request.name))

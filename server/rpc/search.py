@@ -6,7 +6,7 @@ from dicomstore.v1 import resources_pb2 as resources
 from dicomstore.v1 import search_service_pb2 as pb
 from dicomstore.v1 import search_service_pb2_grpc
 
-from server.domain.search.request import SearchRequest, Term
+from server.domain.search.request import RequestedSort, SearchRequest, Term
 from server.domain.search.search import Search, SearchMatch, SearchResult
 from server.model.errors import InvalidRequest, Reason
 from server.model.search.query import Level
@@ -95,4 +95,5 @@ def _request(request: pb.SearchRequest) -> SearchRequest:
         retrieve_url_base=request.retrieve_url_base,
         include_labels=request.include_labels,
         external_metadata=request.external_metadata,
+        sort=tuple(RequestedSort(key.attribute, key.descending) for key in request.sort),
     )

@@ -214,6 +214,22 @@ def test_every_revision_has_been_recorded() -> None:
     assert recorded_schemas.revisions() == sorted(revision.revision for revision in script.walk_revisions())
 
 
+async def test_revision_0022_takes_the_issuer_of_patient_ids_from_the_metadata(url: str, engine: Engine) -> None:
+    recorded("0021", url, engine)
+    dicom_json = json.dumps({"00100021": {"vr": "LO", "Value": [" Größe "]}}).encode()
+    with engine.begin() as connection:
+        for table in ("studies", "deleted_studies"):
+            newest = connection.execute(text(f"SELECT max_version FROM {table} ORDER BY key LIMIT 1")).scalar_one()
+            given = {"dicom_json": dicom_json, "version": newest}
+            connection.execute(text("UPDATE metadata SET dicom_json = :dicom_json WHERE version = :version"), given)
+    migrate(url)
+    with engine.connect() as connection:
+        for table in ("studies", "deleted_studies"):
+            rows = connection.execute(text(f"SELECT issuer_of_patient_id, elements FROM {table} ORDER BY key")).all()
+            assert [row[0] for row in rows] == ["grösse", *[None] * (len(rows) - 1)]
+            assert '"00100021":{"vr":"LO","Value":[" Größe "]}' in rows[0][1].split("\n")
+
+
 @pytest.mark.parametrize("revision", recorded_schemas.revisions())
 async def test_a_database_of_every_revision_is_upgraded_under_write_load(
     url: str, engine: Engine, revision: str
@@ -244,6 +260,8 @@ async def test_a_database_of_every_revision_is_upgraded_under_write_load(
     found = {one.id: one.locator for one in await database.instances.find(Address(DEFAULT_PARTITION))}
     assert {one.id: one.locator for one in stored}.items() <= found.items()
     assert len(found) == len(stored) + 7
+    (usage,) = await database.partitions.usage()
+    assert (usage.studies, usage.series, usage.instances) == (4, 6, len(found))
     history = await database.instances.history(identity(1, 1, 1).address)
     assert [version.provenance.reason for version in history] == ["", "correction"]
     await sequence(database.changes)

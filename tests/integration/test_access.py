@@ -275,6 +275,7 @@ EXPECTED: Mapping[str, tuple[str, Message | None]] = {
     "AuditService.VerifyAuditTrail": (OF_ARCHIVE, None),
     "MetricsService.GetMetrics": (OF_ARCHIVE, None),
     "PartitionService.ListPartitions": (OF_ARCHIVE, None),
+    "PartitionService.ListPartitionUsage": (OF_ARCHIVE, None),
     "PartitionService.GetPartition": (OF_PARTITION, partitions.GetPartitionRequest(name=WARD)),
     "TokenService.CreateToken": (OF_ARCHIVE, None),
     "TokenService.ListTokens": (OF_ARCHIVE, None),

@@ -60,6 +60,7 @@ _KEYS = {
         "StudyInstanceUID": "UI",
         "PatientName": "PN",
         "PatientID": "LO",
+        "IssuerOfPatientID": "LO",
         "PatientBirthDate": "DA",
         "AccessionNumber": "SH",
         "ReferringPhysicianName": "PN",
@@ -114,8 +115,8 @@ RETURN_KEY_TAGS: Mapping[Level, frozenset[str]] = MappingProxyType(
     {
         Level.STUDY: tags_of(
             "SpecificCharacterSet StudyDate StudyTime AccessionNumber ReferringPhysicianName TimezoneOffsetFromUTC "
-            "PatientName PatientID PatientBirthDate PatientSex StudyInstanceUID StudyID StudyDescription "
-            "AnatomicRegionsInStudyCodeSequence ProcedureCodeSequence NameOfPhysiciansReadingStudy "
+            "PatientName PatientID IssuerOfPatientID PatientBirthDate PatientSex StudyInstanceUID StudyID "
+            "StudyDescription AnatomicRegionsInStudyCodeSequence ProcedureCodeSequence NameOfPhysiciansReadingStudy "
             "AdmittingDiagnosesDescription ReferencedStudySequence PatientAge PatientSize PatientWeight Occupation "
             "AdditionalPatientHistory"
         ),

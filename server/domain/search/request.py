@@ -18,17 +18,20 @@ from server.dicom.matching.attributes import TIMEZONE_OFFSET_FROM_UTC, SearchKey
 from server.dicom.matching.date_time_ranges import extract_date_time_ranges
 from server.dicom.matching.matching import conditions, take_stars
 from server.dicom.matching.query_tags import PrivateTag, is_private
+from server.dicom.matching.sorting import STORED, sort_keyword
 from server.domain.search import page_token, record_key
 from server.domain.search.answer import Selection, select
 from server.model.errors import InvalidRequest, Reason
 from server.model.ids import NO_PARTITION, Address
-from server.model.search.query import Condition, Level, Query
+from server.model.search.query import Condition, Level, Order, Query, SortKey
 
 DEFAULT_PAGE_SIZE = 100
 """Matches on a page when the request leaves it open."""
 
 MAX_PAGE_SIZE = 200
 """Most matches on a page."""
+
+MAX_SORT_KEYS = 4
 
 _DATES_AND_TIMES = frozenset({"DA", "TM", "DT"})
 
@@ -49,6 +52,14 @@ class Term:
 
     attribute: str
     values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestedSort:
+    """A key of the order, as received."""
+
+    attribute: str
+    descending: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +86,7 @@ class SearchRequest:
     retrieve_url_base: str = ""
     include_labels: bool = False
     external_metadata: bool = False
+    sort: tuple[RequestedSort, ...] = ()
     label_conditions: tuple[Condition, ...] = ()
 
 
@@ -152,6 +164,7 @@ def parse(
     prior = (
         record_key.read(request.prior_record_key, request.level, scope.partition) if request.prior_record_key else None
     )
+    order = _order(request)
     identity = _identity(request, scope, prior)
     query = Query(
         level=request.level,
@@ -162,12 +175,47 @@ def parse(
         ),
         limit=page_size + 1,
         skip=0 if request.page_token else request.skip,
-        after=page_token.read(request.page_token, identity) if request.page_token else prior,
+        after=page_token.read(request.page_token, identity) if request.page_token and order is None else prior,
         metadata=selection.needs_metadata,
         counts=bool(selection.counted),
         newest=selection.newest_levels,
+        order=order,
     )
     return ParsedRequest(query, page_size, selection, tuple(ignored), identity)
+
+
+def _order(request: SearchRequest) -> Order | None:
+    """Return the requested order of matches; None for the order of storing, newest first.
+
+    Raises:
+        InvalidRequest: INVALID_QUERY, INVALID_FIELD.
+    """
+    if not request.sort:
+        return None
+    if request.prior_record_key:
+        raise _invalid_field(
+            "prior_record_key", "A prior Record Key requires the order of Record Keys, without a sort."
+        )
+    if len(request.sort) > MAX_SORT_KEYS:
+        raise _unsortable(f"at most {MAX_SORT_KEYS} sort keys are possible")
+    if request.level is not Level.STUDY and request.scope.study is None:
+        raise _unsortable("series and instances can be sorted within a study only")
+    keys: list[SortKey] = []
+    for requested in request.sort:
+        keyword = sort_keyword(request.level, requested.attribute)
+        if keyword is None:
+            raise _unsortable(f"{_shown(requested.attribute)} is not a sort key at this level")
+        if keyword == STORED:  # different for all, so that further keys have no effect
+            oldest_first = not requested.descending
+            return Order(tuple(keys), oldest_first) if keys or oldest_first else None
+        if any(key.keyword == keyword for key in keys):
+            raise _unsortable(f"{_shown(requested.attribute)} occurs twice")
+        keys.append(SortKey(keyword, requested.descending))
+    return Order(tuple(keys), oldest_first=not keys[-1].descending)
+
+
+def _unsortable(why: str) -> InvalidRequest:
+    return InvalidRequest(Reason.INVALID_QUERY, f"The matches cannot be sorted: {why}.")
 
 
 def _page_size(request: SearchRequest) -> int:
@@ -288,6 +336,7 @@ def _identity(request: SearchRequest, scope: Address, prior: int | None) -> byte
             request.include_attributes,
             request.include_all,
             *([] if prior is None else [prior]),
+            *([[key.attribute, key.descending] for key in request.sort]),
             *map(repr, request.label_conditions),
         ]
     )

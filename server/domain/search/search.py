@@ -1,6 +1,7 @@
 """Search for studies, series and instances (PS3.18 section 10.6)."""
 
 import asyncio
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
@@ -26,7 +27,7 @@ from server.model.access import Action
 from server.model.call import Call
 from server.model.errors import Reason, WrongState
 from server.model.ids import Address, Uid
-from server.model.search.query import Level, Match, Query
+from server.model.search.query import Level, Match, Query, SortValue
 from server.model.search.query_tag import QueryStatus, Tag, TagStatus
 from server.ports.index import InstanceIndex
 from server.ports.lifecycle.labels import LabelRecord
@@ -41,6 +42,14 @@ class SearchMatch(NamedTuple):
 
     resource: Address
     dicom_json: bytes
+
+
+class _Found(NamedTuple):
+    """A match and its position."""
+
+    key: int
+    sort_values: tuple[SortValue, ...]
+    match: SearchMatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +70,19 @@ class SearchResult:
 class Search:
     """Runs searches on the index."""
 
-    def __init__(self, index: InstanceIndex, access: Access, tags: Tags, labels: LabelRecord) -> None:
+    def __init__(
+        self, index: InstanceIndex, access: Access, tags: Tags, labels: LabelRecord, page_keys: Sequence[str] = ()
+    ) -> None:
+        """`page_keys` encrypt positions in an order of values, see `SortedPages`; without one, these end with the
+        process."""
+        self._pages = page_token.SortedPages(page_keys or [secrets.token_urlsafe()])
         self._index = index
         self._access = access
         self._tags = tags
         self._labels = labels
 
     async def search(self, call: Call, request: SearchRequest) -> SearchResult:
-        """Return one page of matches, newest first.
+        """Return one page of matches, newest first unless the request has another order.
 
         Raises:
             InvalidRequest: as `parse`.
@@ -80,6 +94,9 @@ class Search:
         request = replace(request, scope=replace(request.scope, partition=permitted.partition))
         request, tags, wanted = await self._parsed(request)
         query, selection = replace(wanted.query, scope=permitted), wanted.selection
+        if query.order is not None and request.page_token:
+            key, values = self._pages.read(request.page_token, wanted.identity)
+            query = replace(query, after=key, after_values=values)
         if is_part(permitted, query.level):
             query, selection = of_whole_match(query, selection)
         matching = await of_own_series(self._index, query) if permitted.series else query
@@ -88,14 +105,14 @@ class Search:
         has_more = len(found) > len(page)
         call.audit.items = len(page)
         is_counted = request.total_count or (has_more and _is_known(query))
-        matches = [match for _, match in page]
+        matches = [found.match for found in page]
         wanted_additions = Additions(request.include_labels, request.external_metadata)
         if any(wanted_additions) and matches:
             data_sets = await with_additions(self._labels, permitted.partition, matches, wanted_additions)
             matches = [SearchMatch(match.resource, added) for match, added in zip(matches, data_sets, strict=True)]
         return SearchResult(
             matches=tuple(matches),
-            next_page_token=page_token.make(page[-1][0], wanted.identity) if has_more else "",
+            next_page_token=self._token_after(page[-1], wanted) if has_more else "",
             ignored_attributes=wanted.ignored,
             erroneous_attributes=await self._erroneous(tags, permitted) if permitted == request.scope else (),
             total_count=(await self._index.count(matching) if matching else 0) if is_counted else None,
@@ -122,7 +139,13 @@ class Search:
         _, _, wanted = await self._parsed(request)
         query = replace(wanted.query, scope=replace(request.scope, study=study), limit=1)
         found = await self._find(query, wanted.selection)
-        return found[0][1].dicom_json if found else None
+        return found[0].match.dicom_json if found else None
+
+    def _token_after(self, last: _Found, wanted: ParsedRequest) -> str:
+        """Return the token for the page after a match."""
+        if wanted.query.order is None:
+            return page_token.make(last.key, wanted.identity)
+        return self._pages.make(last.key, last.sort_values, wanted.identity)
 
     async def _parsed(self, request: SearchRequest) -> tuple[SearchRequest, dict[str, Tag], ParsedRequest]:
         """Return a request with its conditions on labels, the extended query tags in its terms, and its query."""
@@ -171,14 +194,14 @@ class Search:
             {(tag.new.tag, tag.new.private_creator) for tag in (*searched, *known) if tag.new.private_creator}
         )
 
-    async def _find(self, query: Query, selection: Selection) -> list[tuple[int, SearchMatch]]:
-        """Return the matches of a query with their row keys, with only a part of their metadata in memory."""
+    async def _find(self, query: Query, selection: Selection) -> list[_Found]:
+        """Return the matches of a query, with only a part of their metadata in memory."""
         if not query.metadata:
             matches: Sequence[Match] = await self._index.search(query)
             if matches and query.counts and is_part(query.scope, query.level):
                 matches = await counted_in(self._index, query.scope, matches)
             return _render(matches, selection)
-        found: list[tuple[int, SearchMatch]] = []
+        found: list[_Found] = []
         while True:
             matches = await self._index.search(query)
             taken = list(takewhile(lambda match: match.metadata is not None, matches))
@@ -188,7 +211,8 @@ class Search:
                 found += await asyncio.to_thread(_render, taken, selection)
             if len(taken) == len(matches):
                 return found
-            query = replace(query, after=taken[-1].key, skip=0, limit=query.limit - len(taken))
+            last, left = taken[-1], query.limit - len(taken)
+            query = replace(query, after=last.key, after_values=last.sort_values, skip=0, limit=left)
 
 
 def _search_keys(request: SearchRequest) -> dict[str, object]:
@@ -208,6 +232,6 @@ def _is_known(query: Query) -> bool:
     return not query.conditions and (query.level is Level.STUDY or query.scope.study is not None)
 
 
-def _render(matches: Iterable[Match], selection: Selection) -> list[tuple[int, SearchMatch]]:
+def _render(matches: Iterable[Match], selection: Selection) -> list[_Found]:
     composer = MatchComposer(selection)
-    return [(match.key, SearchMatch(match.resource, composer.of(match))) for match in matches]
+    return [_Found(match.key, match.sort_values, SearchMatch(match.resource, composer.of(match))) for match in matches]

@@ -118,6 +118,28 @@ class Condition:
     matchers: tuple[Matcher, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class SortKey:
+    """One key of an order: a keyword, of `server.dicom.matching.sorting`, and its direction."""
+
+    keyword: str
+    descending: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An order of matches: by the first key, then by the second, and so on. Matches without a value are last.
+
+    oldest_first: direction of the row keys of matches that are equal in all keys.
+    """
+
+    keys: tuple[SortKey, ...]
+    oldest_first: bool
+
+
+SortValue = str | int | None
+"""A value by which matches are compared."""
+
 MAX_METADATA = 4 << 20
 """Maximum number of metadata bytes in one response of an index, unless the metadata of a single instance is larger."""
 
@@ -126,7 +148,9 @@ MAX_METADATA = 4 << 20
 class Query:
     """A query of the index.
 
-    after: row key of the last match of the previous page; matches have smaller row keys.
+    after: row key of the last match of the previous page; without an order, matches have smaller row keys.
+    order: None is the order of row keys, descending.
+    after_values: `Match.sort_values` of the last match of the previous page, with an order.
     metadata: also return the DICOM JSON of each match's newest matching instance, up to `MAX_METADATA`.
     counts: also return `Match.modalities`, `series_count` and `instance_count`.
     newest: also return the stored elements of each match's newest instance at these levels below the match.
@@ -141,6 +165,8 @@ class Query:
     metadata: bool = False
     counts: bool = False
     newest: frozenset[Level] = frozenset()
+    order: Order | None = None
+    after_values: tuple[SortValue, ...] = ()
 
 
 class Match(NamedTuple):
@@ -153,6 +179,7 @@ class Match(NamedTuple):
         before, it is too large, and the query has to continue after the match before. The first match always has it.
     newest: the stored elements at the levels of `Query.newest`, from the outside in.
     modalities, series_count, instance_count: of the study (of a series: only instance_count), if `Query.counts`.
+    sort_values: the values by which it was sorted, if `Query.order`.
     """
 
     key: int
@@ -163,6 +190,7 @@ class Match(NamedTuple):
     series_count: int = 0
     instance_count: int = 0
     newest: tuple[ElementLines, ...] = ()
+    sort_values: tuple[SortValue, ...] = ()
 
     @property
     def elements(self) -> dict[str, Any]:

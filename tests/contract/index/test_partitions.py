@@ -9,8 +9,10 @@ from server.model.partition import DuplicatePolicy, Partition
 from server.model.search.query import Condition, Equals, Level, Query
 from server.ports.index import ChangeLog, InstanceIndex, Partitions
 from tests.contract.index.samples import NOON, identity, sample, series_ref, study_ref
+from tests.contract.index.sequenced import SequencedChanges
 
 WARD = PartitionName("ward-1")
+LATER = NOON + timedelta(days=1)
 
 
 async def test_the_default_partition_always_exists_and_has_key_1(partitions: Partitions) -> None:
@@ -106,6 +108,38 @@ async def test_a_batch_may_contain_several_partitions(index: InstanceIndex, part
     for name in (DEFAULT_PARTITION, WARD):
         assert [s.id for s in await index.find(study_ref(1, name))] == [identity(1, 1, n, name) for n in (1, 2)]
     assert [stored.id for stored in await index.locators(after=0, limit=9)] == [new.id for new in batch]
+
+
+async def test_the_usage_of_partitions_follows_each_change(
+    index: InstanceIndex, partitions: Partitions, changes: SequencedChanges
+) -> None:
+    await partitions.create(WARD, NOON)
+
+    async def usage(name: PartitionName = WARD) -> tuple[int, int, int]:
+        (found,) = await partitions.usage({name})
+        assert found.stored_bytes == await partitions.stored_bytes(name)
+        return found.studies, found.series, found.instances
+
+    new = [sample(s, e, i, partition=WARD) for s in (1, 2, 3) for e in (1, 2) for i in (1, 2)]
+    await index.add([*new, new[0], sample(1)], NOON)
+    await index.add_version(sample(1, partition=WARD), NOON)
+    assert [one.name for one in await partitions.usage()] == [DEFAULT_PARTITION, WARD]
+    assert (await usage(), await usage(DEFAULT_PARTITION)) == ((3, 6, 12), (1, 1, 1))
+    await index.delete(identity(1, 1, 1, WARD).address, NOON, LATER)
+    assert await usage() == (3, 6, 11)
+    await index.delete(identity(1, 1, 2, WARD).address, NOON, LATER)
+    assert await usage() == (3, 5, 10)
+    await index.delete(series_ref(1, 2, WARD), NOON, LATER)
+    assert await usage() == (2, 4, 8)
+    await index.delete(study_ref(2, WARD), NOON, LATER)
+    assert await usage() == (1, 2, 4)
+    await index.undelete(study_ref(1, WARD), NOON, NOON)
+    assert await usage() == (2, 4, 8)
+    await index.delete(study_ref(1, WARD), NOON, LATER)
+    await index.undelete(series_ref(2, 2, WARD), NOON, NOON)
+    assert await usage() == (2, 3, 6)
+    assert await changes.list(ChangeWindow(limit=1))  # numbers the entries, and merges the blocks of studies
+    assert await usage() == (2, 3, 6)
 
 
 async def test_stored_bytes_of_a_partition_count_until_they_are_erased(

@@ -64,6 +64,9 @@ IN_ORDER = {
     "studies by accession number": Query(
         Level.STUDY, EVERYTHING, (Condition("AccessionNumber", (Equals(("a1",)),)),), limit=50
     ),
+    "studies by description": Query(
+        Level.STUDY, EVERYTHING, (Condition("StudyDescription", (Equals(("chest pa",)),)),), limit=50
+    ),
     "one study": Query(Level.STUDY, study_ref(), (), limit=50),
     "the series of a study": Query(Level.SERIES, study_ref(), (), limit=50),
     "the instances of a study": Query(Level.INSTANCE, study_ref(), (), limit=50),
@@ -100,8 +103,8 @@ OF_TEXT = {
     "a patient ID with a substring": Query(
         Level.STUDY, EVERYTHING, (Condition("PatientID", (Like("*123*"),)),), limit=50
     ),
-    "a description": Query(
-        Level.STUDY, EVERYTHING, (Condition("StudyDescription", (Equals(("chest pa",)),)),), limit=50
+    "a description with a substring": Query(
+        Level.STUDY, EVERYTHING, (Condition("StudyDescription", (Like("*chest*"),)),), limit=50
     ),
 }
 """These come from the text index, and on SQLite in the order of the answer."""

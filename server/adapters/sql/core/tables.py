@@ -48,14 +48,14 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import ExecutableDDLElement
 
-REVISION = "0021"
+REVISION = "0022"
 """The migration that creates this schema."""
 
-OLDEST_CODE = "0020"
+OLDEST_CODE = "0022"
 """The oldest `REVISION` whose code can use a database with this schema.
 
 A migration that takes away what this code uses must raise it, to its own `down_revision` or to itself; a test compares.
-So must one that adds what each change of a row must maintain, such as the text of workitems in 0020.
+So must one that adds what each change of a row must maintain, such as the counts of partitions in 0022.
 """
 
 MAX_TEXT_LENGTH = 512
@@ -178,6 +178,8 @@ partition_usage = Table(
     Column("partition_key", Key, primary_key=True, autoincrement=False),
     Column(SHARD, SmallInteger, primary_key=True, autoincrement=False, comment="see core/shards.py"),
     Column("stored_bytes", BigInteger, nullable=False, comment="of all versions whose bytes are not erased"),
+    Column("series", BigInteger, nullable=False, server_default=text("0")),
+    Column("instances", BigInteger, nullable=False, server_default=text("0")),
     sqlite_with_rowid=False,
 )
 
@@ -205,6 +207,7 @@ studies = Table(
     Column(
         "study_date_time", Label, comment="date and time in UTC, if the offset is known; see model/search/date_time.py"
     ),
+    Column("issuer_of_patient_id", Label),
     UniqueConstraint("partition_key", "uid"),
     Index(None, "partition_key", "key"),
     Index(None, "partition_key", "patient_id", "key"),
@@ -212,6 +215,8 @@ studies = Table(
     Index(None, "partition_key", "study_date", "key"),
     Index(None, "partition_key", "patient_birth_date", "key"),
     Index(None, "partition_key", "study_id", "key"),
+    Index(None, "partition_key", "study_description", "key"),
+    Index(None, "partition_key", "referring_physician_name_1", "key"),
     *(Index(None, "partition_key", f"patient_name_{group}", "key") for group in range(1, NAME_GROUPS + 1)),
     info=_OF_A_STUDY,
 )

@@ -1,14 +1,15 @@
 """Data partitions."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from server.adapters.sql.core.tables import partition_usage, partitions
 from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.core.transactions import Transactions
+from server.adapters.sql.search.study_search import blocks_of_partition
 from server.adapters.sql.writing.partition_deleting import (
     begin_deletion,
     delete_from_worklist,
@@ -20,7 +21,7 @@ from server.adapters.sql.writing.partition_deleting import (
 )
 from server.model.errors import Reason, WrongState
 from server.model.ids import Address, PartitionName
-from server.model.partition import DuplicatePolicy, Partition
+from server.model.partition import DuplicatePolicy, Partition, PartitionUsage
 
 
 class SqlPartitions:
@@ -46,6 +47,10 @@ class SqlPartitions:
         )
         # PostgreSQL returns the sum of such columns as a decimal.
         return await self._transactions.read(lambda connection: int(connection.execute(total).scalar_one()))
+
+    async def usage(self, names: Collection[PartitionName] | None = None) -> Sequence[PartitionUsage]:
+        """See the port."""
+        return await self._transactions.read(lambda connection: _usage(connection, names))
 
     async def create(self, name: PartitionName, now: datetime) -> Partition | None:
         """See the port."""
@@ -98,6 +103,23 @@ def _list(connection: Connection, names: Collection[PartitionName] | None) -> li
 def _get(connection: Connection, name: PartitionName) -> Partition | None:
     row = connection.execute(select(partitions).where(partitions.c.name == name, _EXISTS)).one_or_none()
     return None if row is None else _partition(row)
+
+
+def _usage(connection: Connection, names: Collection[PartitionName] | None) -> Sequence[PartitionUsage]:
+    counted = ("series", "instances", "stored_bytes")
+    sums = select(*(func.coalesce(func.sum(partition_usage.c[name]), 0).label(name) for name in counted)).where(
+        partition_usage.c.partition_key == bindparam("of_partition")
+    )
+    blocks = blocks_of_partition(connection.dialect.name).subquery()
+    total = select(func.coalesce(func.sum(blocks.c.studies), 0))
+    found = []
+    for partition in _list(connection, names):
+        of_partition = {"of_partition": partition.key}
+        numbers = connection.execute(sums, of_partition).one()
+        studies = connection.execute(total, of_partition).scalar_one()
+        # PostgreSQL returns the sum of such columns as a decimal.
+        found.append(PartitionUsage(partition.name, int(studies), *map(int, numbers)))
+    return found
 
 
 def _create(connection: Connection, name: PartitionName, now: datetime) -> Partition | None:

@@ -13,6 +13,7 @@ from server.model.search.query import Level
 COLUMNS: Mapping[str, Column[str]] = {
     "StudyInstanceUID": studies.c.uid,
     "PatientID": studies.c.patient_id,
+    "IssuerOfPatientID": studies.c.issuer_of_patient_id,
     "PatientBirthDate": studies.c.patient_birth_date,
     "AccessionNumber": studies.c.accession_number,
     "StudyDate": studies.c.study_date,

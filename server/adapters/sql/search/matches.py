@@ -49,16 +49,32 @@ _key = itemgetter(0)
 
 
 def rows_of(level: Level, page: Subquery) -> Select[*tuple[Any, ...]]:
-    """Select the columns for `matches` of the rows of a level whose keys are in a page, in any order."""
-    (page_key,) = page.c
+    """Select the columns for `matches` of the rows of a level whose keys are in a page, in any order.
+
+    The last columns are those of the page beside the key.
+    """
+    page_key, *values = page.c
     key = _KEY_OF[level]
-    return select(page_key, *_COLUMNS[level]).join_from(page, key.table, key == page_key)
+    return select(page_key, *_COLUMNS[level], *values).join_from(page, key.table, key == page_key)
+
+
+def is_pending(rows: Sequence[AnyTuple]) -> bool:
+    """Return whether rows of instances may contain deleted ones, because a deletion of many is in progress."""
+    return bool(rows and rows[0][len(_COLUMNS[Level.INSTANCE])])
 
 
 def matches(connection: Connection, query: Query, rows: Sequence[AnyTuple]) -> list[Match]:
-    """Return the matches in rows of `rows_of`, in descending order of key."""
-    # They are nearly always in order already; sorting in the database would copy all their content.
-    rows = sorted(rows, key=_key, reverse=True)
+    """Return the matches in rows of `rows_of`: in the order of the rows if the query has one, else of descending
+    keys."""
+    if query.order is None:
+        # They are nearly always in order already; sorting in the database would copy all their content.
+        return _matches(connection, query, sorted(rows, key=_key, reverse=True))
+    width = 1 + len(_COLUMNS[query.level])
+    found = _matches(connection, query, [row[:width] for row in rows])
+    return [match._replace(sort_values=tuple(row[width:])) for match, row in zip(found, rows, strict=True)]
+
+
+def _matches(connection: Connection, query: Query, rows: Sequence[AnyTuple]) -> list[Match]:
     match query.level:
         case Level.STUDY:
             return _studies(connection, query, rows)

@@ -8,6 +8,7 @@ from sqlalchemy import Column, ColumnElement, Connection, Select, Table, bindpar
 from server.adapters.sql.core.prepared import Prepared
 from server.adapters.sql.core.tables import instances, series, studies
 from server.adapters.sql.rows import SERIES_KEY, STUDY_KEY, depth, within
+from server.adapters.sql.search import sorting
 from server.adapters.sql.search.conditions import all_hold, form_of, level_of, values_of
 from server.adapters.sql.search.matches import rows_of
 from server.adapters.sql.search.trigrams import is_in_order, of_studies
@@ -47,7 +48,7 @@ def run(
 def form(query: Query) -> tuple[object, ...]:
     """Return the form of a query, without its values."""
     forms = map(form_of, query.conditions)
-    return (query.level, depth(query.scope), query.after is None, query.skip == 0, *forms)
+    return (query.level, depth(query.scope), query.after is None, query.skip == 0, *forms, *sorting.form(query))
 
 
 def add_values(where: dict[str, Any], conditions: Sequence[Condition]) -> None:
@@ -58,7 +59,9 @@ def add_values(where: dict[str, Any], conditions: Sequence[Condition]) -> None:
 def page(
     keys: Select[int], query: Query, order: ColumnElement[int] | None = None, *, is_after: bool = False
 ) -> Select[*tuple[Any, ...]]:
-    """Select a page in order of its key, or in another, equivalent order."""
+    """Select a page in the order of the query. `order` is an expression that is equivalent to the key."""
+    if query.order is not None:
+        return sorting.page(keys, query, query.order)
     key = KEYS[query.level] if order is None else order
     if is_after or query.after is not None:
         keys = keys.where(key < bindparam("after"))

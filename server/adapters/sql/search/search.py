@@ -17,10 +17,10 @@ from sqlalchemy import BindParameter, Connection, Select, bindparam
 
 from server.adapters.sql.core.tables import studies
 from server.adapters.sql.rows import address
-from server.adapters.sql.search import pages
+from server.adapters.sql.search import pages, sorting
 from server.adapters.sql.search.conditions import IS_ALIVE, form_of, level_of
 from server.adapters.sql.search.label_search import page_by_label
-from server.adapters.sql.search.matches import matches
+from server.adapters.sql.search.matches import is_pending, matches
 from server.adapters.sql.search.pages import KEYS, TABLES, Rows
 from server.adapters.sql.search.study_search import search_studies, text_leading_to
 from server.adapters.sql.search.tag_search import page_by_tag
@@ -67,9 +67,10 @@ def search(connection: Connection, partition_key: int, query: Query) -> list[Mat
     if below := {level for condition in query.conditions if (level := level_of(condition.key)) > query.level}:
         raise ValueError(f"conditions on {max(below).name} in a search for {query.level.name}")
     where = address(partition_key, query.scope) | {"after": query.after, "limit": query.limit, "skip": query.skip}
+    where |= sorting.values_of(query)
     pages.add_values(where, query.conditions)
     rows = _rows(connection, query, where)
-    if rows and query.level is Level.INSTANCE and rows[0][-1]:  # a deletion of many is in progress
+    if query.level is Level.INSTANCE and is_pending(rows):
         rows = _rows(connection, replace(query, conditions=(*query.conditions, IS_ALIVE)), where)
     return matches(connection, query, rows) if rows else []
 

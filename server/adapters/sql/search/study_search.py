@@ -11,6 +11,9 @@ or rare. Therefore the search requests slightly more keys than the limit for few
 5. If all return many, and a range is among them, a page is likely to be among the newest studies.
 6. If it is not: text in order, a range if it can still be sorted, otherwise all studies in order until the page is
   full.
+
+In another order (`sorting`), studies are sorted if a condition returns few; otherwise all studies in that order are
+examined until the page is full.
 """
 
 from collections.abc import Sequence
@@ -20,13 +23,13 @@ from sqlalchemy import BigInteger, Column, Connection, Select, Table, bindparam,
 
 from server.adapters.sql.core.prepared import Prepared
 from server.adapters.sql.core.tables import STUDIES_PER_BLOCK, series, studies, study_block_changes, study_blocks
-from server.adapters.sql.search import likes, pages
+from server.adapters.sql.search import likes, pages, sorting
 from server.adapters.sql.search.conditions import MODALITIES_IN_STUDY, form_of, holds, values_of
 from server.adapters.sql.search.keys import COLUMNS, column_text
 from server.adapters.sql.search.matches import rows_of
 from server.adapters.sql.search.pages import Rows
 from server.adapters.sql.search.trigrams import is_in_order, of_studies
-from server.model.search.query import Between, Condition, Equals, Level, Like, Matcher, NameMatches, Query
+from server.model.search.query import Between, Condition, Equals, Level, Like, Matcher, NameMatches, Order, Query
 
 FEW = 1_000
 """Number of studies that are examined one by one."""
@@ -50,8 +53,8 @@ FAR = STUDIES_PER_BLOCK
 """From this offset, blocks are skipped."""
 
 _INDEXED = frozenset(key for key, column in COLUMNS.items() if column.table is studies) - {
-    "StudyDescription",
     "StudyTime",
+    "IssuerOfPatientID",
 }
 """Search keys of studies with an index on their values."""
 
@@ -81,6 +84,8 @@ _OF_PAGE = Prepared(
 
 def search_studies(connection: Connection, query: Query, where: dict[str, Any]) -> Rows:
     """Return a page of rows of the studies that meet the conditions; `where` has their values."""
+    if query.order is not None:
+        return _sorted(connection, query, query.order, where)
     conditions = query.conditions
     if not conditions:
         is_far = query.skip >= FAR and query.after is None
@@ -112,6 +117,41 @@ def search_studies(connection: Connection, query: Query, where: dict[str, Any]) 
     if not ranges or not all(_has_more(connection, condition, where, MAX_SORTED) for condition in ranges):
         return _any_way(connection, query, where)
     return _in_order(connection, query, where)
+
+
+def _sorted(connection: Connection, query: Query, order: Order, where: dict[str, Any]) -> Rows:
+    """Return a page in an order of values."""
+    if not sorting.has_index(order):
+        return _any_way(connection, query, where)
+    for condition in query.conditions:
+        if _leads_to_few(condition) or _is_spread(condition):
+            if not _has_more(connection, condition, where, FEW):
+                return _among(connection, query, where, _keys(connection, condition, where))
+            if not _has_more(connection, condition, where, MAX_SORTED):
+                return _any_way(connection, query, where)
+    text = of_studies.sought([one for one in query.conditions if not _is_spread(one)], connection.dialect.name)
+    if text is not None and len(keys := _containing(connection, text)) <= FEW:
+        return _among(connection, query, where, keys)
+    return _in_sorted_order(connection, query, order, where)
+
+
+def _in_sorted_order(connection: Connection, query: Query, order: Order, where: dict[str, Any]) -> Rows:
+    """Return a page by scanning all studies in the order of an index: first those with a value, then the others."""
+
+    def rows(*, has_value: bool) -> Rows:
+        def statement() -> Select[*tuple[Any, ...]]:
+            return sorting.page_by_index(pages.within_scope(query), query, order, has_value=has_value)
+
+        return pages.run(connection, ("by index", has_value, *pages.form(query)), statement, where)
+
+    found = () if sorting.is_past_values(query) else rows(has_value=True)
+    left = query.limit - len(found)
+    if not left:
+        return found
+    if query.skip:  # it is unknown how many rows with a value were skipped
+        return _any_way(connection, query, where)
+    where |= {"limit": left}
+    return [*found, *rows(has_value=False)]
 
 
 def _sought(connection: Connection, conditions: Sequence[Condition]) -> str | None:

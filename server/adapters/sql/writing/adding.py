@@ -40,7 +40,7 @@ from server.adapters.sql.writing.holding import hold_on, holds_later
 from server.adapters.sql.writing.merging import Group, Row, existing, write_groups, write_several
 from server.adapters.sql.writing.open_deletions import note_stored, pending_later
 from server.adapters.sql.writing.replacing import Replacing
-from server.adapters.sql.writing.usage import count_bytes
+from server.adapters.sql.writing.usage import UsageChanges
 from server.model.change import ChangeAction
 from server.model.errors import NotFound, Reason
 from server.model.ids import Address, InstanceId, PartitionName, Uid, Version
@@ -247,7 +247,7 @@ class StudyChanges:
         self._studies: dict[StudyIdentity, Group] = {}
         self._series: dict[SeriesIdentity, Group] = {}
         self._rows: dict[Table, list[Row]] = {table: [] for table in _TABLES}
-        self._bytes: Counter[tuple[int, int]] = Counter()  # added, by partition and shard
+        self._usage = UsageChanges()
         self._entries: list[Row] = []
         self._holds: dict[PartitionName, Sequence[Any]] = {}
         self._expiries: dict[StudyIdentity, Row] = {}
@@ -294,6 +294,7 @@ class StudyChanges:
         version, study, series_ = self._merged(new)
         for group in (study, series_):
             group.count("instance_count")
+        self._usage.instances[study.row["partition_key"], study.row["shard"]] += 1
         self._keys[new.id] = version
         self._replacing.created(version, self._instance_row(new, version, study, series_))
         self._add_version(new, version, study.row["shard"], ChangeAction.CREATE, new.provenance.origin)
@@ -364,6 +365,7 @@ class StudyChanges:
             }
             group = self._series[identity] = Group(fixed["key"], True, fixed, {})
             study.count("series_count")
+            self._usage.series[study.row["partition_key"], study.row["shard"]] += 1
         return group
 
     def _instance_row(self, new: NewInstance, version: int, study: Group, series_: Group) -> Row:
@@ -402,7 +404,7 @@ class StudyChanges:
                 **_pixel_columns(new.pixels),
             }
         )
-        self._bytes[self._partition_keys[new.id.partition], shard] += new.size_bytes
+        self._usage.stored_bytes[self._partition_keys[new.id.partition], shard] += new.size_bytes
         invalid_tags = " ".join(sorted(new.invalid_tags)) or None
         self._rows[metadata].append(
             {"version": version, "shard": shard, "dicom_json": new.dicom_json, "invalid_tags": invalid_tags}
@@ -479,7 +481,7 @@ class StudyChanges:
         for table, rows in self._rows.items():
             if rows:
                 _INSERTS[table].send(connection, rows)
-        count_bytes(connection, self._bytes)
+        self._usage.write(connection)
         self._last.write_entries(self._entries)
         self._by_tags.write(connection)
         self._replacing.delete_tag_values(connection)

@@ -33,6 +33,7 @@ from server.adapters.sql.query_tags.tag_values import delete_of_series, delete_o
 from server.adapters.sql.rows import SERIES_KEY, STUDY_KEY, address, within
 from server.adapters.sql.writing.adding import change_blocks
 from server.adapters.sql.writing.holding import require_not_held
+from server.adapters.sql.writing.usage import UsageChanges
 from server.model.change import ChangeAction
 from server.model.ids import Address, PartitionName
 from server.ports.journal import ExpiryChange
@@ -197,8 +198,10 @@ def delete_resource(
         "is_pending": 1,
     }
     bounds = (found[2], found[2]) if depth == 3 else (_FIRST, _LAST)
+    usage = UsageChanges()
+    usage.instances[partition_key, shard] -= count
     if depth < 3:
-        _move_groups(connection, row, resource.partition)
+        usage.series[partition_key, shard] -= _move_groups(connection, row, resource.partition)
     if count <= FEW:
         entries = _move(connection, row, count, bounds)
         last.write_entries(entries)
@@ -211,8 +214,9 @@ def delete_resource(
         if progress := progress_of(connection.info):
             progress.journal.deleted_all(row["key"], resource)
     if depth == 3:
-        _shrink_series(connection, row, resource.partition)
+        usage.series[partition_key, shard] -= _shrink_series(connection, row, resource.partition)
     _INSERT_DELETION.run(connection, [row])
+    usage.write(connection)
     last.save()
     return int(count)
 
@@ -242,21 +246,28 @@ def move_on(connection: Connection) -> bool:
     return True
 
 
-def _move_groups(connection: Connection, deletion: Row, partition: PartitionName) -> None:
-    """Move the rows of a study and its series, or of a series and, if it was the only one, its study."""
+def _move_groups(connection: Connection, deletion: Row, partition: PartitionName) -> int:
+    """Move the rows of a study and its series, or of a series and, if it was the only one, its study.
+
+    Returns the number of series.
+    """
     of = {"of_study_key": deletion["study_key"], "of_series_key": deletion["series_key"], "gone": deletion["instances"]}
     if deletion["series_key"] is None:
-        _MOVE_ALL_SERIES.run(connection, of)
+        count = _MOVE_ALL_SERIES.run(connection, of)
         delete_of_series(connection, deletion["study_key"])
         _move_study(connection, deletion, partition)
-    else:
-        _MOVE_SERIES.run(connection, of)
-        delete_of_series(connection, deletion["study_key"], deletion["series_key"])
-        _shrink_study(connection, deletion, partition, of | {"gone_series": 1})
+        return count
+    _MOVE_SERIES.run(connection, of)
+    delete_of_series(connection, deletion["study_key"], deletion["series_key"])
+    _shrink_study(connection, deletion, partition, of | {"gone_series": 1})
+    return 1
 
 
-def _shrink_series(connection: Connection, deletion: Row, partition: PartitionName) -> None:
-    """Remove an instance from the counts of its series and study, which are deleted if they become empty."""
+def _shrink_series(connection: Connection, deletion: Row, partition: PartitionName) -> int:
+    """Remove an instance from the counts of its series and study, which are deleted if they become empty.
+
+    Returns the number of series that became empty.
+    """
     of = {"of_study_key": deletion["study_key"], "of_series_key": deletion["series_key"], "gone": 1}
     _SHRINK_SERIES.run(connection, [of])
     is_empty = not _INSTANCES_LEFT.row(connection, of)[0]
@@ -264,6 +275,7 @@ def _shrink_series(connection: Connection, deletion: Row, partition: PartitionNa
         _MOVE_SERIES.run(connection, of)
         delete_of_series(connection, deletion["study_key"], deletion["series_key"])
     _shrink_study(connection, deletion, partition, of | {"gone_series": int(is_empty)})
+    return int(is_empty)
 
 
 def _shrink_study(connection: Connection, deletion: Row, partition: PartitionName, of: Row) -> None:

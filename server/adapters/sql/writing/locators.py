@@ -1,6 +1,5 @@
 """Blob locators: which are referenced, and which are to be erased."""
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
@@ -39,7 +38,7 @@ from server.adapters.sql.core.tables import (
 )
 from server.adapters.sql.core.times import to_microseconds
 from server.adapters.sql.rows import ALIVE, STORED, stored_instance
-from server.adapters.sql.writing.usage import count_bytes
+from server.adapters.sql.writing.usage import UsageChanges
 from server.model.instance import Locator, StoredInstance
 from server.model.search.query import Level
 
@@ -203,10 +202,10 @@ def _delete_erased(connection: Connection, locators: Sequence[Locator]) -> None:
         return
     keys = {row.key for row in found}
     connection.execute(delete(versions).where(versions.c.version.in_([row.version for row in found])))
-    removed: Counter[tuple[int, int]] = Counter()
+    usage = UsageChanges()
     for row in found:
-        removed[row.partition_key, row.shard] -= row.size_bytes
-    count_bytes(connection, removed)
+        usage.stored_bytes[row.partition_key, row.shard] -= row.size_bytes
+    usage.write(connection)
     has_versions = select(versions.c.version).where(
         (versions.c.version == deleted_instances.c.version)
         | ((versions.c.instance_key == deleted_instances.c.key) & versions.c.replaced.is_not(None))

@@ -35,6 +35,7 @@ from server.adapters.sql.query_tags.tag_values import ByTags, Owners, active
 from server.adapters.sql.writing.adding import change_blocks
 from server.adapters.sql.writing.deleting import move_on
 from server.adapters.sql.writing.locators import delete_empty_groups
+from server.adapters.sql.writing.usage import UsageChanges
 from server.model.change import ChangeAction
 from server.model.ids import Address, InstanceId, Uid
 from server.model.search.query import Level
@@ -227,6 +228,7 @@ class _Restored:
 
     def __init__(self, connection: Connection, partition_key: int, study: str) -> None:
         self._connection = connection
+        self._partition_key = partition_key
         identity = {"partition_key": partition_key, "uid": study}
         self._study, is_new = self._group(studies, deleted_studies, identity, {"series_count": 0})
         if is_new:
@@ -261,6 +263,10 @@ class _Restored:
             "max_version": self._version,
         }
         self._connection.execute(update(studies).where(studies.c.key == self._study.key).values(counted))
+        usage, place = UsageChanges(), (self._partition_key, self._study.shard)
+        usage.series[place] += self._new_series
+        usage.instances[place] += sum(self._counts.values())
+        usage.write(self._connection)
 
     def _group(
         self, table: Table, deleted: Table, identity: Row, zeros: Row, key: int | None = None
