@@ -18,6 +18,8 @@ from pydicom.uid import UID
 
 from common.telemetry.metrics import families, labels_of
 from facade.actions import action_of
+from facade.administration import audit, principal, tokens, usage
+from facade.administration import operations as operation_lists
 from facade.endpoints import (
     bulk_data,
     change_feed,
@@ -149,6 +151,14 @@ _DESCRIPTIONS: Mapping[Any, str] = {
     extended_query_tags.errors: "[list indexing errors](#extended-query-tags)",
     operations.operation: "[get an operation](#operations)",
     operations.cancel: "[cancel an operation](#operations)",
+    operation_lists.operations: "[list operations](#operations)",
+    operation_lists.errors: "[list failed items](#operations)",
+    audit.events: "[search the audit trail](#administration)",
+    tokens.tokens: "[list access tokens](#administration)",
+    tokens.create: "[create an access token](#administration)",
+    tokens.revoke: "[revoke an access token](#administration)",
+    principal.principal: "[who the client is, and what it may do](#administration)",
+    usage.usage: "[storage use of partitions](#administration)",
     partitions.partitions: "[list partitions](#partitions)",
     partitions.delete: "[delete a partition](#partitions)",
     versions.versions: "[list versions](#versions)",

@@ -11,6 +11,8 @@ from google.protobuf import descriptor_pool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from facade.administration import audit, principal, tokens, usage
+from facade.administration import operations as operation_lists
 from facade.channel import Core, Metadata
 from facade.endpoints import (
     bulk_data,
@@ -138,6 +140,14 @@ RPCS: Mapping[Endpoint, str] = MappingProxyType(
         extended_query_tags.errors: "ExtendedQueryTagService.ListExtendedQueryTagErrors",
         operations.operation: "OperationService.GetOperation",
         operations.cancel: "OperationService.CancelOperation",
+        operation_lists.operations: "OperationService.ListOperations",
+        operation_lists.errors: "OperationService.ListOperationErrors",
+        audit.events: "AuditService.SearchAuditEvents",
+        tokens.tokens: "TokenService.ListTokens",
+        tokens.create: "TokenService.CreateToken",
+        tokens.revoke: "TokenService.RevokeToken",
+        principal.principal: "AccessService.GetPrincipal",
+        usage.usage: "PartitionService.ListPartitionUsage",
         partitions.partitions: "PartitionService.ListPartitions",
         partitions.delete: "PartitionService.DeletePartition",
         partitions.update: "PartitionService.UpdatePartition",

@@ -15,6 +15,7 @@ from typing import Any
 import grpc
 from dicomstore.v1 import (
     access_service_pb2_grpc,
+    audit_service_pb2_grpc,
     capabilities_service_pb2_grpc,
     change_feed_service_pb2_grpc,
     commitment_service_pb2_grpc,
@@ -31,6 +32,7 @@ from dicomstore.v1 import (
     share_service_pb2_grpc,
     store_service_pb2_grpc,
     study_event_service_pb2_grpc,
+    token_service_pb2_grpc,
     transfer_service_pb2_grpc,
     version_service_pb2_grpc,
     webhook_service_pb2_grpc,
@@ -68,8 +70,10 @@ _READS = {
     "WorkitemRuleService": ["GetWorkitemRule", "ListWorkitemRules"],
     "TransferService": ["GetTransfer", "ListTransfers"],
     "ExtendedQueryTagService": ["ListExtendedQueryTags", "GetExtendedQueryTag", "ListExtendedQueryTagErrors"],
-    "OperationService": ["GetOperation", "ListOperations", "WaitOperation"],
-    "PartitionService": ["ListPartitions", "GetPartition"],
+    "OperationService": ["GetOperation", "ListOperations", "ListOperationErrors", "WaitOperation"],
+    "PartitionService": ["ListPartitions", "ListPartitionUsage", "GetPartition"],
+    "TokenService": ["ListTokens"],
+    "AccessService": ["GetPrincipal"],
     "VersionService": ["ListVersions"],
     "ShareService": ["ListShareLinks", "GetOwnShareLink"],
     "CapabilitiesService": ["GetCapabilities"],
@@ -154,6 +158,8 @@ class Core:
         self.logins: Any = login_service_pb2_grpc.LoginServiceStub(self.channel)
         self.shares: Any = share_service_pb2_grpc.ShareServiceStub(self.channel)
         self.capabilities: Any = capabilities_service_pb2_grpc.CapabilitiesServiceStub(self.channel)
+        self.audit: Any = audit_service_pb2_grpc.AuditServiceStub(self.channel)
+        self.tokens: Any = token_service_pb2_grpc.TokenServiceStub(self.channel)
         self.access: Any = access_service_pb2_grpc.AccessServiceStub(self.channel)
         self.metrics: Any = metrics_service_pb2_grpc.MetricsServiceStub(self.channel)
         self.health: Any = health_pb2_grpc.HealthStub(self.channel)

@@ -11,6 +11,8 @@ from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 from facade.actions import require_permission
+from facade.administration import audit, principal, tokens, usage
+from facade.administration import operations as operation_lists
 from facade.capabilities.description import capabilities
 from facade.endpoints import (
     bulk_data,
@@ -190,6 +192,13 @@ SERVICE = (
     Row("/operations/{operation}", {"GET": operations.operation, "DELETE": operations.cancel}),
     Row("/transfers/{transfer}", {"GET": transfers.transfer, "DELETE": transfers.cancel}),
     Row("/transfers/{transfer}/$retry", {"POST": transfers.retry}),
+    Row("/operations", {"GET": operation_lists.operations}),
+    Row("/operations/{operation}/errors", {"GET": operation_lists.errors}),
+    Row("/audit", {"GET": audit.events}),
+    Row("/tokens", {"GET": tokens.tokens, "POST": tokens.create}),
+    Row("/tokens/{token}", {"DELETE": tokens.revoke}),
+    Row("/me", {"GET": principal.principal}),
+    Row("/usage", {"GET": usage.usage}),
     Row("/partitions", {"GET": partitions.partitions}),
     Row("/partitions/{partition}", {"PATCH": partitions.update, "DELETE": partitions.delete}),
     Row("/shares", {"GET": links.links}),

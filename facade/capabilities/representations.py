@@ -53,7 +53,7 @@ _SEARCH = Representations(
     (
         "{attributeID}",
         *("fuzzymatching", "emptyvaluematching", "multiplevaluematching", "includefield", "limit", "offset"),
-        *("PriorRecordKey", "pagetoken", "totalcount", "label.{name}", "labels", "accept"),
+        *("PriorRecordKey", "pagetoken", "totalcount", "sort", "label.{name}", "labels", "accept"),
     ),
     responses=(DICOM_JSON, _multipart(DICOM_XML)),
 )

@@ -1,5 +1,6 @@
 """Operations: long-running work started by another request (docs/api.md, Operations)."""
 
+from collections.abc import Mapping
 from datetime import UTC
 from typing import Any
 
@@ -38,13 +39,23 @@ _IMPORT_RESULT = {
     "removed": "removed",
     "passes": "passes",
 }
+STATES: Mapping[OperationState, tuple[str, ...]] = {
+    OperationState.OPERATION_STATE_NOT_STARTED: ("notStarted",),
+    OperationState.OPERATION_STATE_RUNNING: ("running",),
+    OperationState.OPERATION_STATE_CANCELING: ("canceling",),
+    OperationState.OPERATION_STATE_SUCCEEDED: ("succeeded", "completed"),
+    OperationState.OPERATION_STATE_FAILED: ("failed",),
+    OperationState.OPERATION_STATE_CANCELED: ("canceled",),
+}
+"""The names of states in queries."""
+
 _FINISHED = {OperationState.OPERATION_STATE_FAILED: "failed", OperationState.OPERATION_STATE_CANCELED: "canceled"}
 
 
 async def operation(request: Request) -> Response:
     """GET /operations/{id}: 202 while it is unfinished, 200 when it is finished, 404 for the archive's own."""
     core: Core = request.app.state.core
-    wanted = GetOperationRequest(id=request.path_params["operation"].replace("-", ""))
+    wanted = GetOperationRequest(id=id_of(request))
     answer: GetOperationResponse = await core.call(core.operations.GetOperation, wanted, call_metadata(request))
     return _response(request, answer.operation)
 
@@ -52,9 +63,15 @@ async def operation(request: Request) -> Response:
 async def cancel(request: Request) -> Response:
     """DELETE /operations/{id}: cancel it; 202 while its effects are undone, 200 when it has ended, also otherwise."""
     core: Core = request.app.state.core
-    wanted = CancelOperationRequest(id=request.path_params["operation"].replace("-", ""))
+    wanted = CancelOperationRequest(id=id_of(request))
     answer: CancelOperationResponse = await core.call(core.operations.CancelOperation, wanted, call_metadata(request))
     return _response(request, answer.operation)
+
+
+def id_of(request: Request) -> str:
+    """Return the id of the operation in the path; clients of Azure's service write it with hyphens."""
+    operation_id: str = request.path_params["operation"]
+    return operation_id.replace("-", "")
 
 
 def _response(request: Request, found: Operation) -> Response:
@@ -88,7 +105,17 @@ def running_already(request: Request, operation_id: str) -> Refusal:
     return Refusal(409, text, {"Location": operation_url(request, operation_id)})
 
 
+def summary(request: Request, found: Operation) -> dict[str, Any]:
+    """Return an operation in a list: as on its own, with its address and the numbers of its items."""
+    counts = {"done": found.done, "failed": found.failed, "total": found.total}
+    return {**_fields(request, found), "href": operation_url(request, found.id), "items": counts}
+
+
 def _body(request: Request, found: Operation) -> bytes:
+    return orjson.dumps(_fields(request, found), option=orjson.OPT_UTC_Z)
+
+
+def _fields(request: Request, found: Operation) -> dict[str, Any]:
     version: ApiVersion = request.path_params["version"]
     base = urls_in(request, "").base
     body: dict[str, Any] = {
@@ -113,7 +140,7 @@ def _body(request: Request, found: Operation) -> bytes:
         body["results"] = {json_name: getattr(imported, name) for json_name, name in _IMPORT_RESULT.items()}
     if found.error:
         body["errors"] = [found.error]
-    return orjson.dumps(body, option=orjson.OPT_UTC_Z)
+    return body
 
 
 def _update_result(result: UpdateResult) -> dict[str, Any]:

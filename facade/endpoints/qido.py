@@ -7,7 +7,7 @@ and reported in a Warning header, or refused with `Prefer: handling=strict`.
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
-from dicomstore.v1.search_service_pb2 import QueryLevel, SearchMatch, SearchRequest, SearchResponse, Term
+from dicomstore.v1.search_service_pb2 import QueryLevel, SearchMatch, SearchRequest, SearchResponse, SortKey, Term
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -101,6 +101,7 @@ async def _search(request: Request, scope: Scope) -> Response:
         retrieve_url_base=urls.base,
         include_labels=query.labels,
         external_metadata=requests_external_metadata(request),
+        sort=[SortKey(attribute=name, descending=descending) for name, descending in query.sort],
     )
     answer: SearchResponse = await core.call(core.search.Search, core_request, call_metadata(request))
     ignored = list(answer.ignored_attributes)

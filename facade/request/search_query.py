@@ -2,7 +2,8 @@
 
 These parameters are not part of the standard: `totalcount=true` requests the total number of matches; `pagetoken`,
 which comes from the `Link` header of a page, selects the next page (the standard's way to page is the Prior Record Key,
-PS3.4 section C.6.4); `label.NAME` is a condition on a label, and `labels=true` adds labels to the matches.
+PS3.4 section C.6.4); `sort` lists the keys of the order, where "-" before one means descending; `label.NAME` is a
+condition on a label, and `labels=true` adds labels to the matches.
 """
 
 import base64
@@ -27,7 +28,7 @@ _OPTIONS = frozenset(
     {
         *_PRIOR_RECORD_KEY,
         *("limit", "offset", "includefield", "fuzzymatching", "emptyvaluematching", "multiplevaluematching"),
-        *("accept", "charset", "totalcount", "pagetoken", "labels"),
+        *("accept", "charset", "totalcount", "pagetoken", "labels", "sort"),
     }
 )
 """Parameters that are not attributes."""
@@ -55,6 +56,7 @@ class Search:
     prior_record_key: bytes = b""
     wants_total: bool = False
     labels: bool = False
+    sort: list[tuple[str, bool]] = field(default_factory=list)
 
 
 def parse_search(parameters: Sequence[Parameter], *, strict: bool, default_limit: int = DEFAULT_LIMIT) -> Search:
@@ -78,7 +80,9 @@ def parse_search(parameters: Sequence[Parameter], *, strict: bool, default_limit
     )
     lists = boolean(parameters, "multiplevaluematching", False)
     for parameter in parameters:
-        if parameter.key == "includefield":
+        if parameter.key == "sort":
+            query.sort += [_sort_key(text) for text in parameter.value.split(",") if text.strip(" +-")]
+        elif parameter.key == "includefield":
             query.include += [name.strip() for name in parameter.value.split(",") if name.strip()]
         elif parameter.name and parameter.key not in _OPTIONS:
             values = query.terms.setdefault(_attribute(parameter), [])
@@ -102,6 +106,11 @@ def _attribute(parameter: Parameter) -> str:
     """Return the attribute of a search key; the names of labels are case-sensitive, their prefix is not."""
     is_label = parameter.key.startswith(_LABEL)
     return f"{_LABEL}{parameter.name[len(_LABEL) :]}" if is_label else parameter.name
+
+
+def _sort_key(text: str) -> tuple[str, bool]:
+    """Return the attribute of a sort key, and whether a "-" before it requests descending order."""
+    return text.strip(" +-"), text.strip().startswith("-")
 
 
 def _prior_record_key(parameters: Sequence[Parameter]) -> bytes:

@@ -379,6 +379,7 @@ VALUES = {
     "rule": "0" * 16,
     "transfer": "0" * 32,
     "name": "router",
+    "token": "0" * 16,
 }
 MALFORMED = {
     "number": "x",
@@ -412,6 +413,7 @@ BODIES = {
     "/export": b'{"source": {"type": "partition"}, "destination": {"type": "folder", "settings": {"path": "/x"}}}',
     "/transfers": b'{"type": "send", "remote": "PACS", "resources": ["1.2"]}',
     "/import": b'{"source": {"type": "folder", "settings": {"path": "/incoming"}}}',
+    "/tokens": b'{"name": "gateway", "roles": ["writer"], "expiresInSeconds": 60}',
     "/hold": b'{"name": "trial", "reason": "study"}',
     "/expiry": b'{"expires": "2099-01-01T00:00:00Z"}',
     "/extendedquerytags/{tag}": b'{"queryStatus": "Disabled"}',
