@@ -9,6 +9,7 @@ from dimse.associations.acceptor import Acceptor
 from dimse.associations.association import Association, Limits
 from dimse.associations.limits import AssociationCounts
 from dimse.associations.peers import Peers
+from dimse.associations.requestor import Requestor
 from dimse.associations.tls import TlsListener
 from dimse.config import Settings, dimse_tls_files
 from dimse.core import Core
@@ -37,7 +38,7 @@ class Gateway:
         self._tls = TlsListener(self._tls_files) if self._tls_files and settings.dimse_tls_certificate else None
         self.core = Core(settings)
         limits = limits_of(settings)
-        self._services = services_of(settings, self.core)
+        self._services = services_of(settings, self.core, Requestor(settings, limits, self._tls_files))
         dispatcher = Dispatcher(self._services)
         self._acceptor = Acceptor(
             listener,

@@ -99,8 +99,10 @@ class Association:
     contexts: accepted presentation contexts by their id.
     roles: negotiated roles of the requestor by SOP class; without one it is SCU only (PS3.7 section D.3.3.4).
     extended: negotiated Service Class Application Information by SOP class (PS3.7 section D.3.3.5).
+    limits: its limits.
     serve: called for requests that arrive while this side waits for a response; see `perform`.
     requests: number of requests received.
+    is_release_requested: the peer has released the association while this side waited for a response; see `receive`.
     """
 
     def __init__(
@@ -128,7 +130,7 @@ class Association:
         self._is_serving = False
         self._is_stopping = False
         self._connection = connection
-        self._limits = limits
+        self.limits = limits
         most = min(peer_max_pdu or _MAX_SENT_PDU_BYTES, _MAX_SENT_PDU_BYTES)
         self._fragment_bytes = max(most, _MIN_SENT_PDU_BYTES) - 6  # the PDU length includes the header of the PDV
         self._pdu_rest = 0
@@ -140,6 +142,7 @@ class Association:
         self._message_id = 0
         self._depth = 0
         self._is_over = False
+        self.is_release_requested = False
 
     # -----------------------------------------------------------------------------------------------------------------
     # Receiving
@@ -155,11 +158,11 @@ class Association:
         while True:
             if self._is_stopping:
                 raise AssociationLost("the gateway stops")
-            message = self._message(self._limits.idle_seconds)
+            message = None if self.is_release_requested else self._message(self.limits.idle_seconds)
             if message is None:
                 self._connection.send(pdus.RELEASE_RP)
                 self._is_over = True
-                self._connection.wait_for_close(self._limits.end_seconds)
+                self._connection.wait_for_close(self.limits.end_seconds)
                 return None
             context, command = message
             if command.field == CommandField.C_CANCEL:
@@ -211,10 +214,14 @@ class Association:
             while self.read_data_set(buffer):
                 pass
 
+    def is_silent(self, seconds: float) -> bool:
+        """Wait until the peer sends something, at most some seconds; return whether it has sent nothing."""
+        return not (self._pdu_rest or self._connection.has_data(seconds))
+
     def is_cancelled(self, message_id: int | None) -> bool:
         """Return whether the peer has sent C-CANCEL for a request; does not wait."""
         while self._pdu_rest or self._connection.has_data():
-            message = self._message(self._limits.silent_seconds)
+            message = self._message(self.limits.silent_seconds)
             if message is None or message[1].field != CommandField.C_CANCEL:
                 raise ProtocolError("a message during an operation")
             self._note_cancel(message[1])
@@ -229,7 +236,7 @@ class Association:
         while not is_last:
             if not self._pdu_rest:
                 kind, length = self._pdu_header()
-                self._connection.set_timeout(self._limits.silent_seconds)
+                self._connection.set_timeout(self.limits.silent_seconds)
                 if kind == PduType.RELEASE_RQ and not parts:
                     self._connection.read(length)
                     return None
@@ -263,7 +270,7 @@ class Association:
 
     def _pdu_header(self) -> tuple[int, int]:
         kind, _, length = _PDU.unpack(self._connection.read(6))
-        if length > self._limits.max_pdu_bytes:
+        if length > self.limits.max_pdu_bytes:
             raise ProtocolError("the PDU is too large")
         return kind, length
 
@@ -301,7 +308,7 @@ class Association:
             AssociationLost: the peer does not accept it.
         """
         command.has_data_set = data_set is not None
-        self._connection.set_timeout(self._limits.silent_seconds)
+        self._connection.set_timeout(self.limits.silent_seconds)
         self._connection.send(self._pdu(context.context_id, _COMMAND | _LAST, command.encode()))
         if data_set is None:
             return
@@ -334,8 +341,9 @@ class Association:
         command.message_id = self._message_id
         self.send(context, command, data_set)
         while True:
-            message = self._message(self._limits.silent_seconds)
+            message = self._message(self.limits.silent_seconds)
             if message is None:
+                self.is_release_requested = True
                 raise AssociationLost("the peer has released the association during an operation")
             received_on, received = message
             if received.field == CommandField.C_CANCEL:
@@ -386,7 +394,7 @@ class Association:
         with suppress(AssociationLost, ProtocolError):
             if not self._is_over:
                 self._is_over = True
-                self._connection.set_timeout(self._limits.end_seconds)
+                self._connection.set_timeout(self.limits.end_seconds)
                 self._connection.send(pdus.RELEASE_RQ)
                 self._connection.read(_RELEASE_RP_BYTES)
         self._connection.close()
@@ -395,7 +403,7 @@ class Association:
         """Abort the association, unless it is over, and close the connection."""
         if not self._is_over:
             self._is_over = True
-            self._connection.set_timeout(self._limits.end_seconds)
+            self._connection.set_timeout(self.limits.end_seconds)
             with suppress(AssociationLost):
                 self._connection.send(pdus.abort(source))
         self._connection.close()

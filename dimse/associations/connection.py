@@ -45,15 +45,15 @@ class Connection:
         while filled < len(target):
             filled += self._receive(target[filled:])
 
-    def has_data(self) -> bool:
-        """Return whether a read would find data, or the end of the connection, at once."""
+    def has_data(self, seconds: float = 0) -> bool:
+        """Return whether a read would find data, or the end of the connection, after at most `seconds`."""
         if self._end > self._start:
             return True
         if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
             return True
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
-        return bool(poll.poll(0))
+        return bool(poll.poll(seconds * 1000))
 
     def send(self, data: bytes | bytearray | memoryview) -> None:
         """Send data completely. Raises AssociationLost if the peer does not accept it within the timeout."""

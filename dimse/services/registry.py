@@ -5,9 +5,11 @@ from collections.abc import Sequence
 
 from dimse.associations.association import Request
 from dimse.associations.errors import AssociationLost, ProtocolError, described
+from dimse.associations.requestor import Requestor
 from dimse.config import Settings
 from dimse.core import Core
 from dimse.services import statuses
+from dimse.services.commitment.commitment import Commitments
 from dimse.services.echo import Echo
 from dimse.services.find import FIND_EXTENSIONS, PATIENT_ROOT_FIND, STUDY_ROOT_FIND, Find
 from dimse.services.service import Service
@@ -20,9 +22,9 @@ _EXTENSIONS = dict.fromkeys((PATIENT_ROOT_FIND, STUDY_ROOT_FIND), FIND_EXTENSION
 """Supported Service Class Application Information by SOP class."""
 
 
-def services_of(settings: Settings, core: Core) -> list[Service]:
+def services_of(settings: Settings, core: Core, requestor: Requestor) -> list[Service]:
     """Return all services."""
-    return [Echo(), Store(settings, core), Find(core, settings.max_matches)]
+    return [Echo(), Store(settings, core), Commitments(core, requestor), Find(core, settings.max_matches)]
 
 
 def extension(abstract_syntax: str, proposed: bytes) -> bytes:

@@ -1,0 +1,1 @@
+"""Storage commitment, push model (PS3.4 Annex J)."""

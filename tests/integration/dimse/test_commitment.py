@@ -1,0 +1,149 @@
+"""Storage commitment over DIMSE (PS3.4 Annex J), with pynetdicom as the modality."""
+
+import queue
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom.config import disable_value_validation
+from pydicom.dataset import Dataset
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import StorageCommitmentPushModel  # type: ignore[attr-defined]
+
+from tests.data import SECONDARY_CAPTURE, new_uid, part10
+from tests.e2e.archive import free_port
+from tests.integration.dimse.clients import store
+from tests.integration.dimse.gateways import RunningGateway, running_core, running_gateway
+
+WELL_KNOWN = "1.2.840.10008.1.20.1.1"
+MODALITY_PORT = free_port()
+
+
+@pytest.fixture(scope="module")
+def gateway(module_path: Path) -> Iterator[RunningGateway]:
+    """An archive that knows the modality MODALITY."""
+    remotes = {"MODALITY": {"host": "127.0.0.1", "port": MODALITY_PORT}}
+    with running_core(module_path / "core") as core, running_gateway(core, remotes=remotes) as running:
+        yield running
+
+
+class Modality:
+    """A modality that requests storage commitment, and receives the results."""
+
+    def __init__(self, ae_title: str) -> None:
+        self.results: queue.Queue[tuple[int, Dataset]] = queue.Queue()
+        self._ae = AE(ae_title)
+        self._ae.add_requested_context(StorageCommitmentPushModel)
+        self._ae.add_supported_context(StorageCommitmentPushModel, scu_role=False, scp_role=True)
+        self.handlers: list[Any] = [(evt.EVT_N_EVENT_REPORT, self._on_report)]
+
+    def _on_report(self, event: Any) -> tuple[int, None]:
+        self.results.put((event.event_type, event.event_information))
+        return 0, None
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Accept associations of the archive."""
+        server = self._ae.start_server(("127.0.0.1", MODALITY_PORT), block=False, evt_handlers=self.handlers)
+        try:
+            yield
+        finally:
+            server.shutdown()
+
+    @contextmanager
+    def associated(self, port: int) -> Iterator[Any]:
+        """Associate with the archive."""
+        association = self._ae.associate("127.0.0.1", port, ae_title="DICOMSTORE", evt_handlers=self.handlers)
+        assert association.is_established
+        try:
+            yield association
+        finally:
+            association.release()
+
+
+def action(*instances: str, transaction: str | None = None) -> Dataset:
+    """Return the information of a request for instances of Secondary Capture."""
+    made = Dataset()
+    made.TransactionUID = transaction or new_uid()
+    made.ReferencedSOPSequence = []
+    for uid in instances:
+        item = Dataset()
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = SECONDARY_CAPTURE, uid
+        made.ReferencedSOPSequence.append(item)
+    return made
+
+
+def requested(association: Any, information: Dataset, instance: str = WELL_KNOWN, type_: int = 1) -> int:
+    status, _ = association.send_n_action(information, type_, StorageCommitmentPushModel, instance)
+    return int(status.Status)
+
+
+def stored(gateway: RunningGateway) -> str:
+    """Store an instance; return its UID."""
+    uid = new_uid()
+    assert store(gateway.port, part10(SOPInstanceUID=uid), SECONDARY_CAPTURE, uid, calling="OTHER").status == 0
+    return uid
+
+
+def test_a_peer_that_keeps_the_association_gets_the_result_there(gateway: RunningGateway) -> None:
+    kept, missing = stored(gateway), new_uid()
+    modality, information = Modality("UNKNOWN"), action(kept, missing)
+    with modality.associated(gateway.port) as association:
+        assert requested(association, information) == 0
+        event_type, result = modality.results.get(timeout=20)
+    assert event_type == 2
+    assert result.TransactionUID == information.TransactionUID
+    assert [item.ReferencedSOPInstanceUID for item in result.ReferencedSOPSequence] == [kept]
+    [failed] = result.FailedSOPSequence
+    assert (failed.ReferencedSOPInstanceUID, failed.FailureReason) == (missing, 0x0112)
+
+
+def test_a_peer_that_releases_the_association_gets_the_result_on_a_new_one(gateway: RunningGateway) -> None:
+    kept = stored(gateway)
+    modality = Modality("MODALITY")
+    with modality.listening():
+        with modality.associated(gateway.port) as association:
+            assert requested(association, action(kept)) == 0
+        event_type, result = modality.results.get(timeout=20)
+    assert event_type == 1
+    assert [item.ReferencedSOPInstanceUID for item in result.ReferencedSOPSequence] == [kept]
+    assert "FailedSOPSequence" not in result
+    assert result.RetrieveAETitle == "DICOMSTORE"
+
+
+def test_a_configured_peer_that_waits_gets_the_result_on_its_association(gateway: RunningGateway) -> None:
+    modality = Modality("MODALITY")
+    with modality.associated(gateway.port) as association:
+        assert requested(association, action(stored(gateway))) == 0
+        assert modality.results.get(timeout=20)[0] == 1
+
+
+def test_a_large_request_is_verified_after_the_response(gateway: RunningGateway) -> None:
+    kept = stored(gateway)
+    modality = Modality("UNKNOWN")
+    with modality.associated(gateway.port) as association:
+        assert requested(association, action(kept, *(new_uid() for _ in range(250)))) == 0
+        event_type, result = modality.results.get(timeout=30)
+    assert (event_type, len(result.ReferencedSOPSequence), len(result.FailedSOPSequence)) == (2, 1, 250)
+
+
+def test_a_repeated_request_is_answered_again_and_another_with_its_uid_refused(gateway: RunningGateway) -> None:
+    kept, transaction = stored(gateway), new_uid()
+    modality = Modality("UNKNOWN")
+    with modality.associated(gateway.port) as association:
+        for _ in range(2):
+            assert requested(association, action(kept, transaction=transaction)) == 0
+            assert modality.results.get(timeout=20)[0] == 1
+        assert requested(association, action(new_uid(), transaction=transaction)) == 0x0131
+
+
+def test_an_invalid_request_is_refused(gateway: RunningGateway) -> None:
+    modality = Modality("UNKNOWN")
+    with modality.associated(gateway.port) as association:
+        assert requested(association, action()) == 0x0115
+        assert requested(association, action(new_uid()), instance="1.2.3") == 0x0112
+        assert requested(association, action(new_uid()), type_=2) == 0x0123
+        with disable_value_validation():
+            assert requested(association, action("not a uid")) == 0x0115
