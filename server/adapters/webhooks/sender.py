@@ -36,20 +36,15 @@ class HttpSender:
     ) -> None:
         self._origin = origin
         self._seconds = seconds
-        context = ssl.create_default_context(cafile=authorities or None)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=context,
-            max_connections=_MAX_CONNECTIONS,
-            max_keepalive_connections=_KEPT_CONNECTIONS,
-            keepalive_expiry=_KEPT_SECONDS,
-            network_backend=PermittedNetwork(addresses),
-        )
+        self._addresses = addresses
+        # A missing file is found now. The authorities of the system take 20 ms, so they are read when they are needed.
+        self._context = _context(authorities) if authorities else None
+        self._pool: httpcore.AsyncConnectionPool | None = None
+        self._opening = asyncio.Lock()
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> "HttpSender":
-        """Open the connection pool."""
-        await self._stack.enter_async_context(self._pool)
+        """Return the sender."""
         return self
 
     async def __aexit__(
@@ -78,9 +73,23 @@ class HttpSender:
         except (httpcore.ProtocolError, httpcore.UnsupportedProtocol, ValueError):
             return Outcome("INVALID_RESPONSE")
 
+    async def _connections(self) -> httpcore.AsyncConnectionPool:
+        async with self._opening:
+            if self._pool is None:
+                pool = httpcore.AsyncConnectionPool(
+                    ssl_context=self._context or await asyncio.to_thread(_context),
+                    max_connections=_MAX_CONNECTIONS,
+                    max_keepalive_connections=_KEPT_CONNECTIONS,
+                    keepalive_expiry=_KEPT_SECONDS,
+                    network_backend=PermittedNetwork(self._addresses),
+                )
+                self._pool = await self._stack.enter_async_context(pool)
+            return self._pool
+
     async def _post(self, url: str, headers: dict[str, str], body: bytes) -> Outcome:
         fields = {"user-agent": "dicomstore", "content-length": str(len(body)), **headers}
-        async with self._pool.stream("POST", url, headers=list(fields.items()), content=body) as response:
+        pool = await self._connections()
+        async with pool.stream("POST", url, headers=list(fields.items()), content=body) as response:
             size = 0
             async for piece in response.aiter_stream():  # so that the connection can be used again
                 size += len(piece)
@@ -89,6 +98,12 @@ class HttpSender:
             if 200 <= response.status < 300:
                 return Outcome()
             return Outcome(f"STATUS_{response.status}", _retry_after(response.headers))
+
+
+def _context(authorities: str = "") -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=authorities or None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
 
 
 def _retry_after(headers: list[tuple[bytes, bytes]]) -> float | None:
