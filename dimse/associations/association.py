@@ -170,6 +170,7 @@ class Association:
             if command.is_response:
                 raise ProtocolError("a response without a request")
             self.requests += 1
+            self._cancelled.clear()  # message ids may be used again
             return Request(self, context, command)
 
     def read_data_set(self, target: memoryview) -> int:

@@ -12,19 +12,43 @@ from dimse.services import statuses
 from dimse.services.commitment.commitment import Commitments
 from dimse.services.echo import Echo
 from dimse.services.find import FIND_EXTENSIONS, PATIENT_ROOT_FIND, STUDY_ROOT_FIND, Find
+from dimse.services.procedure_steps import ProcedureSteps
+from dimse.services.retrieve import (
+    PATIENT_ROOT_GET,
+    PATIENT_ROOT_MOVE,
+    RETRIEVE_EXTENSIONS,
+    STUDY_ROOT_GET,
+    STUDY_ROOT_MOVE,
+    Get,
+    Move,
+)
 from dimse.services.service import Service
 from dimse.services.storage.store import Store
+from dimse.services.worklist import MODALITY_WORKLIST, WORKLIST_EXTENSIONS, Worklist
 
 _log = logging.getLogger("dimse")
 
 
-_EXTENSIONS = dict.fromkeys((PATIENT_ROOT_FIND, STUDY_ROOT_FIND), FIND_EXTENSIONS)
+_EXTENSIONS = {
+    **dict.fromkeys((PATIENT_ROOT_FIND, STUDY_ROOT_FIND), FIND_EXTENSIONS),
+    **dict.fromkeys((PATIENT_ROOT_MOVE, STUDY_ROOT_MOVE, PATIENT_ROOT_GET, STUDY_ROOT_GET), RETRIEVE_EXTENSIONS),
+    MODALITY_WORKLIST: WORKLIST_EXTENSIONS,
+}
 """Supported Service Class Application Information by SOP class."""
 
 
 def services_of(settings: Settings, core: Core, requestor: Requestor) -> list[Service]:
     """Return all services."""
-    return [Echo(), Store(settings, core), Commitments(core, requestor), Find(core, settings.max_matches)]
+    return [
+        Echo(),
+        Store(settings, core),
+        Commitments(core, requestor),
+        Find(core, settings.max_matches),
+        Get(core),
+        Move(core, requestor),
+        ProcedureSteps(core),
+        Worklist(core, settings.max_matches),
+    ]
 
 
 def extension(abstract_syntax: str, proposed: bytes) -> bytes:

@@ -151,7 +151,9 @@ class Move(_Retrieve):
         If there is no association with it, or it ends, the remaining sub-operations fail.
         """
         try:
-            association = self._requestor.open(remote, contexts_for(selection.forms()), request.peer.called_ae_title)
+            association = self._requestor.open(
+                remote, contexts_for(selection.forms()), calling=request.peer.called_ae_title
+            )
         except CannotConnect as error:
             _log.info("destination=%s event=failed reason=%s", remote.ae_title, error)
             _fail_remaining(counts, selection)

@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 from tests.data import SECONDARY_CAPTURE, part10
 from tests.integration.dimse.gateways import RunningGateway, running_core, running_gateway
 from tests.integration.dimse.peers import (
+    CT,
     PATIENT_ROOT,
     PENDING,
     PENDING_WITH_WARNING,
@@ -22,7 +23,6 @@ from tests.integration.dimse.peers import (
 )
 
 STUDY, PATIENT = STUDY_ROOT["find"], PATIENT_ROOT["find"]
-CT = "1.2.840.10008.5.1.4.1.1.2"
 
 
 def instance(number: str, **attributes: Any) -> bytes:

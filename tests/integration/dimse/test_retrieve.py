@@ -1,10 +1,14 @@
-"""C-MOVE to remotes of the settings (PS3.4 section C.4.2)."""
+"""C-MOVE to remotes of the settings, and C-GET (PS3.4 sections C.4.2 and C.4.3)."""
 
+import random
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pynetdicom import evt
 from pynetdicom.association import Association
 
 from tests.data import EXPLICIT_LITTLE, IMPLICIT_LITTLE, RLE_LOSSLESS, SECONDARY_CAPTURE, part10
@@ -23,7 +27,7 @@ from tests.integration.dimse.peers import (
     store,
 )
 
-MOVE = STUDY_ROOT["move"]
+MOVE, GET = STUDY_ROOT["move"], STUDY_ROOT["get"]
 PIXELS = {
     "Rows": 2,
     "Columns": 4,
@@ -90,7 +94,7 @@ def module_archive(core: str, destination: Destination) -> Iterator[RunningGatew
 def archive(module_archive: RunningGateway, destination: Destination) -> RunningGateway:
     """The gateway, with a destination that has received nothing."""
     destination.received.clear()
-    destination.status_of = lambda _: SUCCESS
+    destination.status_of = _succeed
     destination.aborts_after = -1
     return module_archive
 
@@ -203,17 +207,22 @@ def test_instances_are_sent_as_stored_or_in_an_accepted_transfer_syntax(
 def test_an_operation_can_be_cancelled(archive: RunningGateway, destination: Destination) -> None:
     """The response has the numbers of what was sent, and of what was not."""
     with associated(archive.port, MOVE) as association:
-        destination.status_of = lambda _: _cancel(association)
+        destination.status_of = partial(_cancel, association, 9, MOVE)
         identifier = keys(QueryRetrieveLevel="STUDY", StudyInstanceUID="2.25.1")
         outcome = outcome_of(association.send_c_move(identifier, "DEST", MOVE, msg_id=9))
         assert (outcome.status, outcome.completed, outcome.remaining) == (0xFE00, 1, 2)
         assert len(destination.received) == 1
-        destination.status_of = lambda _: SUCCESS
-        assert outcome_of(association.send_c_move(identifier, "DEST", MOVE, msg_id=10)).status == SUCCESS
+        destination.status_of = _succeed
+        # the same message id again
+        assert outcome_of(association.send_c_move(identifier, "DEST", MOVE, msg_id=9)).status == SUCCESS
 
 
-def _cancel(association: Association) -> int:
-    association.send_c_cancel(9, query_model=MOVE)
+def _cancel(association: Association, message: int, model: str, _: Any) -> int:
+    association.send_c_cancel(message, query_model=model)
+    return SUCCESS
+
+
+def _succeed(_: Any) -> int:
     return SUCCESS
 
 
@@ -224,3 +233,103 @@ def test_a_destination_that_aborts_loses_only_what_it_has_not_acknowledged(
     outcome = move_study(archive, "1")
     assert (outcome.status, outcome.completed, outcome.failed) == (0xB000, 1, 2)
     assert sorted([*destination.uids(), *outcome.failed_uids]) == ["2.25.1.1.1", "2.25.1.1.2", "2.25.1.2.1"]
+
+
+# C-GET
+
+BOTH = {CT: [EXPLICIT_LITTLE], SECONDARY_CAPTURE: [EXPLICIT_LITTLE, RLE_LOSSLESS]}
+
+
+class Receiver(Destination):
+    """Receives instances on associations of its own."""
+
+    def get(self, port: int, receives: dict[str, list[str]], model: str = GET, **values: Any) -> Outcome:
+        handlers = [(evt.EVT_C_STORE, self.store)]
+        with associated(port, model, receives=receives, handlers=handlers) as association:
+            return outcome_of(association.send_c_get(keys(**values), model, msg_id=5))
+
+    def get_study(self, port: int, number: str, receives: dict[str, list[str]] = BOTH) -> Outcome:
+        return self.get(port, receives, QueryRetrieveLevel="STUDY", StudyInstanceUID=f"2.25.{number}")
+
+
+def test_c_get_sends_the_instances_on_the_association_of_the_request(archive: RunningGateway) -> None:
+    receiver = Receiver()
+    assert receiver.get_study(archive.port, "1") == Outcome(SUCCESS, 3, 0, 0, None, [], 0)
+    sent = data_sets(FILES[:3])
+    assert {one.data_set.SOPInstanceUID: one.data_set for one in receiver.received} == sent
+    assert {(one.originator, one.originator_message) for one in receiver.received} == {(None, None)}
+
+
+def test_c_get_of_a_patient(archive: RunningGateway) -> None:
+    receiver = Receiver()
+    model = PATIENT_ROOT["get"]
+    outcome = receiver.get(archive.port, BOTH, model, QueryRetrieveLevel="PATIENT", PatientID="p1")
+    assert (outcome.status, receiver.uids()) == (SUCCESS, ["2.25.3.1.1"])
+
+
+@pytest.mark.parametrize(("syntax", "pixels"), [(RLE_LOSSLESS, None), (EXPLICIT_LITTLE, bytes([7] * 8))])
+def test_c_get_sends_what_the_peer_accepts(archive: RunningGateway, syntax: str, pixels: bytes | None) -> None:
+    receiver = Receiver()
+    assert receiver.get_study(archive.port, "5", {SECONDARY_CAPTURE: [syntax]}).status == SUCCESS
+    assert receiver.received[0].transfer_syntax == syntax
+    assert pixels in (None, receiver.received[0].data_set.PixelData)
+
+
+def test_c_get_without_a_context_for_some_instances(archive: RunningGateway) -> None:
+    outcome = Receiver().get_study(archive.port, "1", {SECONDARY_CAPTURE: [EXPLICIT_LITTLE]})
+    assert (outcome.status, outcome.completed, outcome.failed) == (0xB000, 1, 2)
+    assert sorted(outcome.failed_uids) == ["2.25.1.1.1", "2.25.1.1.2"]
+
+
+def test_c_get_needs_the_role_of_the_receiver(archive: RunningGateway) -> None:
+    """PS3.7 section D.3.3.4: without negotiation, the requestor is SCU only."""
+    with associated(archive.port, GET, SECONDARY_CAPTURE) as association:
+        identifier = keys(QueryRetrieveLevel="STUDY", StudyInstanceUID="2.25.2")
+        outcome = outcome_of(association.send_c_get(identifier, GET))
+    assert (outcome.status, outcome.failed_uids) == (0xA702, ["2.25.2.1.1"])
+
+
+def test_c_get_can_be_cancelled(archive: RunningGateway) -> None:
+    receiver = Receiver()
+    handlers = [(evt.EVT_C_STORE, receiver.store)]
+    with associated(archive.port, GET, receives=BOTH, handlers=handlers) as association:
+        receiver.status_of = partial(_cancel, association, 5, GET)
+        identifier = keys(QueryRetrieveLevel="STUDY", StudyInstanceUID="2.25.1")
+        outcome = outcome_of(association.send_c_get(identifier, GET, msg_id=5))
+    assert (outcome.status, outcome.completed, outcome.remaining) == (0xFE00, 1, 2)
+
+
+def test_concurrent_retrievals_never_send_an_instance_of_another_study(archive: RunningGateway) -> None:
+    """Eight associations retrieve studies, and cancel some operations; each receives instances of its study only.
+
+    Study 4 has an instance with the SOP Instance UID of one of study 1.
+    """
+    expected = {
+        "1": {"2.25.1.1.1", "2.25.1.1.2", "2.25.1.2.1"},
+        "2": {"2.25.2.1.1"},
+        "3": {"2.25.3.1.1"},
+        "4": {"2.25.1.1.1"},
+    }
+
+    def retrieve(seed: int) -> None:
+        choices = random.Random(seed)
+        receiver = Receiver()
+        with associated(archive.port, GET, receives=BOTH, handlers=[(evt.EVT_C_STORE, receiver.store)]) as association:
+            for message in range(1, 9):
+                number, is_cancelled = choices.choice("1234"), choices.random() < 0.4
+                receiver.received.clear()
+                receiver.status_of = partial(_cancel, association, message, GET) if is_cancelled else _succeed
+                identifier = keys(QueryRetrieveLevel="STUDY", StudyInstanceUID=f"2.25.{number}")
+                outcome = outcome_of(association.send_c_get(identifier, GET, msg_id=message))
+                assert {str(one.data_set.StudyInstanceUID) for one in receiver.received} <= {f"2.25.{number}"}
+                received = set(receiver.uids())
+                assert outcome.completed == len(receiver.received) == len(received)
+                assert outcome.failed == 0
+                if outcome.status == SUCCESS:
+                    assert received == expected[number]
+                else:
+                    assert (outcome.status, is_cancelled) == (0xFE00, True)
+                    assert outcome.remaining == len(expected[number] - received)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(retrieve, range(8)))
