@@ -8,6 +8,7 @@ from importlib.metadata import version
 from starlette.applications import Starlette
 
 from common.telemetry import catalogue
+from common.telemetry.exports import exported
 from common.telemetry.metrics import Sample, provided
 from common.telemetry.neighbours import joined
 from common.telemetry.process_figures import process_samples
@@ -36,5 +37,6 @@ async def monitored(app: Starlette, *, is_in_core: bool) -> AsyncIterator[None]:
         settings = app.state.settings
         supervisor = os.getppid() if settings.processes > 1 else os.getpid()
         with provided(process_samples), provided(lambda: [info]):
-            async with joined(f"{settings.http} {supervisor}", "facade") as app.state.neighbours:
+            async with joined(f"{settings.http} {supervisor}", "facade") as neighbours, exported(neighbours.name):
+                app.state.neighbours = neighbours
                 yield

@@ -13,6 +13,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from common.telemetry import tracing
 from common.telemetry.catalogue import HTTP_IN_PROGRESS, HTTP_REQUESTS, HTTP_RESPONSE_BYTES, HTTP_SECONDS
 from common.telemetry.metrics import OTHER
 from facade.channel import Metadata
@@ -29,6 +30,9 @@ _NOT_ASCII = re.compile(r"[^\x20-\x7e]")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _PASSED_ON = ("traceparent", "tracestate")
 _SUPPORTED = (b"api-supported-versions", SUPPORTED.encode())
+_SPAN = "span"
+"""The span of a request, in its state."""
+
 _FREQUENT = ("/health/check", "/metrics")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _STREAMS = ("/stream", "/subscribers/{aetitle}")
@@ -55,10 +59,16 @@ class Observe:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = _request_id(Headers(scope=scope))
-        scope.setdefault("state", {})["request_id"] = request_id
+        headers = Headers(scope=scope)
+        request_id = _request_id(headers)
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        span = None
+        if tracing.is_on():
+            span = state[_SPAN] = tracing.received("HTTP", headers.get("traceparent", ""), {})
+            span.__enter__()
         # A browser would apply it to every port of localhost.
-        is_https = scope["scheme"] == "https" and not Headers(scope=scope).get("host", "").startswith("localhost")
+        is_https = scope["scheme"] == "https" and not headers.get("host", "").startswith("localhost")
         started = time.perf_counter()
         _IN_PROGRESS.value += 1
         status, sent_bytes = 0, 0
@@ -95,6 +105,23 @@ class Observe:
                 seconds * 1000,
                 request_id,
             )
+            if span is not None:
+                _end(span, scope["method"], route, status, request_id)
+
+
+def _end(span: tracing.Span, method: str, route: str, status: int, request_id: str) -> None:
+    """End the span of a request, with the attributes of OpenTelemetry's conventions for HTTP servers."""
+    method = method if method in _METHODS else OTHER
+    span.name = f"{method} {route}"
+    span.attributes |= {
+        "http.request.method": method,
+        "http.route": route,
+        "http.response.status_code": status,
+        "dicomstore.request_id": request_id,
+    }
+    if status == 0 or status >= 500:
+        span.fault = str(status)
+    span.__exit__(None, None, None)
 
 
 def _count(route: str, method: str, status: int, sent_bytes: int, seconds: float) -> None:
@@ -122,6 +149,9 @@ def identity_metadata(request: Request) -> Metadata:
     # All of them: the core refuses a request with several, which a proxy may have understood differently.
     credentials = tuple(("authorization", _in_ascii(value)) for value in headers.getlist("authorization"))
     passed = tuple((name, value) for name in _PASSED_ON if (value := headers.get(name)) and _is_text(value))
+    span: tracing.Span | None = request.scope["state"].get(_SPAN)
+    if span is not None:
+        passed = (("traceparent", span.traceparent), *(one for one in passed if one[0] != "traceparent"))
     certificate = (CERTIFICATE, forwarded_names(request.scope))
     return (("x-request-id", request.state.request_id), certificate, *credentials, *passed)
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import grpc
 
+from common.telemetry import tracing
 from common.tls import TlsContent, TlsFiles
 from server.config import Settings
 from server.domain.audit.recorder import AuditRecorder
@@ -19,6 +20,7 @@ from server.rpc.interceptors.error_translation import ErrorTranslation
 from server.rpc.interceptors.peer_certificates import PeerCertificates
 from server.rpc.interceptors.principal_limits import PrincipalLimits
 from server.rpc.interceptors.surround import Chain, Surround
+from server.rpc.interceptors.tracing import Tracing
 
 _OPTIONS = (
     # A peer that disappeared without notice is detected within 80 s, and its calls end.
@@ -83,6 +85,7 @@ def interceptors(
             [
                 CallContext(),
                 ErrorTranslation(),
+                *([Tracing()] if tracing.is_on() else []),
                 Auditing(recorder, _facades(settings)) if recorder else AccessLog(),
                 Authentication(authenticator),
                 PrincipalLimits(settings.max_calls_per_principal, settings.max_call_rate_per_principal),

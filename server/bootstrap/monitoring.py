@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from common.telemetry import catalogue
+from common.telemetry.exports import exported
 from common.telemetry.metrics import Sample, provided
 from common.telemetry.neighbours import Neighbours, group_of, joined
 from common.telemetry.process_figures import process_samples
@@ -12,7 +13,7 @@ from server.bootstrap.archive_components import ArchiveComponents
 from server.bootstrap.components import IndexComponents, now
 from server.domain.flow.byte_cache import cache_samples
 from server.domain.monitoring.archive_figures import ArchiveFigures
-from server.domain.monitoring.metrics import Metrics
+from server.domain.monitoring.metrics import Metrics, read_all
 
 
 @asynccontextmanager
@@ -38,13 +39,19 @@ async def monitored(components: IndexComponents, kind: str) -> AsyncIterator[Nei
 
     with provided(process_samples), provided(cache_samples), provided(samples):
         async with joined(group_of(components.settings.data), kind) as neighbours:
-            yield neighbours
+            figures = _figures(components).readings() if isinstance(components, ArchiveComponents) else {}
+            async with exported(neighbours.name, lambda: read_all(figures)):
+                yield neighbours
 
 
 def metrics_of(components: ArchiveComponents, neighbours: Neighbours) -> Metrics:
     """Return the metrics that clients read."""
+    return Metrics(components.access, neighbours.snapshots, _figures(components).readings())
+
+
+def _figures(components: ArchiveComponents) -> ArchiveFigures:
     database = components.database
-    figures = ArchiveFigures(
+    return ArchiveFigures(
         changes=database.changes,
         consumers=database.consumers,
         webhooks=database.webhooks,
@@ -53,4 +60,3 @@ def metrics_of(components: ArchiveComponents, neighbours: Neighbours) -> Metrics
         data=components.settings.data,
         now=now,
     )
-    return Metrics(components.access, neighbours.snapshots, figures.readings())

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from common.telemetry.tracing import current
 from server.dicom.matching.query_tags import new_tag, registered_tag
 from server.domain.access import Access
 from server.domain.limits import MAX_TAGS
@@ -75,9 +76,10 @@ class ExtendedQueryTags:
         call.audit.note(tags=[tag.path for tag in requested[:MAX_TAGS]])
         await self._access.permit_archive(call, Action.MANAGE_EXTENDED_QUERY_TAGS)
         checked_request_id(request_id)
-        new, operation_id, now = _validated(requested), uuid.uuid4().hex, self._now()
+        new, operation_id, now, span = _validated(requested), uuid.uuid4().hex, self._now(), current()
+        trace = span.traceparent if span else ""
         operation = await self._tags.add(
-            request_id, lambda state: addition(self._reindex, new, state, operation_id, now)
+            request_id, lambda state: addition(self._reindex, new, state, operation_id, now, trace)
         )
         call.audit.note(operation=operation.id)
         self._on_start()
@@ -167,9 +169,17 @@ class ExtendedQueryTags:
 
 
 def addition(
-    reindex: OperationType, new: Sequence[NewTag], state: TagsState, operation_id: str, now: datetime
+    reindex: OperationType,
+    new: Sequence[NewTag],
+    state: TagsState,
+    operation_id: str,
+    now: datetime,
+    trace: str = "",
 ) -> TagAddition:
     """Decide whether query tags can be added to the current state.
+
+    Args:
+        trace: see `Operation`.
 
     Raises:
         AlreadyExists: TAG_ALREADY_EXISTS, metadata `path`.
@@ -188,6 +198,7 @@ def addition(
         instances=state.instances,
         position=state.position,
         now=now,
+        trace=trace,
     )
     if len(state.tags) + len(new) > MAX_TAGS:
         raise Exhausted(Reason.TOO_MANY_TAGS, f"The limit of {MAX_TAGS} extended query tags is reached.")

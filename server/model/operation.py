@@ -43,6 +43,7 @@ class Operation:
     cursor: where the current step continues, in the step's own form; empty at its beginning.
     error: why it FAILED, for people, without patient data; empty otherwise.
     secret: the credentials of the request, encrypted; empty without any, and as soon as the operation is final.
+    trace: the trace in which it was started, as header `traceparent`; empty without one.
     resumes: set while it is paused: no worker runs it until this time.
     """
 
@@ -61,6 +62,7 @@ class Operation:
     error: str = ""
     secret: str = field(default="", repr=False)
     resumes: datetime | None = None
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)

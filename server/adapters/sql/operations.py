@@ -164,6 +164,7 @@ def _operation(row: Any) -> Operation:
         error=row.error,
         secret=row.secret or "",
         resumes=None if row.resumes is None else to_datetime(row.resumes),
+        trace=row.trace or "",
     )
 
 
@@ -183,6 +184,7 @@ def _row(operation: Operation) -> dict[str, Any]:
         "cursor": operation.cursor,
         "error": operation.error,
         "secret": None if operation.state.is_final else operation.secret or None,
+        "trace": operation.trace or None,
         "resumes": None if operation.resumes is None else to_microseconds(operation.resumes),
     }
 

@@ -13,6 +13,7 @@ from typing import Self
 
 from common.telemetry.catalogue import PIXEL_FAILURES, PIXEL_SECONDS, PIXEL_WAITING, PIXEL_WORKERS, PIXEL_WORKERS_LIMIT
 from common.telemetry.metrics import Sample
+from common.telemetry.tracing import part
 from server.adapters.workers.worker import Task, Worker, pickled
 from server.model.errors import Exhausted, Reason, Unavailable
 
@@ -66,7 +67,8 @@ class WorkerPool:
         """See `Workers`."""
         started, kind = time.perf_counter(), type(job).__name__
         try:
-            return await self._perform(job)
+            with part("pixel job", {"dicomstore.job": kind}):
+                return await self._perform(job)
         except Exception:
             PIXEL_FAILURES.of(kind).value += 1
             raise

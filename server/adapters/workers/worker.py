@@ -253,7 +253,7 @@ def _unreadable(problem: str) -> WrongState:
 
 def _environment() -> dict[str, str]:
     """Return the environment of a worker: with the module path, without settings, which may contain secrets."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("DICOMSTORE_")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("DICOMSTORE_", "OTEL_"))}
     # One thread per job: there are as many concurrent jobs as processors.
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     return kept | threads | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}

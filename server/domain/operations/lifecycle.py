@@ -16,9 +16,17 @@ from server.model.operation import Json, Operation, OperationState, OperationUpd
 
 
 def started(
-    type_: OperationType, operation_id: str, request: Json, unfinished: Sequence[Operation], now: datetime
+    type_: OperationType,
+    operation_id: str,
+    request: Json,
+    unfinished: Sequence[Operation],
+    now: datetime,
+    trace: str = "",
 ) -> Operation:
     """Return a new operation.
+
+    Args:
+        trace: see `Operation`.
 
     Raises:
         WrongState: OPERATION_RUNNING, metadata `operation`: another operation of an exclusive type is not final.
@@ -26,7 +34,7 @@ def started(
     if type_.is_exclusive and (running := [one for one in unfinished if one.type == type_.name]):
         message = f"Another operation of type {type_.name} is not finished."
         raise WrongState(Reason.OPERATION_RUNNING, message, operation=running[0].id)
-    return Operation(operation_id, type_.name, OperationState.NOT_STARTED, now, now, request)
+    return Operation(operation_id, type_.name, OperationState.NOT_STARTED, now, now, request, trace=trace)
 
 
 def begun(operation: Operation, now: datetime) -> OperationUpdate | None:

@@ -53,15 +53,17 @@ def started(
     instances: int,
     position: str,
     now: datetime,
+    trace: str = "",
 ) -> Operation:
     """Return a new operation that indexes by query tags.
 
     Args:
         tags: eight hex digits each.
+        trace: see `Operation`.
         instances, position: number of instances to index, and start position; see `TagsState`.
 
     Raises:
         WrongState: OPERATION_RUNNING.
     """
-    operation = lifecycle.started(type_, operation_id, {"tags": list(tags)}, unfinished, now)
+    operation = lifecycle.started(type_, operation_id, {"tags": list(tags)}, unfinished, now, trace)
     return replace(operation, total=instances, cursor=position)

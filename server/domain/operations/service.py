@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from common.telemetry.tracing import current
 from server.domain.access import Access
 from server.domain.limits import page_size as size_of
 from server.domain.operations import lifecycle
@@ -86,10 +87,11 @@ class Operations:
         checked, operation_id = Prepared(type_.check(request)), uuid.uuid4().hex
         if type_.prepare is not None:
             checked = await type_.prepare(operation_id, checked.request)
-        now = self._now()
+        now, span = self._now(), current()
+        trace = span.traceparent if span else ""
 
         def decide(unfinished: Sequence[Operation]) -> Operation:
-            started = lifecycle.started(type_, operation_id, checked.request, unfinished, now)
+            started = lifecycle.started(type_, operation_id, checked.request, unfinished, now, trace)
             return replace(started, secret=checked.secret)
 
         operation = await self._record.start(request_id, decide)

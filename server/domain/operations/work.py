@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from common.telemetry.catalogue import OPERATION_SECONDS, OPERATION_STEPS
+from common.telemetry.tracing import INTERNAL, received
 from server.domain.audit.recorder import AuditRecorder
 from server.domain.operations import lifecycle
 from server.domain.operations.types import OperationType, OperationTypes, Progress
@@ -59,7 +60,8 @@ class Work:
             assert operation is not None, "only finished operations are deleted"
         started, result = time.perf_counter(), "failed"
         try:
-            progress = await type_.steps[step].run(operation)
+            with received(f"operation {type_.name}", operation.trace, {"dicomstore.step": step}, INTERNAL):
+                progress = await type_.steps[step].run(operation)
             result = "done"
         except (Unavailable, Exhausted):
             result = "repeated"

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 from common.telemetry.catalogue import BLOB_BYTES, BLOB_DAMAGED, BLOB_SECONDS
+from common.telemetry.tracing import part
 from server.dicom.elements.transfer_syntax import transfer_syntax
 from server.dicom.part10.rewriter import inflate
 from server.dicom.pixel_data import frames as pixels
@@ -68,7 +69,8 @@ class BlobReader:
         try:
             if 0 < length <= self._budget.piece_bytes() and not stored.damage.is_of_bytes:
                 started = time.perf_counter()
-                piece = await self._blobs.read_piece(stored.locator, offset, length, stored.crc32c)
+                with part("blob read", {"dicomstore.bytes": length}):
+                    piece = await self._blobs.read_piece(stored.locator, offset, length, stored.crc32c)
                 _READ_SECONDS.observe(time.perf_counter() - started)
                 _READ_BYTES.value += length
                 yield piece

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from common.telemetry.catalogue import BLOB_BYTES, BLOB_SECONDS, STORED_BYTES, STORED_INSTANCES
+from common.telemetry.tracing import part
 from server.dicom.elements.external_metadata import ExternalAttribute, labels_of
 from server.dicom.ingest.reader import Description, InstanceReader
 from server.domain.access import Access
@@ -440,7 +441,8 @@ class Receiver:
         self._target.audit.expedite()  # it is written while the blob is
         with self._committer.coming():
             started = time.perf_counter()
-            locator = await self._writer.commit(self._receipt(self._target.partition))
+            with part("blob commit", {"dicomstore.bytes": self.size_bytes}):
+                locator = await self._writer.commit(self._receipt(self._target.partition))
             _COMMIT_SECONDS.observe(time.perf_counter() - started)
             _WRITTEN_BYTES.value += self.size_bytes
             instance = new_instance(

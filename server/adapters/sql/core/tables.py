@@ -48,7 +48,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import ExecutableDDLElement
 
-REVISION = "0022"
+REVISION = "0023"
 """The migration that creates this schema."""
 
 OLDEST_CODE = "0022"
@@ -645,6 +645,7 @@ operations = Table(
     Column("error", Text, nullable=False),
     Column("secret", Text, comment="encrypted credentials of the request; NULL as soon as the operation is final"),
     Column("resumes", BigInteger, comment="paused until then"),
+    Column("trace", Text, comment="trace in which it was started, as header traceparent"),
     UniqueConstraint("id"),
     UniqueConstraint("request_id"),
     Index(None, "state", "updated"),

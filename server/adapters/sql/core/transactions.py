@@ -16,10 +16,13 @@ from sqlalchemy import Engine
 
 from common.telemetry.catalogue import INDEX_FAILURES, INDEX_SECONDS, INDEX_WAITING
 from common.telemetry.metrics import Sample
+from common.telemetry.tracing import CLIENT, current, part
 from server.adapters.sql.core.replica import NotCurrent, Position, Replica, position
 from server.adapters.sql.core.sessions import READERS, Kind, Result, Session, Work
 from server.adapters.sql.core.threads import Threads
 from server.model.errors import DicomStoreError, Unavailable
+
+_SECONDS = {kind: INDEX_SECONDS.of(kind) for kind in ("read", "search", "write", "number")}
 
 
 class Transactions:
@@ -46,7 +49,8 @@ class Transactions:
         self._writer = Threads(1, "index-writer", lambda: Session(writing, writes))
         self._sequencer = Threads(1, "index-sequencer", lambda: Session(writing, numbers))
         self._engines = (writing, reading)
-        self.has_sequencer = reading.dialect.name == "postgresql"
+        self._system = reading.dialect.name
+        self.has_sequencer = self._system == "postgresql"
         self._write_order = writes.write_order
         self._replica = replica
 
@@ -57,17 +61,17 @@ class Transactions:
             Unavailable: DATABASE_UNAVAILABLE.
             Exhausted: SEARCH_TOO_LONG.
         """
-        return await _measured("read", self._readers.run(lambda session: session.run(work)))
+        return await self._measured("read", work, self._readers.run(lambda session: session.run(work)))
 
     async def search(self, work: Work[Result]) -> Result:
         """As `read`; on the replica if there is one and it has everything that was acknowledged before this call."""
         replica = self._replica
         if replica is not None and not replica.is_avoided:
             try:
-                return await _measured("search", replica.run(work, self._position))
+                return await self._measured("search", work, replica.run(work, self._position))
             except (NotCurrent, Unavailable):
                 replica.avoid()
-        return await _measured("search", self._readers.run(lambda session: session.run(work)))
+        return await self._measured("search", work, self._readers.run(lambda session: session.run(work)))
 
     async def _position(self) -> Position:
         return await self._readers.run(lambda session: session.run(position, is_single=True))
@@ -79,11 +83,26 @@ class Transactions:
             Unavailable: DATABASE_UNAVAILABLE, ARCHIVE_READ_ONLY.
             Exhausted: STORAGE_FULL.
         """
-        return await _measured("write", self._writer.run(lambda session: session.run(work, alone=alone)))
+        return await self._measured("write", work, self._writer.run(lambda session: session.run(work, alone=alone)))
 
     async def number(self, work: Work[Result]) -> Result:
         """Run `work`, which numbers entries of the change feed, concurrently with `write`. Raises: as `write`."""
-        return await _measured("number", self._sequencer.run(lambda session: session.run(work)))
+        return await self._measured("number", work, self._sequencer.run(lambda session: session.run(work)))
+
+    async def _measured(self, kind: str, work: Work[Result], running: Awaitable[Result]) -> Result:
+        """Wait for a transaction; its duration is a metric, and it is a span in the trace of its caller."""
+        started = time.perf_counter()
+        try:
+            if current() is None:
+                return await running
+            function = getattr(work, "__qualname__", "")
+            with part(f"index {kind}", {"db.system.name": self._system, "code.function.name": function}, CLIENT):
+                return await running
+        except Exception:
+            INDEX_FAILURES.of(kind).value += 1
+            raise
+        finally:
+            _SECONDS[kind].observe(time.perf_counter() - started)
 
     def samples(self) -> Iterator[Sample]:
         """Yield the numbers of transactions that wait for a thread."""
@@ -112,17 +131,3 @@ class Transactions:
         for engine in self._engines:
             engine.dispose()
         self._write_order.close()
-
-
-_SECONDS = {kind: INDEX_SECONDS.of(kind) for kind in ("read", "search", "write", "number")}
-
-
-async def _measured(kind: str, running: Awaitable[Result]) -> Result:
-    started = time.perf_counter()
-    try:
-        return await running
-    except Exception:
-        INDEX_FAILURES.of(kind).value += 1
-        raise
-    finally:
-        _SECONDS[kind].observe(time.perf_counter() - started)

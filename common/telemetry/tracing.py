@@ -1,0 +1,184 @@
+"""Traces: spans of the requests, calls and operations of this process (https://www.w3.org/TR/trace-context/).
+
+Nothing is recorded until `record` is called, which `otlp` does if the environment switches the export on. Spans have
+names and attributes with few values: never values of data sets, UIDs, paths or addresses of clients.
+"""
+
+import os
+import random
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Self
+
+SERVER, CLIENT, INTERNAL = "server", "client", "internal"
+"""Kinds of spans: of received requests, of calls of other systems, and of parts of the work."""
+
+DEFAULT_RATIO = 0.05
+"""Part of the traces that begin here and are recorded, unless the environment has another one."""
+
+Attributes = Mapping[str, str | int | float | bool]
+
+_PARENT = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
+_SAMPLED = 1
+_NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
+
+
+class Span:
+    """A span, which is the current one while its context is entered. One that is not sampled only passes on its ids.
+
+    Attributes:
+        trace_id, span_id, parent_id: in hexadecimal digits; `parent_id` may be empty.
+        is_remote: the parent is in another process.
+        started_ns, ended_ns: since 1970.
+        fault: name of the type of the exception that ended it, or another name of an error; empty without.
+    """
+
+    __slots__ = (
+        "_before",
+        "attributes",
+        "ended_ns",
+        "fault",
+        "is_remote",
+        "is_sampled",
+        "kind",
+        "name",
+        "parent_id",
+        "span_id",
+        "started_ns",
+        "trace_id",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        kind: str,
+        trace_id: str,
+        parent_id: str,
+        *,
+        is_remote: bool,
+        is_sampled: bool,
+        attributes: Attributes,
+    ) -> None:
+        self.name = name
+        self.kind = kind
+        self.trace_id = trace_id
+        self.parent_id = parent_id
+        self.span_id = f"{random.getrandbits(64):016x}"
+        self.is_remote = is_remote
+        self.is_sampled = is_sampled
+        self.attributes = dict(attributes)
+        self.fault = ""
+        self.started_ns = self.ended_ns = time.time_ns() if is_sampled else 0
+        self._before: Span | None = None
+
+    @property
+    def traceparent(self) -> str:
+        """The value of header `traceparent` for calls that are part of this span."""
+        return f"00-{self.trace_id}-{self.span_id}-{'01' if self.is_sampled else '00'}"
+
+    def __enter__(self) -> Self:
+        self._before = _current.get()
+        _current.set(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Not by a token: generators may be left in another context than they were entered in.
+        _current.set(self._before)
+        if self.is_sampled:
+            if kind is not None and not self.fault:
+                self.fault = kind.__name__
+            self.ended_ns = time.time_ns()
+            if _recorder is not None:
+                _recorder(self)
+
+
+Recorder = Callable[[Span], None]
+Sampler = Callable[[str, bool | None], bool]
+"""Decides about a span without a parent in this process, from the id of its trace and whether its remote parent is
+sampled; None means that there is none."""
+
+_current: ContextVar[Span | None] = ContextVar("span", default=None)
+
+
+def _as_parent(_trace_id: str, parent: bool | None) -> bool:
+    return bool(parent)
+
+
+_recorder: Recorder | None = None
+_sampler: Sampler = _as_parent
+_NOTHING: AbstractContextManager[None] = nullcontext()
+
+
+def is_on() -> bool:
+    """Return whether traces are recorded."""
+    return _recorder is not None
+
+
+@contextmanager
+def recorded(recorder: Recorder, sampler: Sampler) -> Iterator[None]:
+    """Pass sampled spans to `recorder` when they end, until the context is left."""
+    global _recorder, _sampler
+    before = _recorder, _sampler
+    _recorder, _sampler = recorder, sampler
+    try:
+        yield
+    finally:
+        _recorder, _sampler = before
+
+
+def current() -> Span | None:
+    """Return the current span."""
+    return _current.get()
+
+
+def received(name: str, traceparent: str, attributes: Attributes, kind: str = SERVER) -> Span:
+    """Return the span of a request from another process.
+
+    Args:
+        traceparent: the header of the request; one that is not valid is ignored.
+    """
+    found = _PARENT.fullmatch(traceparent) if traceparent else None
+    if found is not None and found[1] != _NO_TRACE and found[2] != _NO_SPAN:
+        trace_id, parent_id = found[1], found[2]
+        is_sampled = _sampler(trace_id, bool(int(found[3], 16) & _SAMPLED))
+        return Span(name, kind, trace_id, parent_id, is_remote=True, is_sampled=is_sampled, attributes=attributes)
+    trace_id = f"{random.getrandbits(128):032x}"
+    is_sampled = _sampler(trace_id, None)
+    return Span(name, kind, trace_id, "", is_remote=False, is_sampled=is_sampled, attributes=attributes)
+
+
+def part(name: str, attributes: Attributes, kind: str = INTERNAL) -> AbstractContextManager[Span | None]:
+    """Return the span of a part of the work of the current span; nothing if that is not sampled."""
+    parent = _current.get()
+    if parent is None or not parent.is_sampled:
+        return _NOTHING
+    return Span(name, kind, parent.trace_id, parent.span_id, is_remote=False, is_sampled=True, attributes=attributes)
+
+
+def sampler_of(environment: Mapping[str, str] = os.environ) -> Sampler:
+    """Return the sampler that `OTEL_TRACES_SAMPLER` and `OTEL_TRACES_SAMPLER_ARG` name.
+
+    Raises:
+        ValueError: there is no such sampler, or the ratio is not one.
+    """
+    name = environment.get("OTEL_TRACES_SAMPLER") or "parentbased_traceidratio"
+    base = name.removeprefix("parentbased_")
+    text = environment.get("OTEL_TRACES_SAMPLER_ARG") or str(DEFAULT_RATIO)
+    ratios = {"always_on": 1.0, "always_off": 0.0, "traceidratio": float(text) if base == "traceidratio" else 0.0}
+    if base not in ratios or not 0 <= ratios[base] <= 1:
+        raise ValueError(f"OTEL_TRACES_SAMPLER {name} with OTEL_TRACES_SAMPLER_ARG {text} is not known")
+    bound = round(ratios[base] * 2**64)
+    follows_parent = name != base
+
+    def is_sampled(trace_id: str, parent: bool | None) -> bool:
+        if parent is not None and follows_parent:
+            return parent
+        return int(trace_id[16:], 16) < bound
+
+    return is_sampled

@@ -1,0 +1,53 @@
+"""Tracing: the span of each call, as a part of the trace that its metadata state (W3C Trace Context)."""
+
+from common.telemetry import tracing
+from server.rpc.errors import outcome
+from server.rpc.interceptors.call_context import Context
+from server.rpc.interceptors.surround import Surround
+
+_PACKAGE = "/dicomstore.v1."
+_OF_THE_SERVER = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
+"""Codes that are errors of a server's span, by OpenTelemetry's conventions for gRPC."""
+
+
+class Tracing(Surround):
+    """Makes the span of a call the current one."""
+
+    def around(self, method: str, context: Context) -> "_Traced":
+        """See `Surround`."""
+        return _Traced(method, context)
+
+
+class _Traced:
+    __slots__ = ("_context", "_method", "_span")
+
+    def __init__(self, method: str, context: Context) -> None:
+        self._method = method
+        self._context = context
+
+    async def __aenter__(self) -> Context:
+        context = self._context
+        parent = next((value for key, value in context.metadata if key == "traceparent"), "")
+        name = self._method.removeprefix(_PACKAGE)
+        span = self._span = tracing.received(name, parent if isinstance(parent, str) else "", {})
+        if span.is_sampled:
+            service, _, rpc = name.partition("/")
+            span.attributes |= {
+                "rpc.system": "grpc",
+                "rpc.service": f"dicomstore.v1.{service}",
+                "rpc.method": rpc,
+                "dicomstore.request_id": context.request_id,
+            }
+        span.__enter__()
+        return context
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        span = self._span
+        if span.is_sampled:
+            code, reason = outcome(error)
+            span.attributes["rpc.grpc.status_code"] = code
+            if reason:
+                span.attributes["dicomstore.reason"] = reason
+            if code in _OF_THE_SERVER:
+                span.fault = code
+        span.__exit__(None, None, None)
