@@ -110,6 +110,20 @@ async def test_an_update_changes_all_instances_of_a_study(updates: Archive) -> N
     assert (await updates.web.get("/v2/studies?PatientID=P1", headers=JSON)).status_code == 204
 
 
+async def test_the_file_meta_information_of_a_changed_file_names_the_archive(updates: Archive) -> None:
+    """PS3.10 section 7.1: the implementation that wrote the file."""
+    await stored(updates.web, file(1))
+    await updates.update(NAME)
+    (changed,), (original,) = await updates.datasets(), await updates.datasets(**ORIGINAL)
+    assert changed.file_meta.ImplementationClassUID == "2.25.152405951230771313210763692461971624025"
+    assert changed.file_meta.ImplementationVersionName == "DICOMSTORE"
+    assert original.file_meta.ImplementationClassUID == UID_ROOT
+    assert (
+        "ImplementationVersionName" not in original.file_meta
+        or original.file_meta.ImplementationVersionName != "DICOMSTORE"
+    )
+
+
 async def test_every_instance_has_one_update_entry_in_the_change_feed(updates: Archive) -> None:
     await stored(updates.web, file(1), file(2))
     await updates.update(NAME)

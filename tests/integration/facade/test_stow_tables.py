@@ -1,12 +1,13 @@
 """The tables of STOW-RS: required attributes, UIDs, values by their VR, statuses (docs/api.md, Storing)."""
 
+import asyncio
 from typing import Any
 
 import httpx
 import pytest
 import pytest_asyncio
 
-from tests.data import IMPLICIT_LITTLE, part10
+from tests.data import IMPLICIT_LITTLE, dataset, part10
 from tests.integration.facade.serving import JSON, stored, stow
 
 pytestmark = [
@@ -155,6 +156,31 @@ async def test_implicit_vr_takes_precedence_over_other_warnings_which_keep_their
     file = part10(transfer_syntax=IMPLICIT_LITTLE, StudyDate="NotADate")
 
     assert await outcome(web, file, "v2") == (202, [], [45063], ["0008,0020"])
+
+
+async def test_invalid_values_of_an_attribute_have_one_comment_for_all_items(web: httpx.AsyncClient) -> None:
+    """The first invalid value of each attribute; within a sequence it is another attribute, named with its sequence."""
+    items = [dataset(StudyDate=value, StudyTime="25") for value in ("NotADate", "20049999", "2004.01.19")]
+
+    response = await stow(web, part10(StudyDate="NoDate", ReferencedStudySequence=items))
+
+    assert [comment.partition(" - ")[0] for comment in comments(response.json()["00081199"]["Value"])] == [
+        "DICOM100: (0008,0020)",
+        "DICOM100: (0008,1110)[1].(0008,0020)",
+        "DICOM100: (0008,1110)[1].(0008,0030)",
+    ]
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+async def test_of_different_instances_with_the_same_uids_at_once_one_is_stored(
+    web: httpx.AsyncClient, version: str
+) -> None:
+    """No instance is visible before it is stored, so code 45071 (being created) does not occur."""
+    files = [part10(SOPInstanceUID="1.2.3", PatientComments=str(number)) for number in range(8)]
+
+    found = sorted(await asyncio.gather(*(outcome(web, file, version) for file in files)))
+
+    assert found == [(200, [], [], [])] + [(409, [45070], [], [])] * 7
 
 
 @pytest.mark.parametrize(("version", "has_findings"), [("v1", False), ("v2", True)])
