@@ -8,15 +8,20 @@ import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from common.tls_revocation import RevocationLists
 
 CHECK_SECONDS = 2.0
 """Interval between checks whether a file has changed. A change is loaded when a check finds the files unchanged."""
 
 WARN_BEFORE_END = timedelta(days=14)
 """Remaining validity of a certificate below which the log and `dicomstore doctor` warn."""
+
+WARN_BEFORE_END_OF_LISTS = timedelta(days=1)
+"""The same for a revocation list, which is renewed more often."""
 
 _WARN_EACH_SECONDS = 24 * 3600
 
@@ -39,11 +44,13 @@ class TlsPaths:
     certificate: the certificate chain, the own certificate first.
     key: its private key, not encrypted.
     ca: certificates of the authorities that issue the certificates of peers; empty for none.
+    crl: revocation lists of these authorities; empty for none.
     """
 
     certificate: str = ""
     key: str = ""
     ca: str = ""
+    crl: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,7 @@ class TlsContent:
     certificate: bytes = b""
     key: bytes = b""
     ca: bytes = b""
+    crl: bytes = b""
 
     def __repr__(self) -> str:
         return "TlsContent(...)"
@@ -62,6 +70,10 @@ class TlsFiles:
     """The files of one listener or client, loaded and checked; `watch` loads them again when they have changed.
 
     A changed file that cannot be used is logged, and the previous content remains in use.
+
+    Attributes:
+        content: of the files.
+        revocation: the revocation lists; None if none are configured.
     """
 
     def __init__(self, paths: TlsPaths, prefix: str) -> None:
@@ -76,7 +88,7 @@ class TlsFiles:
         self._paths = paths
         self._prefix = prefix
         self._seen = self._loaded = self._state()
-        self.content = self._load()
+        self.content, self.revocation = self._load()
 
     def warnings(self) -> list[str]:
         """Return what an operator should correct soon."""
@@ -88,6 +100,10 @@ class TlsFiles:
             if end - datetime.now(UTC) < WARN_BEFORE_END:
                 verb = "expires" if end > datetime.now(UTC) else "expired"
                 found.append(f"the certificate {self._paths.certificate} {verb} at {end.isoformat()}")
+        end_of_lists = self.revocation.next_update if self.revocation is not None else None
+        if end_of_lists is not None and end_of_lists - datetime.now(UTC) < WARN_BEFORE_END_OF_LISTS:
+            verb = "expires" if end_of_lists > datetime.now(UTC) else "expired"
+            found.append(f"a revocation list in {self._paths.crl} {verb} at {end_of_lists.isoformat()}")
         return found
 
     async def watch(self, on_change: Callable[[], None] = lambda: None) -> None:
@@ -114,7 +130,7 @@ class TlsFiles:
             return False
         self._loaded = state
         try:
-            self.content = self._load()
+            self.content, self.revocation = self._load()
         except TlsError as error:
             _log.error("changed certificate files are not used: %s", error)
             return False
@@ -124,12 +140,12 @@ class TlsFiles:
     def _state(self) -> tuple[object, ...]:
         """Return what changes when a file is replaced or written; empty if one is missing."""
         try:
-            found = [os.stat(path) for path in (self._paths.certificate, self._paths.key, self._paths.ca) if path]
+            found = [os.stat(path) for path in astuple(self._paths) if path]
         except OSError:
             return ()
         return tuple((status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns) for status in found)
 
-    def _load(self) -> TlsContent:
+    def _load(self) -> tuple[TlsContent, RevocationLists | None]:
         content = TlsContent(
             *(
                 self._read(name, path) if path else b""
@@ -137,6 +153,7 @@ class TlsFiles:
                     ("certificate", self._paths.certificate),
                     ("key", self._paths.key),
                     ("ca", self._paths.ca),
+                    ("crl", self._paths.crl),
                 )
             )
         )
@@ -153,7 +170,12 @@ class TlsFiles:
                 context.load_verify_locations(cadata=content.ca.decode("ascii"))
             except (ssl.SSLError, ValueError) as error:
                 raise TlsError(f"{self._setting('ca')} cannot be used: {_reason(error)}") from None
-        return content
+        if not content.crl:
+            return content, None
+        try:
+            return content, RevocationLists(content.crl, content.ca)
+        except ValueError as error:
+            raise TlsError(f"{self._setting('crl')} cannot be used: {_reason(error)}") from None
 
     def _warn(self) -> None:
         for warning in self.warnings():
@@ -167,8 +189,8 @@ class TlsFiles:
             raise TlsError(f"{self._setting(name)}: {path} cannot be read: {error.strerror}") from None
 
     def _setting(self, name: str) -> str:
-        if name == "ca" and self._prefix == "tls":
-            return "tls_client_ca"
+        if name in ("ca", "crl") and self._prefix == "tls":
+            return f"tls_client_{name}"
         return f"{self._prefix}_{name}"
 
 
@@ -178,7 +200,7 @@ def server_context(content: TlsContent, *, alpn: list[str], certificate_required
     Sessions of one context are not resumed by another, so certificates are checked against changed authorities.
 
     Args:
-        content: with `ca`, clients are asked for a certificate.
+        content: with `ca`, clients are asked for a certificate; with `crl`, it must not be revoked.
         alpn: names of the supported application protocols.
         certificate_required: clients without a certificate are refused.
     """
@@ -193,6 +215,10 @@ def server_context(content: TlsContent, *, alpn: list[str], certificate_required
     if content.ca:
         context.verify_mode = ssl.CERT_REQUIRED if certificate_required else ssl.CERT_OPTIONAL
         context.load_verify_locations(cadata=content.ca.decode("ascii"))
+    if content.crl:
+        with _path_of(content.crl) as path:
+            context.load_verify_locations(path)
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
     return context
 
 

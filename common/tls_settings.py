@@ -22,6 +22,12 @@ class TlsSettings(TableSettings):
         description="PEM file with the certificates of the authorities that issue certificates of clients; empty means "
         "that no certificate is requested. See [certificates of clients](security.md#certificates-of-clients).",
     )
+    tls_client_crl: str = Field(
+        "",
+        description="PEM file with the revocation lists of the authorities of `tls_client_ca`, one for each authority "
+        "that issues certificates of clients; empty means that certificates are not checked for revocation. See "
+        "[certificates of clients](security.md#certificates-of-clients).",
+    )
     tls_client_required: bool = Field(
         False, description="Refuse connections of clients without a certificate of `tls_client_ca`."
     )
@@ -34,6 +40,8 @@ class TlsSettings(TableSettings):
             raise ValueError("tls_client_ca needs TLS: set tls_certificate and tls_key")
         if self.tls_client_required and not self.tls_client_ca:
             raise ValueError("tls_client_required needs tls_client_ca")
+        if self.tls_client_crl and not self.tls_client_ca:
+            raise ValueError("tls_client_crl needs tls_client_ca")
         return self
 
 
@@ -45,4 +53,5 @@ def listener_files(settings: TlsSettings) -> TlsFiles | None:
     """
     if not settings.tls_certificate:
         return None
-    return TlsFiles(TlsPaths(settings.tls_certificate, settings.tls_key, settings.tls_client_ca), "tls")
+    paths = TlsPaths(settings.tls_certificate, settings.tls_key, settings.tls_client_ca, settings.tls_client_crl)
+    return TlsFiles(paths, "tls")

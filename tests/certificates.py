@@ -7,6 +7,8 @@ from pathlib import Path
 
 import grpc
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,30 @@ class Authority:
         pair.key.write_bytes(issued.private_key_pem.bytes())
         pair.key.chmod(0o600)
         return pair
+
+    def revoke(self, *revoked: Pair, days: float = 7, key_of: "Authority | None" = None) -> Path:
+        """Write the revocation list with some certificates, and return its path.
+
+        Args:
+            days: from now until it expires.
+            key_of: the authority whose key signs it, if not this one's.
+        """
+        signer = (key_of or self)._authority
+        key = serialization.load_pem_private_key(signer.private_key_pem.bytes(), None)
+        now = datetime.datetime.now(datetime.UTC)
+        found = x509.load_pem_x509_certificate(self.certificate.read_bytes())
+        builder = x509.CertificateRevocationListBuilder().issuer_name(found.subject)
+        builder = builder.last_update(now - datetime.timedelta(days=30)).next_update(
+            now + datetime.timedelta(days=days)
+        )
+        for pair in revoked:
+            serial = x509.load_pem_x509_certificate(pair.certificate.read_bytes()).serial_number
+            one = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now)
+            builder = builder.add_revoked_certificate(one.build())
+        path = self._directory / f"{self.certificate.stem}.crl"
+        signed = builder.sign(key, hashes.SHA256())  # type: ignore[arg-type] - trustme's keys can sign
+        path.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+        return path
 
     def server(self, name: str = "server") -> Pair:
         """Return a certificate of this machine."""

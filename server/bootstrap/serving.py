@@ -42,6 +42,7 @@ from server.rpc.events.study_events import StudyEventServicer
 from server.rpc.events.webhooks import WebhookServicer
 from server.rpc.extended_query_tags import ExtendedQueryTagServicer
 from server.rpc.interceptors.authentication import Authenticator
+from server.rpc.interceptors.revocation import NotRevoked
 from server.rpc.interceptors.surround import Surround
 from server.rpc.lifecycle.commitments import CommitmentServicer
 from server.rpc.lifecycle.labels import LabelServicer
@@ -112,14 +113,16 @@ async def running(
         monitored(components, kind) as neighbours,
     ):
         watch = _health(components)
+        tls = _tls(settings)
         authenticator = await authenticator_of(components)
+        if tls is not None:
+            authenticator = NotRevoked(authenticator, tls)
         services = _services(components, watch, authenticator, metrics_of(components, neighbours))
         interceptors = grpc_server.interceptors(settings, authenticator, components.recorder)
         server = grpc.aio.server(interceptors=interceptors, options=grpc_server.options(settings))
         services.register(server)
         if settings.reflection:
             reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-        tls = _tls(settings)
         address, client_address = await _listen(server, settings, tls, authenticator)
         await server.start()
         await watch.check()

@@ -1,7 +1,8 @@
 """Clients that authenticate themselves by a certificate, over gRPC, and over HTTP through a facade."""
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -202,6 +203,56 @@ async def test_a_core_with_authentication_listens_for_other_machines_and_its_fac
         ):
             response = await client.get("http://127.0.0.1/v2/studies")
     assert response.status_code == 401
+
+
+async def test_revoked_certificates_are_refused_at_both_interfaces(tmp_path: Path, authority: Authority) -> None:
+    """RFC 5280 section 5. The changed list is used within seconds, also for calls on connections that exist."""
+    reader, other = authority.issue("reader", "reader.example"), authority.issue("other", "reader.example")
+    lists = str(authority.revoke(other))
+    async with core_with_roles(tmp_path, authority, tls_client_crl=lists) as core:
+        address = core.client_certificates_address
+        assert await outcome(address, authority.credentials(reader)) == "OK"
+        assert await outcome(address, authority.credentials(other)) == "UNAUTHENTICATED"
+        assert await outcome(address, authority.credentials(other), ("authorization", "Bearer x")) == "UNAUTHENTICATED"
+        local = LocalServer(core.interceptors)
+        core.register(local)
+        app = create_app(FacadeSettings(**facade_settings(authority, tls_client_crl=lists)), LocalChannel(local))
+        async with serving_application(app, authority.context(reader)) as web:
+            assert await status_of(web) == 204
+        async with serving_application(app, authority.context(other)) as web:
+            with pytest.raises(httpx.TransportError):
+                await status_of(web)
+        async with grpc.aio.secure_channel(address, authority.credentials(reader)) as channel:
+            stub, request = CoreClient(channel, Path()).search_stub, SearchRequest(level=QUERY_LEVEL_STUDY)
+            await stub.Search(request)
+            authority.revoke(other, reader)
+            refused = await _refusal(lambda: stub.Search(request))
+    assert "The certificate of the client is not accepted: it is revoked." in refused
+
+
+async def _refusal(call: Callable[[], Awaitable[object]]) -> str:
+    """Repeat a call until it is refused; return the message."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                await call()
+            except grpc.aio.AioRpcError as error:
+                return error.details() or ""
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("days", [-1, None])
+async def test_certificates_are_refused_without_a_valid_revocation_list_of_their_authority(
+    days: int | None, tmp_path: Path, authority: Authority
+) -> None:
+    reader = authority.issue("reader", "reader.example")
+    lists = authority.revoke(days=days) if days else Authority(tmp_path, "another").revoke()
+    async with core_with_roles(tmp_path, authority, tls_client_crl=str(lists)) as core:
+        assert await outcome(core.client_certificates_address, authority.credentials(reader)) == "UNAUTHENTICATED"
+        app = create_app(FacadeSettings(**facade_settings(authority, tls_client_crl=str(lists))))
+        async with serving_application(app, authority.context(reader)) as web:
+            with pytest.raises(httpx.TransportError):
+                await status_of(web)
 
 
 @pytest.mark.parametrize(

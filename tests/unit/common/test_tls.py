@@ -120,6 +120,7 @@ def test_the_content_of_files_is_not_displayed(pair: Pair) -> None:
         ({"tls_key": "a"}, "tls_certificate and tls_key belong together"),
         ({"tls_client_ca": "a"}, "tls_client_ca needs TLS"),
         ({"tls_client_required": True}, "tls_client_required needs tls_client_ca"),
+        ({"tls_client_crl": "a"}, "tls_client_crl needs tls_client_ca"),
     ],
 )
 @pytest.mark.parametrize("program", [server.config.Settings, facade.config.Settings])
@@ -154,3 +155,26 @@ def test_the_second_address_of_the_core_needs_authorities_of_clients() -> None:
 
 def test_without_certificate_there_is_no_tls() -> None:
     assert listener_files(facade.config.Settings()) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("", "not in PEM format"), ("foreign", "a list has not the signature of its authority")],
+)
+def test_unusable_revocation_lists_are_refused(content: str, message: str, pair: Pair, tmp_path: Path) -> None:
+    authority, lists = Authority(tmp_path, "clients"), tmp_path / "clients.crl"
+    lists.write_bytes(b"no list")
+    if content:
+        authority.revoke(key_of=Authority(tmp_path, "other")).rename(lists)
+    used = TlsPaths(str(pair.certificate), str(pair.key), str(authority.certificate), str(lists))
+    with pytest.raises(TlsError, match=f"tls_client_crl cannot be used: {message}"):
+        TlsFiles(used, "tls")
+
+
+@pytest.mark.parametrize(("days", "verb"), [(-1, "expired"), (0.5, "expires"), (2, "")])
+def test_a_revocation_list_that_ends_soon_is_a_warning(days: float, verb: str, pair: Pair, tmp_path: Path) -> None:
+    authority = Authority(tmp_path, "clients")
+    lists = authority.revoke(days=days)
+    files = TlsFiles(TlsPaths(str(pair.certificate), str(pair.key), str(authority.certificate), str(lists)), "tls")
+    found = [warning for warning in files.warnings() if "revocation list" in warning]
+    assert [f" {verb} " in warning for warning in found] == ([True] if verb else [])
