@@ -13,6 +13,8 @@ from facade.browsers.origins import Origins
 RawHeaders = list[tuple[bytes, bytes]]
 
 _CONTENT_TYPE = b"content-type"
+_RESOURCE_POLICY = b"cross-origin-resource-policy"
+_FROM_ANOTHER_SITE = (b"sec-fetch-site", b"cross-site")
 _POLICY = b"content-security-policy"
 
 _PERMISSIONS = "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()"
@@ -30,6 +32,8 @@ class BrowserHeaders:
         # Browsers do not play videos and show PDF in a sandbox. Both have no access to the origin: scripts in PDF run
         # in the PDF viewer.
         self._document = f"{_NOTHING}; media-src 'self'{ancestors}".encode()
+        self._origins = origins
+        self._shares_with_site = origins.resource_policy == "same-site"
         always = {
             "X-Content-Type-Options": "nosniff",
             "Referrer-Policy": "no-referrer",
@@ -40,9 +44,15 @@ class BrowserHeaders:
         }
         self._always = [(name.lower().encode(), value.encode()) for name, value in always.items()]
 
-    def add_to(self, headers: RawHeaders) -> None:
-        """Add the headers to those of a response, which have lower-case names."""
+    def add_to(self, headers: RawHeaders, request: RawHeaders) -> None:
+        """Add the headers to those of the response to a request, all with lower-case names."""
         present = dict(headers)
+        if self._shares_with_site and _FROM_ANOTHER_SITE in request and _RESOURCE_POLICY not in present:
+            # To browsers, localhost and 127.0.0.1 are different sites, and a request for an image has no Origin.
+            headers.append((b"vary", b"Referer"))
+            if self._origins.allows(_origin_of(dict(request).get(b"referer", b""))):
+                headers.append((_RESOURCE_POLICY, b"cross-origin"))
+                present[_RESOURCE_POLICY] = b"cross-origin"
         headers += [header for header in self._always if header[0] not in present]
         if _POLICY not in present:
             headers.append((_POLICY, self._policy_of(present.get(_CONTENT_TYPE, b""))))
@@ -51,3 +61,9 @@ class BrowserHeaders:
         if content_type.startswith((b"application/pdf", b"video/")):
             return self._document
         return self._stored
+
+
+def _origin_of(url: bytes) -> str:
+    """Return the origin of an absolute URL."""
+    scheme, _, rest = url.decode("latin-1").partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}"

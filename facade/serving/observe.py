@@ -45,10 +45,11 @@ _VERSIONED = tuple(f"/{version}/" for version in VERSIONS)
 class Observe:
     """ASGI middleware: assigns a request id and logs one line at the end of each request."""
 
-    def __init__(self, app: ASGIApp, add_headers: Callable[[RawHeaders], None], hsts_seconds: int) -> None:
+    def __init__(self, app: ASGIApp, add_headers: Callable[[RawHeaders, RawHeaders], None], hsts_seconds: int) -> None:
         """Wrap `app`.
 
-        add_headers: adds common headers to those of a response. A response over HTTPS also has the one of RFC 6797.
+        add_headers: adds common headers to those of a response, given those of the request. A response over HTTPS also
+            has the one of RFC 6797.
         """
         self.app = app
         self._add_headers = add_headers
@@ -78,7 +79,7 @@ class Observe:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers: RawHeaders = message["headers"]
-                self._add_headers(headers)
+                self._add_headers(headers, scope["headers"])
                 if is_https and self._hsts:
                     headers.append(self._hsts)
                 headers.append((b"x-request-id", request_id.encode()))

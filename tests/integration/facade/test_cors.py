@@ -162,6 +162,33 @@ async def test_only_the_own_pages_may_read_if_no_origin_is_set() -> None:
     assert is_readable(own, own_origin)
 
 
+@pytest.mark.parametrize(
+    ("settings", "referer", "policy"),
+    [
+        ({}, "http://localhost:3000/", "cross-origin"),
+        ({}, "https://127.0.0.1/viewer?x=1", "cross-origin"),
+        ({}, "http://[::1]:8080/", "cross-origin"),
+        ({}, "http://localhost.evil.example/", "same-site"),
+        ({}, "https://evil.example/http://localhost/", "same-site"),
+        ({}, "localhost", "same-site"),
+        ({}, None, "same-site"),
+        ({"cors_origins": ""}, "http://localhost:3000/", "same-origin"),
+    ],
+)
+async def test_pages_on_localhost_may_embed_images_of_127_0_0_1(
+    settings: dict[str, str], referer: str | None, policy: str
+) -> None:
+    """To browsers they are different sites, and a request for an image has no Origin."""
+    request = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}
+    async with serving(NO_CORE, **settings) as web:
+        response = await web.get("/nonsense", headers=request | ({"Referer": referer} if referer else {}))
+        other = await web.get("/nonsense", headers={"Referer": referer} if referer else {})
+
+    assert response.headers.get_list("cross-origin-resource-policy") == [policy]
+    assert ("Referer" in response.headers.get_list("vary")) is (not settings)
+    assert other.headers["cross-origin-resource-policy"] == ("same-origin" if settings else "same-site")
+
+
 @pytest.mark.parametrize("path", ["/v2/studies/1.2", "/nonsense", "/health/check"])
 async def test_a_preflight_is_answered_without_calling_the_core(path: str) -> None:
     async with serving(NO_CORE, max_requests=1) as web:
