@@ -14,6 +14,7 @@ from server.rpc import convert
 from server.rpc.interceptors.call_context import Context
 
 _LEVELS = {
+    pb.QUERY_LEVEL_PATIENT: Level.STUDY,
     pb.QUERY_LEVEL_STUDY: Level.STUDY,
     pb.QUERY_LEVEL_SERIES: Level.SERIES,
     pb.QUERY_LEVEL_INSTANCE: Level.INSTANCE,
@@ -95,5 +96,7 @@ def _request(request: pb.SearchRequest) -> SearchRequest:
         retrieve_url_base=request.retrieve_url_base,
         include_labels=request.include_labels,
         external_metadata=request.external_metadata,
+        by_patient=request.level == pb.QUERY_LEVEL_PATIENT,
+        relational=request.relational,
         sort=tuple(RequestedSort(key.attribute, key.descending) for key in request.sort),
     )

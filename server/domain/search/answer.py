@@ -6,8 +6,8 @@ computed, only at their own level. All others are read from the metadata of the 
 
 import base64
 import functools
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -21,6 +21,9 @@ from server.model.search.return_keys import TAG, ElementLines, line_of
 
 INSTANCE_AVAILABILITY = "00080056"
 MODALITIES_IN_STUDY = "00080061"
+NUMBER_OF_PATIENT_RELATED_STUDIES = "00201200"
+NUMBER_OF_PATIENT_RELATED_SERIES = "00201202"
+NUMBER_OF_PATIENT_RELATED_INSTANCES = "00201204"
 NUMBER_OF_STUDY_RELATED_SERIES = "00201206"
 NUMBER_OF_STUDY_RELATED_INSTANCES = "00201208"
 NUMBER_OF_SERIES_RELATED_INSTANCES = "00201209"
@@ -32,11 +35,18 @@ _COUNTED: Mapping[str, Level] = {
     NUMBER_OF_SERIES_RELATED_INSTANCES: Level.SERIES,
 }
 
+_OF_PATIENTS: Mapping[str, Callable[[Match], int]] = {
+    NUMBER_OF_PATIENT_RELATED_STUDIES: lambda match: match.study_count,
+    NUMBER_OF_PATIENT_RELATED_SERIES: lambda match: match.series_count,
+    NUMBER_OF_PATIENT_RELATED_INSTANCES: lambda match: match.instance_count,
+}
 _RETRIEVE_URL = "00081190"
 _RECORD_KEY = "0008041B"
 _ONLINE = line_of(INSTANCE_AVAILABILITY, {"vr": "CS", "Value": ["ONLINE"]})
 _PIXEL_DATA = "7FE00010"
-_NEVER_IN_METADATA = frozenset({*_COUNTED, INSTANCE_AVAILABILITY, _RETRIEVE_URL, _RECORD_KEY, _PIXEL_DATA})
+_NEVER_IN_METADATA = frozenset(
+    {*_COUNTED, *_OF_PATIENTS, INSTANCE_AVAILABILITY, _RETRIEVE_URL, _RECORD_KEY, _PIXEL_DATA}
+)
 """Not worth reading metadata for: values of the moment, the caller's addresses, places in the order, pixels."""
 
 _MANY_TAGS = 64
@@ -83,6 +93,17 @@ def select(
     choose = _selection if len(tags) > _MANY_TAGS else _known_selection
     base = retrieve_url_base if _RETRIEVE_URL in tags else ""
     return choose(level, frozenset(tags).difference(tag for tag, _ in owners), frozenset(all_of), base, tuple(owners))
+
+
+def of_patients(selection: Selection, tags: Collection[str]) -> Selection:
+    """Return the selection of attributes of studies `tags` for matches that are patients, which have other counts."""
+    return replace(
+        selection,
+        counted=frozenset(tags) & _OF_PATIENTS.keys(),
+        record_key=False,
+        availability=False,
+        retrieve_url_base="",
+    )
 
 
 def _selection(
@@ -181,12 +202,14 @@ class MatchComposer:
 
     def _lines_counted(self, match: Match) -> Iterator[str]:
         for tag in self._selection.counted:
-            if tag == MODALITIES_IN_STUDY:
+            if of_patient := _OF_PATIENTS.get(tag):
+                yield _number_line(tag, of_patient(match))
+            elif tag == MODALITIES_IN_STUDY:
                 if match.modalities:
                     yield self._modalities_line(match.modalities)
             else:
                 count = match.series_count if tag == NUMBER_OF_STUDY_RELATED_SERIES else match.instance_count
-                yield f'"{tag}":{{"vr":"IS","Value":[{count}]}}'
+                yield _number_line(tag, count)
 
     def _record_key_line(self, match: Match) -> str:
         key = record_key.make(match.key, self._selection.level, match.resource.partition)
@@ -198,6 +221,10 @@ class MatchComposer:
             line = line_of(MODALITIES_IN_STUDY, {"vr": "CS", "Value": sorted(set(modalities))})
             self._modalities[modalities] = line
         return line
+
+
+def _number_line(tag: str, number: int) -> str:
+    return f'"{tag}":{{"vr":"IS","Value":[{number}]}}'
 
 
 def _path(resource: Address) -> str:

@@ -20,7 +20,7 @@ from server.dicom.matching.matching import conditions, take_stars
 from server.dicom.matching.query_tags import PrivateTag, is_private
 from server.dicom.matching.sorting import STORED, sort_keyword
 from server.domain.search import page_token, record_key
-from server.domain.search.answer import Selection, select
+from server.domain.search.answer import Selection, of_patients, select
 from server.model.errors import InvalidRequest, Reason
 from server.model.ids import NO_PARTITION, Address
 from server.model.search.query import Condition, Level, Order, Query, SortKey
@@ -67,6 +67,7 @@ class SearchRequest:
     """A search request as received; fields as in `SearchRequest` of search_service.proto.
 
     scope: the partition, study or series to search.
+    by_patient: level PATIENT, with `level` STUDY.
     label_conditions: from terms about labels, see `label_terms`.
     """
 
@@ -87,6 +88,8 @@ class SearchRequest:
     include_labels: bool = False
     external_metadata: bool = False
     sort: tuple[RequestedSort, ...] = ()
+    by_patient: bool = False
+    relational: bool = False
     label_conditions: tuple[Condition, ...] = ()
 
 
@@ -112,6 +115,11 @@ def levels_of(request: SearchRequest) -> frozenset[Level]:
     return _between(
         Level.SERIES if request.scope.series else Level.STUDY if request.scope.study else None, request.level
     )
+
+
+def searchable_levels(request: SearchRequest) -> frozenset[Level]:
+    """Return the levels of the attributes that terms may be about."""
+    return frozenset(Level) if request.relational else levels_of(request)
 
 
 @functools.cache
@@ -156,15 +164,19 @@ def parse(
     scope = request.scope
     ignored: dict[str, None] = {}
     terms, offset = _usable_terms(request, scope, tags, ignored)
-    returned = _included_tags(request, scope, ignored) | {key.path[0] for key in terms}
+    # Of attributes below the matches, a match may contain other values than those that the terms are about.
+    returned = _included_tags(request, scope, ignored) | {key.path[0] for key in terms if key.level <= request.level}
     if offset is not None:
         returned.add(TIMEZONE_OFFSET_FROM_UTC)
     all_of = levels_of(request) if request.include_all else ()
     selection = select(request.level, returned, all_of, request.retrieve_url_base, owners)
+    if request.by_patient:
+        selection = of_patients(selection, returned)
     prior = (
         record_key.read(request.prior_record_key, request.level, scope.partition) if request.prior_record_key else None
     )
     order = _order(request)
+    is_by_value = order is not None or request.by_patient
     identity = _identity(request, scope, prior)
     query = Query(
         level=request.level,
@@ -175,11 +187,12 @@ def parse(
         ),
         limit=page_size + 1,
         skip=0 if request.page_token else request.skip,
-        after=page_token.read(request.page_token, identity) if request.page_token and order is None else prior,
+        after=page_token.read(request.page_token, identity) if request.page_token and not is_by_value else prior,
         metadata=selection.needs_metadata,
         counts=bool(selection.counted),
         newest=selection.newest_levels,
         order=order,
+        by_patient=request.by_patient,
     )
     return ParsedRequest(query, page_size, selection, tuple(ignored), identity)
 
@@ -190,6 +203,8 @@ def _order(request: SearchRequest) -> Order | None:
     Raises:
         InvalidRequest: INVALID_QUERY, INVALID_FIELD.
     """
+    if request.by_patient and (request.sort or request.prior_record_key):
+        raise _unsortable("patients are in the order of their identity")
     if not request.sort:
         return None
     if request.prior_record_key:
@@ -230,6 +245,8 @@ def _check_scope(request: SearchRequest) -> None:
     """Refuse a scope below the level of the query; a scope of the same level is one resource."""
     if request.scope.instance is not None:
         raise _invalid_field("scope.sop_instance_uid", "A search cannot be limited to an instance.")
+    if request.by_patient and request.scope.study is not None:
+        raise _invalid_field("study_instance_uid", "A search for patients cannot be limited to a study.")
     if request.scope.series is not None and request.level is Level.STUDY:
         raise _invalid_field("series_instance_uid", "A search for studies cannot be limited to a series.")
 
@@ -246,7 +263,7 @@ def _usable_terms(
 
     Several terms of one attribute are combined.
     """
-    levels, fixed = levels_of(request), _fixed_by(scope)
+    levels, fixed = searchable_levels(request), _fixed_by(scope)
     values: dict[SearchKey, list[str]] = {}
     zones: list[Term] = []
     for term in request.terms:
@@ -337,6 +354,8 @@ def _identity(request: SearchRequest, scope: Address, prior: int | None) -> byte
             request.include_all,
             *([] if prior is None else [prior]),
             *([[key.attribute, key.descending] for key in request.sort]),
+            *(["patients"] if request.by_patient else []),
+            *(["relational"] if request.relational else []),
             *map(repr, request.label_conditions),
         ]
     )

@@ -8,7 +8,7 @@ from itertools import takewhile
 from typing import NamedTuple
 
 from server.dicom.matching.query_tags import PrivateTag, key_of, tag_of_path
-from server.domain.access import Access
+from server.domain.access import Access, denied
 from server.domain.labelled import Additions, with_additions
 from server.domain.limits import MAX_TAGS
 from server.domain.search import page_token
@@ -18,9 +18,9 @@ from server.domain.search.narrowing import counted_in, is_part, of_own_series, o
 from server.domain.search.request import (
     ParsedRequest,
     SearchRequest,
-    levels_of,
     parse,
     private_attributes,
+    searchable_levels,
     unknown_attributes,
 )
 from server.model.access import Action
@@ -94,7 +94,10 @@ class Search:
         request = replace(request, scope=replace(request.scope, partition=permitted.partition))
         request, tags, wanted = await self._parsed(request)
         query, selection = replace(wanted.query, scope=permitted), wanted.selection
-        if query.order is not None and request.page_token:
+        is_limited = permitted.study is not None and permitted != request.scope
+        if is_limited and (request.by_patient or request.relational):
+            raise denied(Action.READ)  # counts and conditions would describe what is not permitted
+        if _is_by_value(query) and request.page_token:
             key, values = self._pages.read(request.page_token, wanted.identity)
             query = replace(query, after=key, after_values=values)
         if is_part(permitted, query.level):
@@ -143,7 +146,7 @@ class Search:
 
     def _token_after(self, last: _Found, wanted: ParsedRequest) -> str:
         """Return the token for the page after a match."""
-        if wanted.query.order is None:
+        if not _is_by_value(wanted.query):
             return page_token.make(last.key, wanted.identity)
         return self._pages.make(last.key, last.sort_values, wanted.identity)
 
@@ -165,7 +168,7 @@ class Search:
             WrongState: TAG_QUERY_DISABLED.
         """
         tags: dict[str, Tag] = {}
-        levels = levels_of(request)
+        levels = searchable_levels(request)
         for attribute in unknown_attributes(request):
             tag = await self._tags.get(tag_of_path(attribute))
             if tag is None or tag.new.level not in levels:
@@ -227,9 +230,16 @@ def _search_keys(request: SearchRequest) -> dict[str, object]:
     return keys
 
 
+def _is_by_value(query: Query) -> bool:
+    """True if the position of a page contains values."""
+    return query.order is not None or query.by_patient
+
+
 def _is_known(query: Query) -> bool:
     """True if the index has the number of matches without counting."""
-    return not query.conditions and (query.level is Level.STUDY or query.scope.study is not None)
+    return (
+        not query.by_patient and not query.conditions and (query.level is Level.STUDY or query.scope.study is not None)
+    )
 
 
 def _render(matches: Iterable[Match], selection: Selection) -> list[_Found]:

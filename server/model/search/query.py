@@ -151,6 +151,8 @@ class Query:
     after: row key of the last match of the previous page; without an order, matches have smaller row keys.
     order: None is the order of row keys, descending.
     after_values: `Match.sort_values` of the last match of the previous page, with an order.
+    by_patient: one match for each patient of the studies that match, see `Match`; the level is STUDY, and the scope a
+        partition. Their order is ascending by Patient ID and issuer; patients without Patient ID are last.
     metadata: also return the DICOM JSON of each match's newest matching instance, up to `MAX_METADATA`.
     counts: also return `Match.modalities`, `series_count` and `instance_count`.
     newest: also return the stored elements of each match's newest instance at these levels below the match.
@@ -166,6 +168,7 @@ class Query:
     counts: bool = False
     newest: frozenset[Level] = frozenset()
     order: Order | None = None
+    by_patient: bool = False
     after_values: tuple[SortValue, ...] = ()
 
 
@@ -180,6 +183,8 @@ class Match(NamedTuple):
     newest: the stored elements at the levels of `Query.newest`, from the outside in.
     modalities, series_count, instance_count: of the study (of a series: only instance_count), if `Query.counts`.
     sort_values: the values by which it was sorted, if `Query.order`.
+    study_count: of a patient, whose match is otherwise that of the newest study that matches; the other counts are
+        those of all studies of the patient, and the key is that of the position.
     """
 
     key: int
@@ -191,6 +196,7 @@ class Match(NamedTuple):
     instance_count: int = 0
     newest: tuple[ElementLines, ...] = ()
     sort_values: tuple[SortValue, ...] = ()
+    study_count: int = 0
 
     @property
     def elements(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from server.adapters.sql.rows import IS_PENDING, SERIES_KEY, STUDY_KEY, address,
 from server.adapters.sql.search import pages
 from server.adapters.sql.search.conditions import IS_ALIVE, form_of, level_of
 from server.adapters.sql.search.pages import TABLES
+from server.adapters.sql.search.patient_search import count_patients
 from server.adapters.sql.search.study_search import blocks_of_partition, text_leading_to
 from server.model.search.query import Level, Query
 
@@ -29,6 +30,9 @@ def count(connection: Connection, partition_key: int, query: Query) -> int:
         query = replace(query, conditions=(*query.conditions, IS_ALIVE))
     where: dict[str, Any] = dict(address(partition_key, query.scope))
     pages.add_values(where, query.conditions)
+    if query.by_patient:
+        patients = ("count patients", *map(form_of, query.conditions))
+        return int(pages.run(connection, patients, lambda: count_patients(query), where)[0][0])
     everywhere = query.level is Level.STUDY and query.scope.study is None
     where["trigrams"] = text_leading_to(connection, query.conditions) if everywhere and query.conditions else None
     dialect, by_text = connection.dialect.name, where["trigrams"] is not None

@@ -83,7 +83,8 @@ def containing(conditions: Sequence[Condition], dialect: str) -> Select[int]:
     All other indexes start with the partition; the sum prevents their use.
     """
     in_partition = studies.c.partition_key + 0 == bindparam("of_partition")
-    return of_studies.candidates(dialect).where(in_partition, *_all(conditions))
+    candidates = of_studies.candidates(dialect).where(in_partition, *_all(conditions, {Level.STUDY}))
+    return candidates.where(*_contain(Level.STUDY, conditions))
 
 
 def within_scope(query: Query) -> Select[int]:
@@ -108,21 +109,47 @@ def in_order(query: Query) -> Select[int]:
         for level, (parent, name) in parents.items()
         if level < query.level and level in {level_of(condition.key) for condition in query.conditions}
     ]
-    of_level = _all(query.conditions, {query.level})
+    of_level = [*_all(query.conditions, {query.level}), *_contain(query.level, query.conditions)]
     return select(KEYS[query.level]).where(*_scope(query.level, query.scope), *of_level, *is_met)
 
 
 def meeting(level: Level, conditions: Sequence[Condition], met: Level | None = None) -> Select[int]:
-    """Select keys of a level whose rows, and rows above them, meet conditions; those at `met` and above are met
-    already."""
+    """Select keys of a level whose rows, rows above them and a row below them meet conditions; those at `met` and above
+    are met already."""
     table = TABLES[level]
     about = {level_of(condition.key) for condition in conditions if met is None or level_of(condition.key) > met}
+    about -= {below for below in Level if below > level}
     statement = select(KEYS[level])
     if Level.SERIES in about and level > Level.SERIES:
         statement = statement.join_from(table, series, series.c.key == table.c.series_key)
     if Level.STUDY in about and level > Level.STUDY:
         statement = statement.join_from(table, studies, studies.c.key == table.c.study_key)
-    return statement.where(*_all(conditions, about))
+    return statement.where(*_all(conditions, about), *_contain(level, conditions))
+
+
+def below(level: Level, conditions: Sequence[Condition]) -> list[Condition]:
+    """Return the conditions about levels below a level."""
+    return [condition for condition in conditions if level_of(condition.key) > level]
+
+
+def containing_level(level: Level, conditions: Sequence[Condition]) -> Select[int]:
+    """Select the keys of rows of a level that contain a row with the conditions below it, possibly several times."""
+    lower = {level_of(condition.key) for condition in below(level, conditions)}
+    table = TABLES[max(lower)]
+    statement = select(table.c.study_key if level is Level.STUDY else table.c.series_key).select_from(table)
+    if table is instances and level is Level.STUDY:
+        # An instance without its series belongs to a deletion that is in progress.
+        statement = statement.join(series, series.c.key == instances.c.series_key)
+    return statement.where(*_all(conditions, lower))
+
+
+def _contain(level: Level, conditions: Sequence[Condition]) -> list[ColumnElement[bool]]:
+    """Return the condition that a row contains one with the conditions below its level, if there are any."""
+    if not below(level, conditions):
+        return []
+    keys = containing_level(level, conditions)
+    (key,) = keys.selected_columns
+    return [keys.where(key == KEYS[level]).correlate(TABLES[level]).exists()]
 
 
 def _all(conditions: Sequence[Condition], about: Collection[Level] = tuple(Level)) -> list[ColumnElement[bool]]:

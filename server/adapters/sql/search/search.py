@@ -7,6 +7,9 @@ Conditions on the levels above the matches can be evaluated in two ways. If few 
 looked up first, and their rows sorted. If many do, a scan of all rows in order soon fills a page. The better way
 depends on the values, and databases estimate it badly; so the first way is tried, up to a limit. `study_search` does
 the same for studies.
+
+Conditions on the levels below the matches are met by a row that a match contains. If few matches contain such rows,
+they are looked up first.
 """
 
 from collections.abc import Sequence
@@ -22,6 +25,7 @@ from server.adapters.sql.search.conditions import IS_ALIVE, form_of, level_of
 from server.adapters.sql.search.label_search import page_by_label
 from server.adapters.sql.search.matches import is_pending, matches
 from server.adapters.sql.search.pages import KEYS, TABLES, Rows
+from server.adapters.sql.search.patient_search import search_patients
 from server.adapters.sql.search.study_search import search_studies, text_leading_to
 from server.adapters.sql.search.tag_search import page_by_tag
 from server.model.errors import InvalidRequest, Reason
@@ -64,8 +68,8 @@ def check_size(conditions: Sequence[Condition]) -> None:
 
 def search(connection: Connection, partition_key: int, query: Query) -> list[Match]:
     """Implements `InstanceIndex.search`."""
-    if below := {level for condition in query.conditions if (level := level_of(condition.key)) > query.level}:
-        raise ValueError(f"conditions on {max(below).name} in a search for {query.level.name}")
+    if query.by_patient:
+        return search_patients(connection, partition_key, query, search)
     where = address(partition_key, query.scope) | {"after": query.after, "limit": query.limit, "skip": query.skip}
     where |= sorting.values_of(query)
     pages.add_values(where, query.conditions)
@@ -77,6 +81,10 @@ def search(connection: Connection, partition_key: int, query: Query) -> list[Mat
 
 def _rows(connection: Connection, query: Query, where: dict[str, Any]) -> Rows:
     """Return a page of rows of the matches."""
+    if pages.below(query.level, query.conditions):
+        keys = _few_containing(connection, query, where)
+        if keys is not None:
+            return _among(connection, query, where, keys)
     if (found := page_by_tag(connection, query, where)) is not None:
         return found
     if (found := page_by_label(connection, query, where)) is not None:
@@ -93,6 +101,32 @@ def _rows(connection: Connection, query: Query, where: dict[str, Any]) -> Rows:
     return pages.run(
         connection, ("walk", *pages.form(query)), lambda: pages.page(pages.within_scope(query), query), where
     )
+
+
+def _few_containing(connection: Connection, query: Query, where: dict[str, Any]) -> list[int] | None:
+    """Return the keys of rows that contain one with the conditions below their level; None if there are many."""
+
+    def statement() -> Select[*tuple[Any, ...]]:
+        keys = pages.containing_level(query.level, query.conditions)
+        (key,) = keys.selected_columns
+        in_partition = key.table.c.partition_key == bindparam("of_partition")
+        return keys.where(in_partition).distinct().limit(bindparam("limit"))
+
+    form = ("containing", query.level, *map(form_of, query.conditions))
+    found = pages.run(connection, form, statement, where | {"limit": FEW_PARENTS + 1})
+    return None if len(found) > FEW_PARENTS else [key for (key,) in found]
+
+
+def _among(connection: Connection, query: Query, where: dict[str, Any], keys: list[int]) -> Rows:
+    """Return a page of the rows with these keys."""
+    if not keys:
+        return []
+
+    def statement() -> Select[*tuple[Any, ...]]:
+        among = pages.within_scope(query).where(KEYS[query.level].in_(_PARENTS))
+        return pages.page(among, query, KEYS[query.level] + 0)
+
+    return pages.run(connection, ("among rows", *pages.form(query)), statement, where | {"parents": keys})
 
 
 def _few_parents(connection: Connection, query: Query, where: dict[str, Any]) -> tuple[Level, list[int]] | None:

@@ -26,6 +26,7 @@ _COLUMNS: Mapping[Level, Mapping[str, tuple[ColumnElement[Any], ...]]] = {
         "StudyTime": (studies.c.study_time,),
         "PatientName": (studies.c.patient_name_1,),
         "PatientID": (studies.c.patient_id,),
+        "IssuerOfPatientID": (studies.c.issuer_of_patient_id,),
         "PatientBirthDate": (studies.c.patient_birth_date,),
         "AccessionNumber": (studies.c.accession_number,),
         "StudyID": (studies.c.study_id,),

@@ -32,7 +32,7 @@ def page_by_tag(connection: Connection, query: Query, where: dict[str, Any]) -> 
     """Return a page of rows of the matches, found by a tag that returns few; None if none does."""
     for condition in query.conditions:
         tag = condition.key
-        if not isinstance(tag, TagKey) or Empty() in condition.matchers:
+        if not isinstance(tag, TagKey) or tag.level > query.level or Empty() in condition.matchers:
             continue
         owners = _owners(connection, condition, tag.tag)
         if owners is not None and _is_few(connection, query, tag.level, owners):
