@@ -74,6 +74,7 @@ class Acceptor:
         self._lock = threading.Lock()
         self._threads: set[threading.Thread] = set()
         self._associations: set[Association] = set()
+        self._pending: set[socket.socket] = set()
         self._stopping = False
 
     def run(self) -> None:
@@ -102,7 +103,10 @@ class Acceptor:
         """End all associations: those without a request in progress at once, the others within a time limit."""
         end = time.monotonic() + seconds
         with self._lock:
-            associations = list(self._associations)
+            associations, pending = list(self._associations), list(self._pending)
+        for connected in pending:
+            with suppress(OSError):
+                connected.shutdown(socket.SHUT_RDWR)
         for association in associations:
             association.stop()
         while (left := end - time.monotonic()) > 0:
@@ -128,53 +132,65 @@ class Acceptor:
         except OSError:  # too many open files, or no memory
             time.sleep(_OUT_OF_RESOURCES_SECONDS)
             return
-        if self._counts.is_far_over():
+        ip = _plain(address[0])
+        if not self._counts.connect(ip):
+            _log.warning("address=%s event=closed reason=too many connections without association", ip)
             connected.close()
             return
-        ip = _plain(address[0])
-        self._counts.add(ip)
         thread = threading.Thread(target=self._run_thread, args=(connected, ip), name="association", daemon=True)
         with self._lock:
             self._threads.add(thread)
         try:
             thread.start()
         except RuntimeError:  # too many threads
-            self._forget(thread, ip)
+            self._forget(thread)
+            self._counts.disconnect(ip, was_associated=False)
             connected.close()
 
     def _run_thread(self, connected: socket.socket, ip: str) -> None:
+        was_associated = False
         try:
-            self._run_association(connected, ip)
+            association = self._established(connected, ip)
+            if association is not None:
+                was_associated = True
+                self._run_established(association)
         except (AssociationLost, ProtocolError, OSError) as error:
             _log.info("address=%s event=lost reason=%s", ip, error)
         except Exception as error:  # noqa: BLE001 - it must not end the process
             _log.error("address=%s event=failed reason=%s", ip, described(error))
         finally:
             connected.close()
-            self._forget(threading.current_thread(), ip)
+            self._counts.disconnect(ip, was_associated=was_associated)
+            self._forget(threading.current_thread())
 
-    def _forget(self, thread: threading.Thread, ip: str) -> None:
+    def _forget(self, thread: threading.Thread) -> None:
         with self._lock:
             self._threads.discard(thread)
-        self._counts.remove(ip)
 
-    def _run_association(self, connected: socket.socket, ip: str) -> None:
+    def _established(self, connected: socket.socket, ip: str) -> Association | None:
+        """Return the association that the peer requests within the time limit, or None if it is rejected."""
         connected.settimeout(self._limits.end_seconds)
-        names = None
-        if self._tls is not None:
-            connected, names = self._tls.handshake(connected)
-        connection = Connection(connected)
-        connection.set_timeout(self._limits.end_seconds)
+        with self._lock:
+            self._pending.add(connected)
+        connection = None
         try:
+            secured, names = (connected, None) if self._tls is None else self._tls.handshake(connected)
+            connection = Connection(secured)
+            connection.set_deadline(self._limits.end_seconds)
             association = self._negotiate(connection, ip, names)
-            if association is not None:
-                self._run_established(association)
-        except ProtocolError:
-            with suppress(AssociationLost):
-                connection.send(pdus.abort(AbortSource.SERVICE_PROVIDER))
+            if association is None:
+                connection.close()
+            return association
+        except (AssociationLost, ProtocolError, OSError) as error:
+            if connection is not None:
+                if isinstance(error, ProtocolError):
+                    with suppress(AssociationLost):
+                        connection.send(pdus.abort(AbortSource.SERVICE_PROVIDER))
+                connection.close()
             raise
         finally:
-            connection.close()
+            with self._lock:
+                self._pending.discard(connected)
 
     def _negotiate(self, connection: Connection, ip: str, names: list[str] | None) -> Association | None:
         """Return the association that the peer requests, or None if it is rejected."""
@@ -183,19 +199,21 @@ class Acceptor:
         if head[0] != PduType.ASSOCIATE_RQ or length > _MAX_REQUEST_BYTES:
             raise ProtocolError("no association request")
         request = pdus.decode_request(head + connection.read(length))
+        results, contexts, roles, extended = negotiate(request, self._supported, self._extension)
+        acceptance = AssociationAcceptance(tuple(results), self._limits.max_pdu_bytes, roles, extended)
+        encoded = pdus.encode_acceptance(request, acceptance)
         try:
             peer = self._peers.identify(request.calling, request.called, ip, names)
             if self._stopping:
                 raise Rejected(2, 3, 1, "the gateway stops")
-            self._counts.check(ip)
+            self._counts.associate(ip)
         except Rejected as rejected:
             _log.warning("address=%s event=rejected reason=%s", ip, rejected)
             connection.send(pdus.encode_rejection(rejected.result, rejected.source, rejected.reason))
             connection.wait_for_close(self._limits.end_seconds)
             return None
-        results, contexts, roles, extended = negotiate(request, self._supported, self._extension)
-        acceptance = AssociationAcceptance(tuple(results), self._limits.max_pdu_bytes, roles, extended)
-        connection.send(pdus.encode_acceptance(request, acceptance))
+        with suppress(AssociationLost):  # which the next read finds out
+            connection.send(encoded)
         return Association(
             connection, peer, contexts, self._limits, request.max_pdu_bytes, roles=roles, extended=extended
         )
@@ -204,6 +222,8 @@ class Acceptor:
         association.serve = self._serve
         with self._lock:
             self._associations.add(association)
+        if self._stopping:
+            association.stop()
         began = time.monotonic()
         _log_line(association.peer, "accepted", f"contexts={len(association.contexts)}")
         end = "released"

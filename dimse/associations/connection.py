@@ -3,6 +3,7 @@
 import select
 import socket
 import ssl
+import time
 
 from dimse.associations.errors import AssociationLost
 
@@ -16,14 +17,21 @@ class Connection:
     """
 
     def __init__(self, connected: socket.socket) -> None:
-        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if connected.family != socket.AF_UNIX:
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket = connected
         self._view = memoryview(bytearray(_BUFFER_BYTES))
         self._start = self._end = 0
+        self._deadline: float | None = None
 
     def set_timeout(self, seconds: float) -> None:
         """Set the longest time that the peer may neither send nor accept a byte."""
+        self._deadline = None
         self._socket.settimeout(seconds)
+
+    def set_deadline(self, seconds: float) -> None:
+        """Set the time within which all that is read must arrive, until `set_timeout`."""
+        self._deadline = time.monotonic() + seconds
 
     def read(self, length: int) -> bytes:
         """Return exactly `length` bytes. Raises AssociationLost at the end of the connection or after the timeout."""
@@ -93,6 +101,8 @@ class Connection:
 
     def _receive(self, target: memoryview) -> int:
         try:
+            if self._deadline is not None:
+                self._socket.settimeout(max(self._deadline - time.monotonic(), 0.001))
             count = self._socket.recv_into(target)
         except (OSError, ValueError) as error:
             raise AssociationLost(f"the connection failed: {_reason(error)}") from None
