@@ -25,9 +25,7 @@ def in_order(accepted: Iterable[str]) -> tuple[str, ...]:
 def to_propose(stored: Iterable[str]) -> list[tuple[str, ...]]:
     """Return the transfer syntaxes of the contexts to propose for a SOP class: an item for each context.
 
-    The acceptor chooses one of each: each stored compressed one has a context of its own, so that all that it accepts
-    are known.
+    The acceptor chooses one of each: each stored one has a context of its own, so that all that it accepts are known.
     """
-    uncompressed = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
-    others = sorted({uid for uid in stored if uid and uid not in uncompressed and _UID.fullmatch(uid)})
-    return [uncompressed, *((uid,) for uid in others)]
+    others = sorted({uid for uid in stored if uid != EXPLICIT_VR_LITTLE_ENDIAN and _UID.fullmatch(uid)})
+    return [(EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN), *((uid,) for uid in others)]

@@ -141,9 +141,10 @@ def test_transfer_syntaxes_are_uncompressed_or_lossless_first() -> None:
     assert in_order(accepted) == (EXPLICIT_LITTLE, IMPLICIT_LITTLE, RLE_LOSSLESS, JPEG_BASELINE)
 
 
-def test_each_stored_compressed_form_has_a_context_of_its_own() -> None:
-    assert to_propose([RLE_LOSSLESS, EXPLICIT_LITTLE, JPEG_BASELINE, "", "no uid"]) == [
+def test_each_stored_form_has_a_context_of_its_own() -> None:
+    assert to_propose([RLE_LOSSLESS, EXPLICIT_LITTLE, JPEG_BASELINE, IMPLICIT_LITTLE, "", "no uid"]) == [
         (EXPLICIT_LITTLE, IMPLICIT_LITTLE),
+        (IMPLICIT_LITTLE,),
         (JPEG_BASELINE,),
         (RLE_LOSSLESS,),
     ]
