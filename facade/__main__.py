@@ -58,7 +58,7 @@ def serve(context: typer.Context, insecure: InsecureOption = False) -> None:
         typer.echo(f"facade: TLS: {error}", err=True)
         raise typer.Exit(2) from error
     if must_be_closed(settings):
-        logging.config.dictConfig(logging_config(settings.log_level))
+        logging.config.dictConfig(logging_config(settings.log_level, settings.log_format))
         if not asyncio.run(_requires_authentication(settings)):
             typer.echo(f"facade: {exposure(settings.http)}", err=True)
             raise typer.Exit(2)

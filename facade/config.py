@@ -153,6 +153,12 @@ class Settings(CoreSettings, TlsSettings):
         description="Memory of each process for the cache of study and series metadata responses; 0 disables it.",
     )
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
+    log_format: str = Field(
+        "text",
+        pattern="^(text|json)$",
+        description="`text`, or `json`: one object for each line, with the ids of its trace "
+        "([observability](observability.md#logs)).",
+    )
 
     @property
     def processes(self) -> int:

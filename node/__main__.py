@@ -106,7 +106,7 @@ def run(insecure: InsecureOption = False) -> None:
         core, facade = CoreSettings(), FacadeSettings()
     except (ValidationError, ValueError, OSError) as error:
         _give_up(f"Settings: {problem_of(error)}")
-    logging.config.dictConfig(logging_config(core.log_level))
+    logging.config.dictConfig(logging_config(core.log_level, core.log_format))
     omit_unused_facts()
     try:
         listener = _inherited() or listen(facade)

@@ -24,6 +24,7 @@ from common.addresses import InsecureOption, accept_insecure
 from common.file_modes import restrict_new_files
 from common.notify import notify
 from common.settings import problem_of
+from common.telemetry.json_lines import JSON, CountedRecords, JsonFormatter
 from server import opening
 from server.config import Settings
 from server.memory import tune_malloc
@@ -52,7 +53,7 @@ def serve(insecure: InsecureOption = False) -> None:
     """Run the core until SIGTERM or SIGINT."""
     accept_insecure(insecure)
     settings = _settings()
-    _log_to_stderr(settings.log_level)
+    _log_to_stderr(settings)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(settings))
@@ -68,7 +69,7 @@ def work(
 ) -> None:
     """Run operations, which the core only records, until SIGTERM or SIGINT."""
     settings = _settings()
-    _log_to_stderr(settings.log_level)
+    _log_to_stderr(settings)
     try:
         asyncio.run(_work(settings, idle_seconds))
     except (StartError, DicomStoreError) as error:
@@ -114,7 +115,7 @@ def recover(
     from server.bootstrap import maintenance
 
     settings = _settings()
-    _log_to_stderr(settings.log_level)
+    _log_to_stderr(settings)
     try:
         done = asyncio.run(maintenance.recover(settings, with_quarantined=with_quarantined))
     except (StartError, DicomStoreError) as error:
@@ -267,8 +268,12 @@ def _give_up(message: str) -> NoReturn:
     raise typer.Exit(1)
 
 
-def _log_to_stderr(level: str) -> None:
-    logging.basicConfig(stream=sys.stderr, level=level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+def _log_to_stderr(settings: Settings) -> None:
+    line = logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if settings.log_format == JSON else line)
+    handler.addFilter(CountedRecords())
+    logging.basicConfig(handlers=[handler], level=settings.log_level.upper())
 
 
 def main() -> None:

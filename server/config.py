@@ -479,6 +479,12 @@ class Settings(TlsSettings):
         10, ge=0, description="Time that calls in progress have to finish when the core stops."
     )
     log_level: str = Field("info", description="debug, info, warning or error.")
+    log_format: str = Field(
+        "text",
+        pattern="^(text|json)$",
+        description="`text`, or `json`: one object for each line, with the ids of its trace "
+        "([observability](observability.md#logs)).",
+    )
 
     @field_validator("share_key", "operation_key", "secret_key")
     @classmethod

@@ -134,7 +134,8 @@ class Program:
         last = block.rsplit(b"\n", STDERR_LINES)[-STDERR_LINES:]
         self._tail.extend(line[:_MAX_LINE_BYTES].decode(errors="replace") for line in last)
         if echo:
-            name = f"{self.name:6} | ".encode()
+            # Lines of JSON are for programs.
+            name = b"" if block.startswith(b"{") else f"{self.name:6} | ".encode()
             text = name + block.replace(b"\n", b"\n" + name) + b"\n"
             # A blocked terminal must not block supervision; a closed one must not end it.
             with contextlib.suppress(OSError, ValueError):

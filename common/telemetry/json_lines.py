@@ -1,19 +1,25 @@
-"""Log records as lines of JSON."""
+"""Log records as lines of JSON, and the number of warnings and errors as a metric."""
 
 import json
 import logging
+import os
 import re
 from datetime import UTC, datetime
 
+from common.telemetry.catalogue import LOG_RECORDS
 from common.telemetry.tracing import current
+
+TEXT, JSON = "text", "json"
+"""Values of setting `log_format`."""
 
 _PLACE = re.compile(r"(?:(?<![\w.])(\w+)=)?%(?:[-#0 +]*[0-9.*]*[sdrfxiu]|%)")
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats a record as an object with `time`, `level`, `logger`, `message`, and its pairs `name=value` as `fields`.
+    """Formats a record as an object with `time`, `level`, `logger`, `pid` and `message`.
 
-    With a current span it has `trace_id` and `span_id`; with an exception, `exception`.
+    The pairs `name=value` of the message are `fields`. With a current span there are `trace_id` and `span_id`; with an
+    exception, `exception`.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -22,6 +28,7 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
+            "pid": os.getpid(),
             "message": record.getMessage(),
         }
         if fields := _fields(record):
@@ -42,3 +49,13 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
         return {}
     named = zip((place[1] for place in places), record.args, strict=True)
     return {name: value if isinstance(value, int | float | str) else str(value) for name, value in named if name}
+
+
+class CountedRecords(logging.Filter):
+    """Counts warnings and errors, and passes all records."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return true."""
+        if record.levelno >= logging.WARNING:
+            LOG_RECORDS.of(record.levelname.lower()).value += 1
+        return True

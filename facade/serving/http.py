@@ -6,6 +6,7 @@ from typing import Any
 
 import uvicorn
 
+from common.telemetry.json_lines import JSON, TEXT, CountedRecords, JsonFormatter
 from facade.config import Settings
 from facade.serving.connections import Connection
 from facade.serving.log_lines import LineFormatter
@@ -25,7 +26,7 @@ def server_config(application: Any, settings: Settings, **options: Any) -> uvico
         loop="uvloop",
         http=TlsConnection if settings.tls_certificate else Connection,
         ws="none",
-        log_config=logging_config(settings.log_level),
+        log_config=logging_config(settings.log_level, settings.log_format),
         access_log=False,  # `serving.observe` writes a line per request with its route
         proxy_headers=False,  # evaluated by `request.addresses`
         server_header=False,
@@ -72,14 +73,24 @@ class CutOffs(logging.Filter):
         return record.msg not in self._MESSAGES
 
 
-def logging_config(level: str) -> dict[str, Any]:
-    """Return the logging configuration as data, because it is passed to newly started worker processes."""
+def logging_config(level: str, form: str = TEXT) -> dict[str, Any]:
+    """Return the logging configuration as data, because it is passed to newly started worker processes.
+
+    form: setting `log_format`.
+    """
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "filters": {"cut-offs": {"()": CutOffs}},
-        "formatters": {"line": {"()": LineFormatter}},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"}},
+        "filters": {"cut-offs": {"()": CutOffs}, "counted": {"()": CountedRecords}},
+        "formatters": {"line": {"()": JsonFormatter if form == JSON else LineFormatter}},
+        "handlers": {
+            "stderr": {
+                "class": "logging.StreamHandler",
+                "formatter": "line",
+                "filters": ["counted"],
+                "stream": "ext://sys.stderr",
+            }
+        },
         "loggers": {
             # The program logs start and stop itself, so uvicorn's messages about them are dropped.
             "uvicorn.error": {

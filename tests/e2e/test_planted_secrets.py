@@ -1,5 +1,6 @@
 """Marked patient data and marked secrets are put in everywhere, and searched for wherever they must not appear."""
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from facade.routes import routes
 from server.config import Settings as CoreSettings
 from tests.data import UID_ROOT, element, part10, part10_of, required_elements
 from tests.e2e.archive import Archive, running_archive
+from tests.telemetry import Collector, collecting
 
 PATIENT = "Qzpatient"
 """In every value of patient data; no other text of the archive contains it."""
@@ -71,10 +73,20 @@ class Found:
 
 
 @pytest.fixture(scope="module")
-def archive(module_path: Path) -> Iterator[Archive]:
+def collector() -> Iterator[Collector]:
+    with collecting() as collector:
+        yield collector
+
+
+@pytest.fixture(scope="module")
+def archive(module_path: Path, collector: Collector) -> Iterator[Archive]:
     settings = {"log_level": "debug", "auth_required": "true", "trusted_proxies": "192.0.2.1", **secret_settings()}
-    with running_archive(module_path / "data", **settings) as archive:
-        yield archive
+    exporting = {**collector.environment, "OTEL_EXPORTER_OTLP_HEADERS": f"authorization={SECRET}"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in exporting.items():
+            patch.setenv(name, value)
+        with running_archive(module_path / "data", log_format="json", **settings) as archive:
+            yield archive
 
 
 def secret_settings() -> dict[str, str]:
@@ -111,7 +123,7 @@ def objects() -> dict[str, bytes]:
     }
 
 
-def test_marks_appear_in_no_log_error_or_url(archive: Archive) -> None:
+def test_marks_appear_in_no_log_error_url_metric_or_trace(archive: Archive, collector: Collector) -> None:
     found = Found()
     operator = (archive.data / "operator.token").read_text().strip()
     allowed = {"Authorization": f"Bearer {operator}"}
@@ -127,7 +139,19 @@ def test_marks_appear_in_no_log_error_or_url(archive: Archive) -> None:
                 found.add(f"{method} {path} with marked headers", asked(client, method, path, headers=headers))
         for path in marked_paths():
             found.add(path, asked(client, "GET", path, headers=allowed))
+        for media_type in ("text/plain", "application/openmetrics-text", "application/json"):
+            metrics = client.get("/metrics", headers={**allowed, "Accept": media_type})
+            assert "StoreService/StoreInstances" in metrics.text
+            found.texts.append((f"metrics as {media_type}", metrics.text))
+    collector.wait_for(lambda got: any(span.name == "GET /metrics" for _, span in got.spans))
+    collector.wait_for(lambda got: any(at == "core-1" for at, _ in got.metrics))
+    exported = [("exported traces and metrics", text) for text in collector.texts]
+    assert {"StoreService/StoreInstances", "blob commit", "index write"} <= {span.name for _, span in collector.spans}
+    found.texts += exported
+    telemetry = [text for where, text in found.texts if where.startswith(("metrics as", "exported"))]
+    assert not [text for text in telemetry if UID_ROOT in text], "no UIDs, of which there are any number"
     logs = archive.logs()
+    assert all(json.loads(line)["message"] for line in logs.splitlines()), "the log has objects only"
     found.texts.append(("doctor", archive.run("cli", "doctor", "--json", check=False).stdout))
     marks = re.compile(f"{PATIENT}|{SECRET}|{re.escape(operator)}", re.IGNORECASE)
     found.texts += [("log", line) for line in logs.splitlines()]

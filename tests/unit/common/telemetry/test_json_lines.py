@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 from typing import Any
 
@@ -23,6 +24,7 @@ def test_a_line_has_the_fields_of_its_message() -> None:
         "time": "2023-11-14T22:13:20.123+00:00",
         "level": "INFO",
         "logger": "facade.access",
+        "pid": os.getpid(),
         "message": "method=GET status=200 ms=1.3 request_id=r1 100% done",
         "fields": {"method": "GET", "status": 200, "ms": 1.26, "request_id": "r1"},
     }
