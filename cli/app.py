@@ -10,7 +10,8 @@ from cli.commands.audit import audit
 from cli.commands.changes import changes
 from cli.commands.config import config
 from cli.commands.delete import delete
-from cli.commands.dimse import app as dimse
+from cli.commands.dimse.gateway import app as dimse
+from cli.commands.dimse.transfers import pull, send, transfers
 from cli.commands.doctor import doctor
 from cli.commands.events.events import events
 from cli.commands.events.webhooks import webhooks
@@ -94,6 +95,9 @@ for _panel, _commands in (
 app.command("import", rich_help_panel="Use the archive")(import_)
 app.command(rich_help_panel="Use the archive")(adopt)
 
+dimse.command()(pull)
+dimse.command()(send)
+dimse.command()(transfers)
 app.add_typer(dimse, name="dimse", rich_help_panel="Run the archive")
 app.add_typer(versions, name="versions", rich_help_panel="Use the archive")
 app.add_typer(workitems, name="workitems", rich_help_panel="Use the archive")

@@ -4,7 +4,7 @@ import os
 import re
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -17,6 +17,7 @@ _MAX_BY_DEFAULT = 4
 _AE_TITLE = re.compile(r"[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?")
 """PS3.5 section 6.2, without spaces at both ends: they are not significant."""
 
+_RULE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _CERTIFICATE_NAME = re.compile(r"(uri|dns|email|cn):.+")
 
@@ -37,6 +38,8 @@ class RemoteSettings(BaseModel):
     certificate: name in its certificate, such as `dns:ct1.example`, that it must present.
     partition: data partition that it uses; empty means `dimse_partition`.
     token, token_file: access token of the core with which the gateway acts for it; empty means `dimse_token`.
+    retrieve: how the archive retrieves from it: `move` or `get`.
+    notify_availability: report to it that instances of its partition are available, when a study is stable.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -50,6 +53,8 @@ class RemoteSettings(BaseModel):
     partition: str = ""
     token: SecretText = SecretText("")
     token_file: str = ""
+    retrieve: Literal["move", "get"] = "move"
+    notify_availability: bool = False
 
     @field_validator("ae_title")
     @classmethod
@@ -84,6 +89,21 @@ class RemoteSettings(BaseModel):
         return tuple(ip_network(value, strict=False) for value in self.addresses)
 
 
+class ForwardSettings(BaseModel):
+    """A table `[dimse.forward.NAME]`: studies that are sent to a remote when they are stable.
+
+    remote: its name in `[dimse.remotes]`.
+    query: the studies, as the query string of a search for studies; empty means all.
+    partitions: their partitions; empty means all.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    remote: str
+    query: str = ""
+    partitions: tuple[str, ...] = ()
+
+
 class Settings(CoreSettings):
     """Each setting is a `DICOMSTORE_<NAME>` variable or a key of table `[dimse]` in the settings file.
 
@@ -109,6 +129,20 @@ class Settings(CoreSettings):
         {},
         description="Remote application entities, each a table `[dimse.remotes.NAME]`: see "
         "[remotes](dimse.md#remotes). The variable has them as JSON.",
+    )
+    forward: dict[str, ForwardSettings] = Field(
+        {},
+        description="Studies to send to remotes when they are stable, each a table `[dimse.forward.NAME]`: see "
+        "[forward rules](dimse.md#forward-rules). The variable has them as JSON.",
+    )
+    transfers: int = Field(
+        2,
+        ge=0,
+        description="Number of [transfers](dimse.md#transfers) that a gateway process performs at the same time; 0 "
+        "means that it performs none and applies no forward rules.",
+    )
+    retrieve_seconds: float = Field(
+        300, gt=0, description="Time for which a remote may be silent while it sends instances that were requested."
     )
     dimse_partition: str = Field(
         "", description="Data partition of remotes without one of their own; empty while partitions are disabled."
@@ -209,6 +243,17 @@ class Settings(CoreSettings):
             if not _UID.fullmatch(uid) or len(uid) > 64:
                 raise ValueError(f"{uid} is not a UID")
         return value
+
+    @model_validator(mode="after")
+    def _rules_can_be_applied(self) -> "Settings":
+        notified = [name for name, remote in self.remotes.items() if remote.notify_availability]
+        for name in (*self.forward, *notified):
+            if not _RULE_NAME.fullmatch(name):
+                raise ValueError(f"{name} must have 1 to 40 letters, digits, '.', '_' or '-', as it has forward rules")
+        for name, rule in self.forward.items():
+            if rule.remote not in self.remotes:
+                raise ValueError(f"forward.{name} has an unknown remote: {rule.remote}")
+        return self
 
     @model_validator(mode="after")
     def _tls_is_complete(self) -> "Settings":

@@ -8,10 +8,13 @@ import uuid
 import grpc
 from dicomstore.v1 import (
     capabilities_service_pb2_grpc,
+    change_feed_service_pb2_grpc,
     commitment_service_pb2_grpc,
     retrieve_service_pb2_grpc,
     search_service_pb2_grpc,
     store_service_pb2_grpc,
+    study_event_service_pb2_grpc,
+    transfer_service_pb2_grpc,
     workitem_service_pb2_grpc,
 )
 
@@ -37,27 +40,34 @@ class Core:
     call_seconds: time limit of unary calls, and for each message of a stream.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, is_separate: bool = False) -> None:
         """Open a channel; it connects on first use.
+
+        Args:
+            is_separate: it shares no connection with other channels, so that their failures do not delay its calls.
 
         Raises:
             TlsError: the certificate files cannot be used.
         """
+        options = [*_OPTIONS, ("grpc.use_local_subchannel_pool", int(is_separate))]
         tls = core_tls_files(settings)
         if tls is None:
-            self.channel = grpc.insecure_channel(settings.core, options=_OPTIONS)
+            self.channel = grpc.insecure_channel(settings.core, options=options)
         else:
             content = tls.content
             credentials = grpc.ssl_channel_credentials(
                 content.ca or None, content.key or None, content.certificate or None
             )
-            self.channel = grpc.secure_channel(address_of(settings.core), credentials, options=_OPTIONS)
+            self.channel = grpc.secure_channel(address_of(settings.core), credentials, options=options)
         self.call_seconds = settings.dimse_seconds
         self.capabilities = capabilities_service_pb2_grpc.CapabilitiesServiceStub(self.channel)
         self.commitment = commitment_service_pb2_grpc.CommitmentServiceStub(self.channel)
         self.retrieve = retrieve_service_pb2_grpc.RetrieveServiceStub(self.channel)
         self.search = search_service_pb2_grpc.SearchServiceStub(self.channel)
+        self.change_feed = change_feed_service_pb2_grpc.ChangeFeedServiceStub(self.channel)
         self.store = store_service_pb2_grpc.StoreServiceStub(self.channel)
+        self.study_events = study_event_service_pb2_grpc.StudyEventServiceStub(self.channel)
+        self.transfers = transfer_service_pb2_grpc.TransferServiceStub(self.channel)
         self.workitems = workitem_service_pb2_grpc.WorkitemServiceStub(self.channel)
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from dimse.associations.tls import TlsListener
 from dimse.config import Settings, dimse_tls_files
 from dimse.core import Core
 from dimse.services.registry import Dispatcher, extension, services_of
+from dimse.transfers.service import Transfers
 
 _log = logging.getLogger("dimse")
 
@@ -38,8 +39,12 @@ class Gateway:
         self._tls = TlsListener(self._tls_files) if self._tls_files and settings.dimse_tls_certificate else None
         self.core = Core(settings)
         limits = limits_of(settings)
-        self._services = services_of(settings, self.core, Requestor(settings, limits, self._tls_files))
+        requestor = Requestor(settings, limits, self._tls_files)
+        self._services = services_of(settings, self.core, requestor)
         dispatcher = Dispatcher(self._services)
+        self._transfers = None
+        if settings.transfers:
+            self._transfers = Transfers(settings, requestor, dispatcher.serve, self._association_ended)
         self._acceptor = Acceptor(
             listener,
             tls=self._tls,
@@ -60,9 +65,13 @@ class Gateway:
         if self._tls is not None:
             watch.start()
         try:
+            if self._transfers is not None:
+                self._transfers.start()
             self._acceptor.run()
         finally:
             self._stopped.set()
+            if self._transfers is not None:
+                self._transfers.stop(self._settings.dimse_shutdown_seconds)
             self._acceptor.finish(self._settings.dimse_shutdown_seconds)
             self.core.close()
 

@@ -33,12 +33,16 @@ Retrieve = Callable[[RetrieveInstancesRequest], Any]
 
 @dataclass(slots=True)
 class Counts:
-    """Numbers of sub-operations, and the SOP Instance UIDs of those that failed."""
+    """Numbers of sub-operations, and the SOP Instance UIDs of those that failed.
+
+    last_failure: status of the last response that is a failure; 0 if there was none.
+    """
 
     remaining: int
     completed: int = 0
     warning: int = 0
     failed_uids: list[str] = field(default_factory=list)
+    last_failure: int = 0
 
     @property
     def failed(self) -> int:
@@ -153,6 +157,7 @@ class SubOperations:
         elif status in _WARNINGS:
             counts.complete_with_warning()
         else:
+            counts.last_failure = status or 0
             counts.fail(uid)
 
     def _context_of(self, instance: Instance) -> Context | None:

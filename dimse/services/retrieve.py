@@ -108,7 +108,7 @@ class Get(_Retrieve):
             return
         association = request.association
         can_receive = {uid for uid, role in association.roles.items() if role.scp}
-        contexts = _by_class(one for one in association.contexts.values() if one.abstract_syntax in can_receive)
+        contexts = by_class(one for one in association.contexts.values() if one.abstract_syntax in can_receive)
         counts = Counts(selection.count())
         operations = SubOperations(association, contexts, Origin(), request.command.priority or 0)
         try:
@@ -159,7 +159,7 @@ class Move(_Retrieve):
             _fail_remaining(counts, selection)
             return True
         origin = Origin(request.peer.ae_title, request.command.message_id)
-        contexts = _by_class(association.contexts.values())
+        contexts = by_class(association.contexts.values())
         operations = SubOperations(association, contexts, origin, request.command.priority or 0)
         try:
             is_complete = self._run(request, "C-MOVE", selection, operations, counts)
@@ -188,7 +188,7 @@ def contexts_for(forms: Iterable[Form]) -> list[tuple[str, tuple[str, ...]]]:
     return [*first, *others][:_MAX_CONTEXTS]
 
 
-def _by_class(contexts: Iterable[Context]) -> dict[str, dict[str, Context]]:
+def by_class(contexts: Iterable[Context]) -> dict[str, dict[str, Context]]:
     """Return contexts by SOP class and transfer syntax."""
     found: dict[str, dict[str, Context]] = {}
     for context in contexts:

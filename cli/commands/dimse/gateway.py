@@ -20,7 +20,7 @@ from cli.processes.restarts import SupervisedProgram
 
 _STOP_EXTRA_S = 5.0
 
-app = typer.Typer(help="Run the DIMSE gateway, or test connections to remote application entities.")
+app = typer.Typer(help="Run the DIMSE gateway, test connections to remote application entities, and transfer studies.")
 
 
 @app.callback(invoke_without_command=True)

@@ -1,0 +1,1 @@
+"""`dicomstore dimse`: the DIMSE gateway, and transfers that it performs."""

@@ -1,0 +1,154 @@
+"""Claims transfers and processes each in a thread of its own."""
+
+import logging
+import threading
+from collections.abc import Callable
+
+import grpc
+from dicomstore.v1.transfer_service_pb2 import ClaimTransfersRequest
+
+from dimse.associations.errors import AssociationLost, CannotConnect, ProtocolError, described
+from dimse.core import Core, Metadata
+from dimse.transfers.work import AttemptFailed, LeaseLost, Work
+
+_POLL_SECONDS = 1.0
+_RENEW_SECONDS = 2.0
+_MAX_PAUSE_SECONDS = 30.0
+_NOT_RETRIED = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT)
+
+_log = logging.getLogger("dimse.transfers")
+
+
+class TransferRunner:
+    """Processes up to `limit` transfers at a time, until `stop`.
+
+    Args:
+        metadata: returns the metadata of a call with the credentials of the gateway.
+        perform: processes a transfer.
+        partition_in_requests: returns the name of a partition as requests state it.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        metadata: Callable[[], Metadata],
+        limit: int,
+        perform: Callable[[Work], None],
+        partition_in_requests: Callable[[str], str],
+    ) -> None:
+        self._core = core
+        self._metadata = metadata
+        self._limit = limit
+        self._perform = perform
+        self._partition_in_requests = partition_in_requests
+        self._lease_seconds = _RENEW_SECONDS * 3
+        self._active: dict[Work, threading.Thread] = {}
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._changed = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._claim_all, name="transfers", daemon=True),
+            threading.Thread(target=self._renew_all, name="transfer-leases", daemon=True),
+        ]
+
+    def start(self) -> None:
+        """Begin to claim transfers."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, seconds: float) -> None:
+        """Claim no more, interrupt running transfers, and wait for a limited time until they have ended."""
+        self._stopped.set()
+        self._changed.set()
+        with self._lock:
+            active = dict(self._active)
+        for work, thread in active.items():
+            work.stop()
+            thread.join(seconds / max(len(active), 1))
+
+    def _claim_all(self) -> None:
+        pause = _POLL_SECONDS
+        while not self._stopped.is_set():
+            try:
+                is_full = self._claim()
+                pause = _POLL_SECONDS
+            except grpc.RpcError as error:
+                if pause == _POLL_SECONDS and not self._stopped.is_set():
+                    _log.warning("transfers cannot be claimed: %s", error.code().name)
+                pause, is_full = min(pause * 2, _MAX_PAUSE_SECONDS), False
+            self._changed.clear()
+            if is_full:
+                self._changed.wait(_MAX_PAUSE_SECONDS)
+            else:
+                self._stopped.wait(pause)
+
+    def _claim(self) -> bool:
+        """Claim and start transfers; return whether there may be more, but no thread for them."""
+        with self._lock:
+            free = self._limit - len(self._active)
+        if free <= 0:
+            return True
+        answer = self._core.transfers.ClaimTransfers(
+            ClaimTransfersRequest(max_transfers=free), metadata=self._metadata(), timeout=self._core.call_seconds
+        )
+        seconds = self._lease_seconds = answer.lease_duration.ToTimedelta().total_seconds()
+        for claimed in answer.transfers:
+            partition = self._partition_in_requests(claimed.transfer.partition)
+            self._start(Work(self._core, self._metadata(), claimed, seconds, partition))
+        return len(answer.transfers) >= free
+
+    def _start(self, work: Work) -> None:
+        thread = threading.Thread(target=self._run, args=(work,), name="transfer", daemon=True)
+        with self._lock:
+            self._active[work] = thread
+        thread.start()
+
+    def _run(self, work: Work) -> None:
+        transfer = work.transfer
+        facts = f"transfer={transfer.id} remote={transfer.remote} work={transfer.WhichOneof('work')}"
+        _log.info("%s event=started attempt=%d", facts, transfer.attempts)
+        try:
+            failure = self._failure(work)
+            if failure is None:
+                work.end()
+                _log.info("%s event=succeeded instances=%d", facts, work.progress.completed)
+            else:
+                work.end(failure.problem, is_permanent=failure.is_permanent)
+                _log.warning("%s event=failed problem=%s reason=%s", facts, failure.problem, failure)
+        except LeaseLost:
+            _log.info("%s event=stopped reason=the lease is lost, or it was cancelled", facts)
+        finally:
+            with self._lock:
+                del self._active[work]
+            self._changed.set()
+
+    def _failure(self, work: Work) -> AttemptFailed | None:
+        """Process a transfer; return why it failed. Raises: LeaseLost."""
+        try:
+            try:
+                self._perform(work)
+            except Exception:
+                work.check()
+                raise
+            return None
+        except (AttemptFailed, LeaseLost) as error:
+            if isinstance(error, LeaseLost):
+                raise
+            return error
+        except CannotConnect as error:
+            return AttemptFailed(error.problem, str(error))
+        except AssociationLost as error:
+            return AttemptFailed("TIMEOUT" if "timeout" in str(error) else "ASSOCIATION_LOST", str(error))
+        except ProtocolError as error:
+            return AttemptFailed("PROTOCOL_ERROR", str(error))
+        except grpc.RpcError as error:
+            return AttemptFailed(f"CORE_{error.code().name}", is_permanent=error.code() in _NOT_RETRIED)
+        except Exception as error:  # noqa: BLE001 - other transfers are not affected
+            return AttemptFailed("INTERNAL", described(error))
+
+    def _renew_all(self) -> None:
+        while not self._stopped.wait(min(_RENEW_SECONDS, self._lease_seconds / 3)):
+            with self._lock:
+                active = list(self._active)
+            for work in active:
+                work.renew()
