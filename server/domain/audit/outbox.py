@@ -65,11 +65,12 @@ class Outbox:
         of_calls: dict[CallAudit, list[StoredItem]] = {}
         for audit, item in stored:
             of_calls.setdefault(audit, []).append(item)
-        return self._changes(
-            partial(audit.stored_record, items[start : start + _MAX_ITEMS])
-            for audit, items in of_calls.items()
-            for start in range(0, len(items), _MAX_ITEMS)
-        )
+        rows: list[OutboxRow] = []
+        for audit, items in of_calls.items():
+            for start in range(0, len(items), _MAX_ITEMS):
+                key = next(self._keys)
+                self._add_row(rows, key, audit.stored_record(items[start : start + _MAX_ITEMS], str(key)))
+        return self._changes(rows)
 
     async def delete(self, audit: CallAudit, transaction: Callable[[DeletionRecordOf], Awaitable[int]]) -> int:
         """Run a transaction that deletes instances, with the record of its call; return the number of instances.
@@ -79,7 +80,10 @@ class Outbox:
         made: list[OutboxChanges] = []
 
         def record_of(count: int) -> OutboxChanges:
-            made[:] = [self._changes([partial(audit.deleted_record, count)])]
+            rows: list[OutboxRow] = []
+            key = next(self._keys)
+            self._add_row(rows, key, audit.deleted_record(count, str(key)))
+            made[:] = [self._changes(rows)]
             return made[0]
 
         try:
@@ -95,16 +99,14 @@ class Outbox:
                 self.committed(changes)
         return count
 
-    def _changes(self, records: Iterable[Callable[[str], bytes | None]]) -> OutboxChanges:
-        """Return changes with a row for each record. A record is a function of its id."""
-        now = time.time_ns() // 1000
-        rows = []
-        for record_of in records:
-            key = next(self._keys)
-            record = record_of(str(key))
-            if record is not None:
-                rows.append(OutboxRow(key, now, record))
-        return OutboxChanges(rows, _ranges(tuple(self._appended)))
+    @staticmethod
+    def _add_row(rows: list[OutboxRow], key: int, record: bytes | None) -> None:
+        if record is not None:
+            rows.append(OutboxRow(key, time.time_ns() // 1000, record))
+
+    def _changes(self, rows: Sequence[OutboxRow]) -> OutboxChanges:
+        """Return changes that add rows, and remove those of appended records."""
+        return OutboxChanges(rows, _ranges(tuple(self._appended)) if self._appended else ())
 
     def committed(self, changes: OutboxChanges) -> None:
         """Append the records of a committed transaction."""

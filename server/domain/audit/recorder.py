@@ -210,6 +210,7 @@ class RecordedCall(CallAudit):
     _failed = 0
     _call: Call | None = None
     _in_outbox: Call | None = None  # whose effects have records in the outbox
+    _common: tuple[Address | None, object, str] | None = None  # of its first record, with what it depends on
     _has_record = False  # of its end, in a transaction that was not committed yet, or failed
     _is_recorded = False  # the transaction was committed
 
@@ -231,6 +232,7 @@ class RecordedCall(CallAudit):
     def begin(self, call: Call, action: Action, *, uses_outbox: bool = False) -> None:
         """See the base class. The records of a delete may use the reserve of the disk, because it frees space."""
         self._action = action.value
+        self._common = None
         is_reserved = action is Action.DELETE
         # While the trail cannot be written, a deletion is recorded like other changes, because these use the reserve.
         is_usable = self._recorder.outbox is not None and not (is_reserved and self._recorder.log.failure is not None)
@@ -366,9 +368,21 @@ class RecordedCall(CallAudit):
         return self._record("executed", call, more)
 
     def _record(self, kind: str, call: Call, more: str = "") -> bytes:
-        """Return a record; `more` is members of it, each after a comma.
+        """Return a record; `more` is members of it, each after a comma."""
+        known = self._common
+        if known is not None and known[0] is self.address and known[1] is self.facts:
+            common = known[2]
+        else:
+            common = self._members_of(call)
+            if kind != "executed":
+                self._common = self.address, self.facts, common
+        record = f'{{"kind":"{kind}",{common}{more}}}'.encode()
+        return record if len(record) <= MAX_RECORD_BYTES else _encoded(orjson.loads(record))
 
-        Most of it is put together from texts that need no escapes, which takes less time than encoding a mapping.
+    def _members_of(self, call: Call) -> str:
+        """Return the members that all records of the call have.
+
+        Most are put together from texts that need no escapes, which takes less time than encoding a mapping.
         """
         source, address, facts = self.source(), self.address, self.facts
         uri, headers = source[3], source[4]
@@ -393,8 +407,7 @@ class RecordedCall(CallAudit):
             request, uri = _escaped(request), _escaped(uri)
         if uri:
             place = f',"uri":"{uri}"{place}'
-        record = f'{{"kind":"{kind}","call":{self._number},"request":"{request}"{constant}{place}{more}}}'.encode()
-        return record if len(record) <= MAX_RECORD_BYTES else _encoded(orjson.loads(record))
+        return f'"call":{self._number},"request":"{request}"{constant}{place}'
 
 
 def _is_plain(text: str) -> bool:

@@ -56,7 +56,7 @@ class GroupCommit:
         self._loop = asyncio.get_running_loop()
         self._pending: deque[NewRecord] = deque()
         self._pending_bytes = 0
-        self._deferred: deque[DeferredRecord] = deque()  # later than the pending ones
+        self._deferred: deque[DeferredRecord | NewRecord] = deque()  # later than the pending ones
         self._room: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None  # calls `_write_now`
         self._is_due = False  # the thread was told to write, and has not begun
@@ -103,6 +103,9 @@ class GroupCommit:
         deferred = self._deferred
         while deferred:
             one = deferred.popleft()
+            if isinstance(one, NewRecord):
+                self._pending.append(one)
+                continue
             try:
                 data = one.encoded()
             except Exception:  # noqa: BLE001 - the others are written all the same
@@ -119,8 +122,12 @@ class GroupCommit:
         return self._pending_bytes > MAX_PENDING_BYTES
 
     def append_noticed(self, data: bytes, written: Written) -> None:
-        """Append a record shortly after; `written` is called when it is durable, or with its failure."""
-        self._add(data, written, may_use_reserve=False)
+        """Append a record shortly after; `written` is called when it is durable, or with its failure.
+
+        Deferred records before it remain deferred, and it is later than they are.
+        """
+        self._pending_bytes += len(data)
+        (self._deferred or self._pending).append(NewRecord(data, time.time_ns(), written))
         if self._timer is None:
             self._write_within(self._delay)
 
