@@ -106,6 +106,7 @@ viewer: .viewer/index.html
 
 # JavaScript clients and an Azure server from npm, and an S3 server, which takes Go four minutes to build.
 VERSITYGW := v1.8.0
+PROMTOOL := v0.316.0
 
 clients: .clients/package.json
 
@@ -114,6 +115,7 @@ clients: .clients/package.json
 	npm install --silent --no-audit --no-fund --prefix .clients dicomweb-client@0.11.3 xhr2@0.2.1 oidc-provider@9.13.3 \
 		azurite@3.35.0 axe-core@4.14.1
 	GOBIN=$(CURDIR)/.clients/bin go install github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW)
+	GOBIN=$(CURDIR)/.clients/bin go install github.com/prometheus/prometheus/cmd/promtool@$(PROMTOOL)
 	touch $@
 
 # Download Keycloak from Maven, for the tests with it: 170 MB, and half a gigabyte of memory while they run.

@@ -1,9 +1,12 @@
 """A receiver of traces and metrics for tests: the services of an OpenTelemetry collector (OTLP over gRPC)."""
 
+import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -11,6 +14,8 @@ from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metric
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+_ROOT = Path(__file__).parents[1]
 
 
 class Collector:
@@ -97,6 +102,11 @@ def _process(resource: Any) -> str:
     attributes = {attribute.key: attribute.value.string_value for attribute in resource.attributes}
     assert attributes["service.name"] == "dicomstore"
     return attributes["service.instance.id"]
+
+
+def promtool() -> str | None:
+    """Return the path of Prometheus' tool, which `make clients` installs, if there is one."""
+    return shutil.which("promtool", path=f"{_ROOT / '.clients/bin'}{os.pathsep}{os.environ.get('PATH', '')}")
 
 
 @contextmanager

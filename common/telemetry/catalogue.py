@@ -127,7 +127,7 @@ OPERATIONS = Gauge(
 )
 OPERATION_AGE = Gauge(
     "dicomstore_operation_idle_seconds",
-    "Longest time since the last progress of an operation that has not ended.",
+    "Longest time since the last progress of an operation that has not ended and is not paused.",
     of_archive=True,
 )
 OPERATION_STEPS = CounterFamily(

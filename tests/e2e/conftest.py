@@ -9,6 +9,7 @@ from tests.conftest import PostgresDatabases
 from tests.e2e import archive as archive_module
 from tests.e2e.archive import ROOT, Archive, running_archive
 from tests.object_store import AZURITE, ObjectStore, versitygw
+from tests.telemetry import promtool
 
 ORTHANC_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
@@ -50,6 +51,8 @@ def _has_client(name: str) -> bool:
         return bool(shutil.which("node")) and (ROOT / ".clients/node_modules/oidc-provider").exists()
     if name == "azurite":
         return bool(shutil.which("node")) and AZURITE.exists()
+    if name == "promtool":
+        return promtool() is not None
     if name == "versitygw":
         return versitygw() is not None
     if name == "keycloak":

@@ -73,10 +73,12 @@ class ArchiveFigures:
     async def _unfinished_operations(self) -> Iterable[Sample]:
         unfinished = await self._operations.unfinished()
         numbers = Counter((operation.type, operation.state.name.lower()) for operation in unfinished)
-        oldest = min((operation.updated for operation in unfinished), default=None)
-        idle = 0.0 if oldest is None else max((self._now() - oldest).total_seconds(), 0.0)
+        now = self._now()
+        # A paused operation, such as an import that looks for new files each hour, has nothing to do.
+        running = [one for one in unfinished if one.resumes is None or one.resumes <= now]
+        idle = max(((now - max(one.updated, one.resumes or one.updated)).total_seconds() for one in running), default=0)
         counted = [Sample(catalogue.OPERATIONS, number, labels) for labels, number in numbers.items()]
-        return [*counted, Sample(catalogue.OPERATION_AGE, idle)]
+        return [*counted, Sample(catalogue.OPERATION_AGE, max(idle, 0))]
 
     async def _disk(self) -> Iterable[Sample]:
         found = await asyncio.to_thread(os.statvfs, self._data)
