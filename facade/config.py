@@ -17,6 +17,7 @@ from common.tls_settings import TlsSettings
 _MAX_BY_DEFAULT = 4
 
 _HOST_NAME = re.compile(r"\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
+_VIEWER_URL = re.compile(r"(?!(?:javascript|data|vbscript|blob):)(?:/(?!/)|[A-Za-z][A-Za-z0-9+.-]*:)\S+", re.IGNORECASE)
 _WEB_ORIGIN = re.compile(r"\*|loopback|[A-Za-z][A-Za-z0-9+.-]*://[^\s/?#;'\"]+/?")
 
 
@@ -82,6 +83,13 @@ class Settings(CoreSettings, TlsSettings):
         "",
         description="Folder of a built web viewer (the `dist` of OHIF's npm package `@ohif/app`) to serve at "
         "`/viewer/`; empty serves none.",
+    )
+    explorer_viewers: str = Field(
+        "",
+        description="Viewers in which the explorer opens studies, in addition to that of `viewer`: a comma-separated "
+        "list of `NAME=URL`. In the URL, `{study}` stands for the Study Instance UID, `{partition}` for the data "
+        "partition, and `{dicomweb}` for the URL of DICOMweb, in that partition; a comma is written as %2C. See "
+        "[explorer](explorer.md#viewers).",
     )
     auth_issuer: str = Field(
         "",
@@ -218,12 +226,33 @@ class Settings(CoreSettings, TlsSettings):
             raise ValueError(f"{value} is not a built viewer: it has no index.html")
         return value
 
+    @field_validator("explorer_viewers")
+    @classmethod
+    def _are_viewers(cls, value: str) -> str:
+        viewers_of(value)
+        return value
+
     @field_validator("omit_bulk_data_in")
     @classmethod
     def _are_versions(cls, value: str) -> str:
         if unknown := set(comma_list(value)) - {"v1", "v2"}:
             raise ValueError(f"there is no API version {', '.join(sorted(unknown))}")
         return value
+
+
+def viewers_of(text: str) -> list[tuple[str, str]]:
+    """Return the names and URL templates of `explorer_viewers`.
+
+    Raises:
+        ValueError: an entry is not NAME=URL, or the URL could execute a script.
+    """
+    found = []
+    for entry in comma_list(text):
+        name, separator, url = (part.strip() for part in entry.partition("="))
+        if not (name and separator and _VIEWER_URL.fullmatch(url)):
+            raise ValueError(f"{entry} is not NAME=URL with a URL such as https://viewer.example/?study={{study}}")
+        found.append((name, url))
+    return found
 
 
 def comma_list(text: str) -> list[str]:

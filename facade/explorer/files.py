@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 WEB = Path(__file__).with_name("web")
+_KEYWORDS = Path(__file__).parents[1] / "response" / "keywords.txt"
 
 TYPES = MappingProxyType(
     {
@@ -40,7 +41,7 @@ class File:
 
 
 class Files:
-    """All files below a folder, by path relative to it.
+    """All files below a folder, by path relative to it, and `keywords.txt`, the keywords of attributes by tag.
 
     Attributes:
         digest: 16 hexadecimal digits that change whenever a file does; part of all URLs, so that browsers keep files.
@@ -52,6 +53,7 @@ class Files:
             for path in sorted(folder.rglob("*"))
             if path.suffix in TYPES
         }
+        found["keywords.txt"] = File(TYPES[".txt"], _KEYWORDS.read_bytes())
         self.by_path: Mapping[str, File] = MappingProxyType(found)
         everything = hashlib.sha256()
         for name, file in found.items():

@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
 from facade.channel import Core
-from facade.config import Settings
+from facade.config import Settings, viewers_of
 from facade.endpoints import home
 from facade.errors import CoreFailure
 from facade.explorer.files import File, Files
@@ -34,6 +34,9 @@ _FOREVER = "public, max-age=31536000, immutable"
 _REVALIDATE = "no-cache"
 _FIRST = ("app.js", "pages/studies.js")
 """Modules of the page that most users open first."""
+
+_OHIF = "/viewer/viewer?StudyInstanceUIDs={study}"
+_OHIF_OF_PARTITION = "/viewer/viewer/partition-{partition}?StudyInstanceUIDs={study}"
 
 _FILES = Files()
 
@@ -129,5 +132,11 @@ async def _settings(request: Request) -> dict[str, Any]:
         "hasPartitions": has_partitions,
         "needsLogin": needs_login,
         "hasSession": getattr(request.state, "session", None) is not None,
-        "hasViewer": bool(settings.viewer),
+        "viewers": _viewers(settings, has_partitions=has_partitions),
     }
+
+
+def _viewers(settings: Settings, *, has_partitions: bool) -> list[dict[str, str]]:
+    """Return names and URL templates of the viewers for studies, that of this service first."""
+    own = [{"name": "OHIF", "url": _OHIF_OF_PARTITION if has_partitions else _OHIF}] if settings.viewer else []
+    return [*own, *({"name": name, "url": url} for name, url in viewers_of(settings.explorer_viewers))]

@@ -29,11 +29,37 @@ def list_study(number: int) -> bytes:
     )
 
 
+VIDEO_STUDY = f"{UID_ROOT}.78"
+VIDEO_CLASS = "1.2.840.10008.5.1.4.1.1.77.1.1.1"
+MPEG4 = "1.2.840.10008.1.2.4.102"
+
+
+def video_study() -> bytes:
+    """Return a video without pictures: tests are about what the browser is told, not about a codec."""
+    box = b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom" + b"\x00\x00\x00\x08mdat"
+    return part10(
+        transfer_syntax=MPEG4,
+        fragments=[[box]],
+        StudyInstanceUID=VIDEO_STUDY,
+        SeriesInstanceUID=f"{VIDEO_STUDY}.1",
+        SOPInstanceUID=f"{VIDEO_STUDY}.1.1",
+        SOPClassUID=VIDEO_CLASS,
+        PatientName="Test^Video",
+        Modality="ES",
+        Rows=64,
+        Columns=64,
+        NumberOfFrames=1,
+        SamplesPerPixel=3,
+        PhotometricInterpretation="YBR_PARTIAL_420",
+    )
+
+
 def all_files() -> Iterator[bytes]:
     """Yield all instances."""
     yield from phantom_study()
     yield document_study()
     yield from slide_study()
+    yield video_study()
     for name in REAL_FILES:
         assert get_testdata_file(name)
         yield in_own_study(name)

@@ -37,6 +37,19 @@ def test_filters_combine_and_are_in_the_url(explorer: Explorer) -> None:
     assert page.get_by_label("Study date: from").input_value() == "2024-01-05"
 
 
+def test_the_list_is_sorted_by_a_column(explorer: Explorer) -> None:
+    page = explorer.page
+    explorer.open("/studies?PatientName=listed")
+    expect(page.locator(".grid-row strong").first).to_have_text(f"Listed, Person {LIST_STUDIES}")
+    page.get_by_role("button", name="Patient", exact=True).click()
+    expect(page.locator(".grid-row strong").first).to_have_text("Listed, Person 01")
+    expect(page.get_by_role("columnheader", name="Patient")).to_have_attribute("aria-sort", "ascending")
+    page.get_by_role("button", name="Study date").click()
+    page.get_by_role("button", name="Study date").click()
+    expect(page).to_have_url(re.compile("sort=-StudyDate$"))
+    expect(page.locator(".grid-row strong").first).to_have_text(f"Listed, Person {LIST_STUDIES}")
+
+
 def test_modalities_are_chosen_from_a_list_with_the_keyboard(explorer: Explorer) -> None:
     page = explorer.page
     explorer.open("/studies")
@@ -155,6 +168,8 @@ def test_a_downloaded_archive_has_the_instances(explorer: Explorer) -> None:
 def test_the_list_is_accessible(explorer: Explorer) -> None:
     explorer.open("/studies")
     explorer.page.locator(".grid-row strong").first.wait_for()
+    explorer.page.wait_for_load_state("networkidle")
+    explorer.keep("studies")
     explorer.page.get_by_role("button", name="More filters").click()
     assert explorer.violations() == []
     explorer.page.locator(".grid-row input").first.check()
@@ -169,6 +184,8 @@ def test_the_list_is_accessible_on_a_telephone_in_the_dark(narrow: Explorer) -> 
     narrow.page.locator(".grid-row strong").first.wait_for()
     assert narrow.page.evaluate("document.documentElement.scrollWidth") == 360
     assert narrow.violations() == []
+    narrow.page.wait_for_load_state("networkidle")
+    narrow.keep("telephone")
     narrow.page.get_by_role("button", name="Filters").click()
     assert narrow.page.evaluate("document.documentElement.scrollWidth") == 360
     assert narrow.violations() == []

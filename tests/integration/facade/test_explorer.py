@@ -2,9 +2,12 @@
 
 import gzip
 import re
+from pathlib import Path
 
 import httpx
 import pytest
+
+from tests.integration.facade.serving import serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -79,5 +82,16 @@ async def test_an_unchanged_page_is_not_sent_again(shared_web: httpx.AsyncClient
 
 async def test_the_settings_contain_no_data(shared_web: httpx.AsyncClient) -> None:
     response = await shared_web.get("/explorer/settings.json")
-    assert response.json() == {"hasPartitions": False, "needsLogin": False, "hasSession": False, "hasViewer": False}
+    assert response.json() == {"hasPartitions": False, "needsLogin": False, "hasSession": False, "viewers": []}
     assert response.headers["cache-control"] == "no-store"
+
+
+async def test_viewers_are_that_of_the_service_and_those_of_the_setting(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("<title>a viewer</title>")
+    url = "https://viewer.example/?study={study}"
+    async with serving("127.0.0.1:1", viewer=str(tmp_path), explorer_viewers=f"Example={url}") as web:
+        settings = (await web.get("/explorer/settings.json")).json()
+    assert settings["viewers"] == [
+        {"name": "OHIF", "url": "/viewer/viewer?StudyInstanceUIDs={study}"},
+        {"name": "Example", "url": url},
+    ]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from facade.config import Settings, comma_list
+from facade.config import Settings, comma_list, viewers_of
 
 
 @pytest.fixture(autouse=True)
@@ -73,3 +73,25 @@ def test_the_default_number_of_processes_is_that_of_cpus() -> None:
     cpus = len(os.sched_getaffinity(0))
     assert Settings(workers=0).processes == min(cpus, 4)
     assert Settings(workers=7).processes == 7
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "https://viewer.example",
+        "A=",
+        "=https://viewer.example",
+        "A=javascript:alert(1)",
+        "A=JavaScript:x",
+        "A=//evil.example",
+        "A=data:text/html,x",
+    ],
+)
+def test_a_viewer_of_the_explorer_has_a_name_and_a_url_that_is_no_script(value: str) -> None:
+    with pytest.raises(ValidationError):
+        Settings(explorer_viewers=value)
+
+
+def test_viewers_of_the_explorer_are_names_with_templates() -> None:
+    text = "Weasis=weasis://?x={study}, Slicer = slicer://viewer/?studyUID={study}"
+    assert viewers_of(text) == [("Weasis", "weasis://?x={study}"), ("Slicer", "slicer://viewer/?studyUID={study}")]

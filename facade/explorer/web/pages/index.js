@@ -2,6 +2,7 @@
 // A page without `icon` is not in the navigation. `group` is a key of "layout.group.…".
 export const PAGES = [
   { path: "/studies", title: "studies.title", icon: "list", load: () => import("./studies.js") },
+  { path: "/study", title: "study.title", load: () => import("./study.js") },
   { path: "/upload", title: "upload.title", icon: "upload", load: () => import("./upload.js") },
   { path: "/worklist", title: "worklist.title", icon: "calendar", load: () => import("./worklist.js") },
   { path: "/deleted", title: "deleted.title", icon: "trash", load: () => import("./deleted.js") },

@@ -5,7 +5,7 @@ import { formatDate, formatName, formatTime } from "../../lib/format.js";
 import { createKeptStore } from "../../lib/store.js";
 import { t } from "../../lib/texts.js";
 
-const DEFAULT = ["patient", "birthDate", "date", "description", "modalities", "accession", "instances", "labels"];
+const DEFAULT = ["patient", "date", "description", "modalities", "accession", "instances", "labels"];
 
 /** Keys of the shown columns, in order; kept in this browser. */
 export const shownColumns = createKeptStore("studyColumns", DEFAULT);
@@ -14,10 +14,10 @@ export const shownColumns = createKeptStore("studyColumns", DEFAULT);
 export const resetColumns = () => shownColumns.set(DEFAULT);
 
 export const Modalities = ({ study }) =>
-  html`<span class="badges">${valuesOf(study, "ModalitiesInStudy").map((each) => html`<span key=${each} class="badge modality">${each}</span>`)}</span>`;
+  html`<span class="study-badges">${valuesOf(study, "ModalitiesInStudy").map((each) => html`<span key=${each} class="badge modality">${each}</span>`)}</span>`;
 
 export const Labels = ({ study }) =>
-  html`<span class="badges">
+  html`<span class="study-badges">
     ${labelsOf(study, "STUDY").map(([name, value]) => html`<span key=${name} class="badge">${value ? `${name}: ${value}` : name}</span>`)}
   </span>`;
 
@@ -25,7 +25,7 @@ const COLUMNS = [
   {
     key: "patient",
     sortKey: "PatientName",
-    width: "minmax(11rem, 2.2fr)",
+    width: "minmax(14rem, 2.4fr)",
     render: (row) => html`<span class="two-lines">
       <strong>${formatName(valueOf(row, "PatientName")) || t("studies.nameless")}</strong><span class="soft">${textOf(row, "PatientID")}</span>
     </span>`,

@@ -49,7 +49,7 @@ export const sortOf = (params) => params.get("sort") ?? "";
 /** The fields; each change is in the URL after a moment. */
 export function FilterFields({ params, tags, sorts }) {
   const [hasMore, setMore] = useState(() => activeFilters(params, tags).some((name) => !FIRST.includes(name)));
-  return html`<div class="filters" role="search" aria-label=${t("studies.filters")}>
+  return html`<div class="study-filters" role="search" aria-label=${t("studies.filters")}>
     <div class="filter-fields">
       ${FIRST_TEXTS.map((name) => html`<${TextFilter} key=${name} name=${name} label=${t(`studies.filter.${name}`)} params=${params} />`)}
       <${DateFilter} name="StudyDate" label=${t("studies.filter.StudyDate")} params=${params} />
