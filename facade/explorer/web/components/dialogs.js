@@ -25,6 +25,11 @@ export function openDialog(component, properties = {}) {
   });
 }
 
+// A dialog belongs to its page: the back button closes it.
+window.addEventListener("hashchange", () => {
+  for (const { close } of open.value) close();
+});
+
 /** The place of all dialogs, once in the application. */
 export function Dialogs() {
   return useStore(open).map(

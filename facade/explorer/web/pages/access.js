@@ -10,7 +10,7 @@ import { toast, toastError } from "../components/toasts.js";
 import { getJson, request, sendJson } from "../lib/api.js";
 import { formatAge, formatExactly } from "../lib/format.js";
 import { partitions } from "../lib/session.js";
-import { t } from "../lib/texts.js";
+import { hasText, t } from "../lib/texts.js";
 
 const DAY_S = 86_400;
 const DAYS = [7, 30, 90, 365];
@@ -45,7 +45,7 @@ export default function Access() {
 function Me({ me }) {
   const grants = me.grants.map((grant) => {
     const where = grant.studyInstanceUid || grant.partitionName || t("access.whole");
-    return html`<li><strong>${where}</strong>: ${grant.actions.map((each) => t(`action.${each}`)).join(", ")}</li>`;
+    return html`<li><strong>${where}</strong>: ${grant.actions.map((each) => (hasText(`action.${each}`) ? t(`action.${each}`) : each)).join(", ")}</li>`;
   });
   return html`<${Facts} facts=${[
     [t("access.name"), me.name || me.id || t("access.nobody")],

@@ -27,12 +27,12 @@ export default function Audit({ location }) {
     { key: "action", title: t("audit.action"), render: (row) => actionOf(row) },
     { key: "resource", title: t("list.resource"), isSecondary: true, render: (row) => html`<span class="mono break">${row.instance ?? row.series ?? row.study ?? ""}</span>` },
     { key: "outcome", title: t("audit.outcome"), render: (row) => html`<${Outcome} record=${row} />` },
-    { key: "client", title: t("audit.client"), isSecondary: true, render: (row) => row.client ?? row.peer ?? "" },
+    { key: "client", title: t("audit.client"), isSecondary: true, render: (row) => html`<span class="nowrap">${row.client ?? row.peer ?? ""}</span>` },
     { key: "actions", title: t("list.actions"), render: (row) => html`<${Button} kind="quiet" icon="info" label=${t("list.details")} onClick=${() => openDialog(Details, { record: row })} />` },
   ];
   return html`<${Page} title=${t("audit.title")} actions=${html`<${Button} icon="refresh" onClick=${list.reload}>${t("list.reload")}<//>`}>
     <p class="soft">${t("audit.text")}</p>
-    <div class="filters">
+    <div class="card list-filters">
       <${Select} label=${t("audit.period")} value=${period} options=${[["", t("list.all")], ...Object.keys(PERIODS).map((each) => [each, t(`audit.period.${each}`)])]} onChange=${set("period")} />
       <${TextField} label=${t("audit.principal")} value=${given.principal} type="search" onChange=${set("principal")} />
       <${Select} label=${t("audit.action")} value=${given.action} options=${[["", t("list.all")], ...ACTIONS.map((each) => [each, t(`action.${each}`)])]} onChange=${set("action")} />
@@ -57,7 +57,8 @@ function actionOf(record) {
 
 function Outcome({ record }) {
   if (record.kind === "executing") return html`<span class="badge">${t("audit.executing")}</span>`;
-  const code = record.code ?? "OK";
+  const { code } = record;
+  if (!code) return null;
   const name = hasText(`audit.code.${code}`) ? t(`audit.code.${code}`) : code;
   return html`<span class="badge ${code === "OK" ? "success" : "danger"}">${name}</span>${record.reason && html` <span class="soft break">${record.reason}</span>`}`;
 }

@@ -24,7 +24,7 @@ export default function Deleted({ location }) {
   ];
   return html`<${Page} title=${t("deleted.title")} actions=${html`<${Button} icon="refresh" onClick=${list.reload}>${t("list.reload")}<//>`}>
     <p class="soft">${t("deleted.text")}</p>
-    <div class="filters">
+    <div class="card list-filters">
       <${TextField} label=${t("resource.uid")} value=${study} type="search" onChange=${(value) => setParams({ StudyInstanceUID: value.trim() }, { replace: true })} />
     </div>
     <${ListTable}

@@ -29,7 +29,7 @@ export default function Operations({ location }) {
     { key: "actions", title: t("list.actions"), render: (row) => html`<${Actions} operation=${row} reload=${list.reload} />` },
   ];
   return html`<${Page} title=${t("operations.title")} actions=${html`<${Button} icon="refresh" onClick=${list.reload}>${t("list.reload")}<//>`}>
-    <div class="filters">
+    <div class="card list-filters">
       <${Select}
         label=${t("operations.status")}
         value=${status}

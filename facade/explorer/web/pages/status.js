@@ -1,5 +1,6 @@
 // Status: the health of the archive, and live plots of its metrics.
-import { html, useEffect, useRef, useState } from "../vendor/htm-preact-standalone.js";
+import { html, useCallback, useEffect, useRef, useState } from "../vendor/htm-preact-standalone.js";
+import { Button } from "../components/buttons.js";
 import { useInterval } from "../components/lists.js";
 import { Plot } from "../components/plot.js";
 import { Page, useLoaded } from "../components/states.js";
@@ -18,15 +19,15 @@ const isFailed = ({ status }) => status?.startsWith("5");
 const isMonitoring = ({ route }) => route === "/metrics" || route === "/health/check";
 
 export default function Status() {
-  return html`<${Page} title=${t("status.title")}>
-    <${Health} />
+  const health = useLoaded(healthOf, []);
+  useInterval(useCallback(health.reload, []), 5 * POLL_MS);
+  return html`<${Page} title=${t("status.title")} actions=${html`<${Button} icon="refresh" onClick=${health.reload}>${t("list.reload")}<//>`}>
+    <${Health} ...${health} />
     <${Metrics} />
   <//>`;
 }
 
-function Health() {
-  const { value, error, reload } = useLoaded(healthOf, []);
-  useInterval(reload, 5 * POLL_MS);
+function Health({ value, error }) {
   const status = error ? "Unhealthy" : value?.overallStatus;
   return html`<section class="card stack" aria-label=${t("status.health")}>
     <div class="section-head">

@@ -15,7 +15,7 @@ import { current, earlier, forget, isActive, start } from "../lib/upload/current
 import { OUTCOMES } from "../lib/upload/engine.js";
 import { fromDrop, fromFiles, fromHandles } from "../lib/upload/sources.js";
 
-const PORTION = 100;
+const PORTION = 50;
 const PROBLEMS = ["failed", "unreadable"];
 const KINDS = { stored: "success", replaced: "success", unchanged: "accent", earlier: "accent", failed: "danger", unreadable: "danger", notDicom: "warning" };
 

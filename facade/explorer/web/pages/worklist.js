@@ -57,10 +57,10 @@ function Workitems({ location }) {
     { key: "actions", title: t("list.actions"), render: (row) => html`<${Actions} row=${row} reload=${list.reload} />` },
   ];
   return html`
-    <div class="filters">
+    <div class="card list-filters">
       <${Select} label=${t("worklist.state")} value=${state} options=${[["", t("list.all")], ...STATES.map((each) => [each, t(`worklist.state.${each}`)])]} onChange=${(value) => setParams({ state: value })} />
       <${TextField} label=${t("worklist.label")} value=${label} type="search" onChange=${(value) => setParams({ label: value.trim() }, { replace: true })} />
-      <div class="filters-end">
+      <div class="list-filters-end">
         <${Button} icon="refresh" onClick=${list.reload}>${t("list.reload")}<//>
         <${Button} kind="primary" icon="plus" onClick=${add}>${t("worklist.add")}<//>
       </div>

@@ -368,6 +368,7 @@ export default {
   "action.manageExtendedQueryTags": "query tags",
   "action.audit": "audit trail",
   "action.administer": "administer",
+  "action.monitor": "metrics",
 
   "operations.title": "Operations",
   "operations.empty": "There are no operations. Updates, exports, imports and new query tags start one.",
