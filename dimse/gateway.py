@@ -3,6 +3,7 @@
 import logging
 import socket
 import threading
+import time
 
 from common.tls import CHECK_SECONDS
 from dimse.associations.acceptor import Acceptor
@@ -70,9 +71,10 @@ class Gateway:
             self._acceptor.run()
         finally:
             self._stopped.set()
+            end = time.monotonic() + self._settings.dimse_shutdown_seconds
             if self._transfers is not None:
                 self._transfers.stop(self._settings.dimse_shutdown_seconds)
-            self._acceptor.finish(self._settings.dimse_shutdown_seconds)
+            self._acceptor.finish(max(end - time.monotonic(), 0))
             self.core.close()
 
     def stop(self) -> None:

@@ -28,6 +28,7 @@ _MAX_DATA_SET_BYTES = 4 << 20
 
 _MAX_SENT_PDU_BYTES = 256 << 10
 _MIN_SENT_PDU_BYTES = 128
+_SENT_AT_ONCE_BYTES = 256 << 10
 _MAX_DEPTH = 3
 _COMMAND, _LAST = 1, 2
 """Bits of the message control header (PS3.8 Annex E.2)."""
@@ -310,15 +311,21 @@ class Association:
         """
         command.has_data_set = data_set is not None
         self._connection.set_timeout(self.limits.silent_seconds)
-        self._connection.send(self._pdu(context.context_id, _COMMAND | _LAST, command.encode()))
-        if data_set is None:
-            return
-        previous: Bytes | None = None
-        for fragment in _fragments(data_set, self._fragment_bytes):
-            if previous is not None:
-                self._connection.send(self._pdu(context.context_id, 0, previous))
-            previous = fragment
-        self._connection.send(self._pdu(context.context_id, _LAST, b"" if previous is None else previous))
+        # PDUs may be small, with DCMTK 16 KiB by default: several are sent at once.
+        parts = [*_pdu(context.context_id, _COMMAND | _LAST, command.encode())]
+        if data_set is not None:
+            previous: Bytes | None = None
+            waiting = 0
+            for fragment in _fragments(data_set, self._fragment_bytes):
+                if previous is not None:
+                    parts += _pdu(context.context_id, 0, previous)
+                    waiting += len(previous)
+                if waiting >= _SENT_AT_ONCE_BYTES:
+                    self._connection.send(b"".join(parts))
+                    parts, waiting = [], 0
+                previous = fragment
+            parts += _pdu(context.context_id, _LAST, b"" if previous is None else previous)
+        self._connection.send(b"".join(parts))
 
     def perform(self, context: Context, command: Command, data_set: Iterable[Bytes] | None = None) -> Command:
         """Send a request and return its final response, whose data set, if any, is then read from the association.
@@ -426,9 +433,10 @@ class Association:
         """Let the thread that uses the association fail at once."""
         self._connection.interrupt()
 
-    @staticmethod
-    def _pdu(context_id: int, flags: int, data: Bytes) -> bytes:
-        return b"".join((_P_DATA.pack(PduType.P_DATA, 0, len(data) + 6, len(data) + 2, context_id, flags), data))
+
+def _pdu(context_id: int, flags: int, data: Bytes) -> tuple[Bytes, Bytes]:
+    """Return header and data of a P-DATA-TF PDU with one fragment."""
+    return _P_DATA.pack(PduType.P_DATA, 0, len(data) + 6, len(data) + 2, context_id, flags), data
 
 
 def _fragments(parts: Iterable[Bytes], most_bytes: int) -> Iterator[Bytes]:

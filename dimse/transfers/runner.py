@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 import grpc
@@ -58,17 +59,21 @@ class TransferRunner:
 
     def stop(self, seconds: float) -> None:
         """Claim no more, interrupt running transfers, and wait for a limited time until they have ended."""
+        end = time.monotonic() + seconds
         self._stopped.set()
         self._changed.set()
         with self._lock:
             active = dict(self._active)
-        for work, thread in active.items():
+        for work in active:
             work.stop()
-            thread.join(seconds / max(len(active), 1))
+        for thread in (*active.values(), self._threads[0]):
+            if thread.is_alive():
+                thread.join(max(end - time.monotonic(), 0))
 
     def _claim_all(self) -> None:
         pause = _POLL_SECONDS
         while not self._stopped.is_set():
+            self._changed.clear()
             try:
                 is_full = self._claim()
                 pause = _POLL_SECONDS
@@ -76,7 +81,6 @@ class TransferRunner:
                 if pause == _POLL_SECONDS and not self._stopped.is_set():
                     _log.warning("transfers cannot be claimed: %s", error.code().name)
                 pause, is_full = min(pause * 2, _MAX_PAUSE_SECONDS), False
-            self._changed.clear()
             if is_full:
                 self._changed.wait(_MAX_PAUSE_SECONDS)
             else:
@@ -101,6 +105,8 @@ class TransferRunner:
         thread = threading.Thread(target=self._run, args=(work,), name="transfer", daemon=True)
         with self._lock:
             self._active[work] = thread
+        if self._stopped.is_set():
+            work.stop()
         thread.start()
 
     def _run(self, work: Work) -> None:

@@ -139,8 +139,8 @@ class Work:
             try:
                 self._report(outcome)
                 return
-            except grpc.RpcError:
-                if time.monotonic() >= self._expires:
+            except (grpc.RpcError, ValueError):  # ValueError: the channel is closed, because the gateway stops
+                if self._is_stopped or time.monotonic() >= self._expires:
                     return
                 time.sleep(1)
 
