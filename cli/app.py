@@ -32,6 +32,7 @@ from cli.commands.search import search
 from cli.commands.share import share
 from cli.commands.store import store
 from cli.commands.token import token
+from cli.commands.top import top
 from cli.commands.up import up
 from cli.commands.worklist.workitems import workitems
 from cli.connection import (
@@ -88,7 +89,7 @@ def _before_any_command(
 for _panel, _commands in (
     ("Run the archive", (up, server, facade, migrate)),
     ("Use the archive", (store, search, get, export, update, delete, trash, undelete, label, changes, events)),
-    ("Administer the archive", (login, operations, doctor, config, recover, accept_clock)),
+    ("Administer the archive", (login, top, operations, doctor, config, recover, accept_clock)),
 ):
     for _command in _commands:
         app.command(rich_help_panel=_panel)(_command)
