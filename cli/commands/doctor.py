@@ -166,7 +166,7 @@ def _disk(name: str, directory: Path, warn_free_bytes: int, variable: str) -> Ch
 
 
 def _tls_paths(values: Mapping[tuple[str, str], str], program: str) -> TlsPaths:
-    return TlsPaths(*(values[program, f"tls_{name}"] for name in ("certificate", "key", "client_ca")))
+    return TlsPaths(*(values[program, f"tls_{name}"] for name in ("certificate", "key", "client_ca", "client_crl")))
 
 
 def certificate_check(paths: TlsPaths, prefix: str = "tls") -> Check:

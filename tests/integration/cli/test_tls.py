@@ -7,7 +7,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from cli.commands.doctor import Status, certificate_check
+from cli.commands.doctor import Status, _tls_paths, certificate_check
 from cli.connection import GlobalOptions
 from cli.errors import Failure, explain
 from common.core_channel import core_tls_files, open_channel
@@ -89,3 +89,19 @@ def test_doctor_reports_unusable_files(tmp_path: Path) -> None:
 
     assert check.status is Status.FAILED
     assert "no key" not in check.detail
+
+
+def test_doctor_warns_before_a_revocation_list_expires(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    pair = authority.issue("server", "localhost", days=90)
+    lists, ca = authority.revoke(days=0.5), str(authority.certificate)
+    values = {
+        ("facade", f"tls_{name}"): value
+        for name, value in (
+            *(("certificate", str(pair.certificate)), ("key", str(pair.key))),
+            *(("client_ca", ca), ("client_crl", str(lists))),
+        )
+    }
+    check = certificate_check(_tls_paths(values, "facade"))
+    assert check.status is Status.WARNING
+    assert "revocation list" in check.detail
