@@ -4,7 +4,7 @@ Nothing is read again: only the changed attributes differ, and the places of pix
 """
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from sys import byteorder
@@ -37,13 +37,7 @@ def changed_instance(before: Content, file: ChangedFile, changes: Changes, prove
         series=changes.attributes(Level.SERIES, with_utf_8=file.has_utf_8),
         instance=attributes_of(Level.INSTANCE, orjson.loads(dicom_json)) if is_of_instance else None,
         pixels=None if before.pixels is None else _moved_pixels(before.pixels, file.shifts),
-        bulk=tuple(
-            BulkElement(
-                element.path, element.vr, element.offset + _shift_at(file.shifts, element.offset), element.length
-            )
-            for element in before.bulk
-            if element.path.partition("/")[0] not in changed
-        ),
+        bulk=tuple(_moved_bulk(before.bulk, file.shifts, changed)) if before.bulk else (),
         invalid_tags=before.invalid_tags - changed,
         is_mislabelled=stored.is_mislabelled,
         provenance=provenance,
@@ -124,6 +118,15 @@ def tags_in(dicom_json: bytes, wanted: Iterable[int]) -> frozenset[int]:
     """Return those of the wanted tags that top-level elements have."""
     names = {b"%08X" % tag: tag for tag in wanted}
     return frozenset(names[tag] for tag, _, _ in top_level_elements(dicom_json, names) if tag in names)
+
+
+def _moved_bulk(
+    bulk: Iterable[BulkElement], shifts: Sequence[tuple[int, int]], changed: Collection[str]
+) -> Iterator[BulkElement]:
+    for element in bulk:
+        if element.path.partition("/")[0] not in changed:
+            offset = element.offset + _shift_at(shifts, element.offset)
+            yield BulkElement(element.path, element.vr, offset, element.length)
 
 
 def _shift_at(shifts: Iterable[tuple[int, int]], offset: int) -> int:
