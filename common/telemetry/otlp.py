@@ -67,7 +67,7 @@ async def exporting(
             yield
         else:
             scope = InstrumentationScope(_SCOPE, version)
-            with recorded(lambda span: processor.on_end(_readable(span, resource, scope)), sampler_of()):
+            with recorded(lambda span: processor.on_end(readable(span, resource, scope)), sampler_of()):
                 yield
     finally:
         for task in tasks:
@@ -122,7 +122,8 @@ def _end_metrics(exporter: MetricExporter, resource: Resource, version: str) -> 
     exporter.shutdown(_FLUSH_MILLISECONDS)
 
 
-def _readable(span: Span, resource: Resource, scope: InstrumentationScope) -> ReadableSpan:
+def readable(span: Span, resource: Resource, scope: InstrumentationScope) -> ReadableSpan:
+    """Return a span in the form of the SDK."""
     trace_id = int(span.trace_id, 16)
     flags = TraceFlags(TraceFlags.SAMPLED)
     parent = None

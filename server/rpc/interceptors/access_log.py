@@ -15,6 +15,7 @@ from server.rpc.interceptors.surround import Surround
 
 _SAME_PROCESS = "inproc"
 _PACKAGE = "/dicomstore.v1."
+_METRICS = "/dicomstore.v1.MetricsService/GetMetrics"
 
 _log = logging.getLogger("dicomstore.access")
 
@@ -50,9 +51,10 @@ def log_call(method: str, context: Context, code: str, reason: str, seconds: flo
         figures = _figures[method] = _Figures(method)
     figures.add(code, seconds)
     # The facade in the same process also logs the request, with the same request id.
-    is_in_facade_log = code == "OK" and context.peer == _SAME_PROCESS
+    is_in_facade_log = context.peer == _SAME_PROCESS
+    is_of_little_interest = code == "OK" and (is_in_facade_log or method == _METRICS)
     _log.log(
-        logging.DEBUG if is_in_facade_log else logging.INFO,
+        logging.DEBUG if is_of_little_interest else logging.INFO,
         "call method=%s code=%s reason=%s ms=%.1f request_id=%s",
         method,
         code,
