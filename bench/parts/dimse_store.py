@@ -14,10 +14,12 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import typer
 
@@ -25,17 +27,20 @@ from bench import data
 from bench.archive import cpu_seconds, free_port, running_archive
 
 _KINDS = {"small": data.SMALL, "CT slice": data.CT_SLICE}
-_ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1"}
+ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1"}
 
 
 @dataclass(frozen=True, slots=True)
-class _Server:
+class Server:
+    """A running server: its DICOM port, AE title and process."""
+
     name: str
     port: int
     ae_title: str
     pid: int
 
     def cpu_seconds(self) -> float:
+        """Return the CPU time of all its processes."""
         found, todo = 0.0, [self.pid]
         while todo:
             pid = todo.pop()
@@ -59,7 +64,7 @@ def measure(
     study = 0
     with tempfile.TemporaryDirectory(prefix="dicomstore-bench-", dir=folder) as directory:
         for _ in range(rounds):
-            for server in (_dicomstore, _orthanc) if orthanc else (_dicomstore,):
+            for server in (dicomstore, orthanc_server) if orthanc else (dicomstore,):
                 with server(Path(directory)) as running:
                     for kind, count in counts.items():
                         for clients in associations:
@@ -86,12 +91,12 @@ def _written(directory: Path, kind: str, count: int, clients: int, study: int) -
     return folders
 
 
-def _store(server: _Server, folders: Sequence[Path], count: int) -> tuple[float, float]:
+def _store(server: Server, folders: Sequence[Path], count: int) -> tuple[float, float]:
     """Return instances per second, and the CPU time of each in ms."""
     address = ["-aec", server.ae_title, "127.0.0.1", str(server.port)]
     cpu, began = server.cpu_seconds(), time.perf_counter()
     clients = [
-        subprocess.Popen(["storescu", "-R", "+sd", *address, str(folder)], env=_ENVIRONMENT) for folder in folders
+        subprocess.Popen(["storescu", "-R", "+sd", *address, str(folder)], env=ENVIRONMENT) for folder in folders
     ]
     if {client.wait() for client in clients} != {0}:
         raise RuntimeError("storescu failed")
@@ -102,15 +107,18 @@ def _store(server: _Server, folders: Sequence[Path], count: int) -> tuple[float,
 
 
 @contextmanager
-def _dicomstore(_: Path) -> Iterator[_Server]:
+def dicomstore(_: Path, settings: Mapping[str, str] = MappingProxyType({})) -> Iterator[Server]:
+    """Run an archive with a gateway; `settings` are environment variables."""
     port = free_port()
-    with running_archive(options=[f"--dimse=127.0.0.1:{port}"], DICOMSTORE_LOG_LEVEL="warning") as archive:
-        _wait(port)
-        yield _Server("dicomstore", port, "DICOMSTORE", archive.pid)
+    options: dict[str, Any] = {"DICOMSTORE_LOG_LEVEL": "warning", **settings}
+    with running_archive(options=[f"--dimse=127.0.0.1:{port}"], **options) as archive:
+        wait_for(port)
+        yield Server("dicomstore", port, "DICOMSTORE", archive.pid)
 
 
 @contextmanager
-def _orthanc(directory: Path) -> Iterator[_Server]:
+def orthanc_server(directory: Path, **options: Any) -> Iterator[Server]:
+    """Run Orthanc with its files below a directory; `options` are those of its configuration."""
     port, files = free_port(), directory / "orthanc"
     files.mkdir()
     settings = {
@@ -123,21 +131,26 @@ def _orthanc(directory: Path) -> Iterator[_Server]:
         "DicomPort": port,
         "SyncStorageArea": True,
         "DicomThreadsCount": 8,
+        **options,
     }
     Path(files, "orthanc.json").write_text(json.dumps(settings))
     process = subprocess.Popen(
-        ["Orthanc", str(files / "orthanc.json")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ["Orthanc", str(files / "orthanc.json")],
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
-        _wait(port)
-        yield _Server("Orthanc", port, "ORTHANC", process.pid)
+        wait_for(port)
+        yield Server("Orthanc", port, "ORTHANC", process.pid)
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(timeout=60)
         shutil.rmtree(files)
 
 
-def _wait(port: int) -> None:
+def wait_for(port: int) -> None:
+    """Wait until something listens on a port."""
     end = time.monotonic() + 60
     while True:
         with socket.socket() as probe:

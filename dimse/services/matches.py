@@ -1,6 +1,6 @@
 """Matches of a query as pending responses."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Protocol
 
 import grpc
@@ -27,28 +27,29 @@ class Page(Protocol):
     ignored_attributes: Sequence[str]
 
 
-def pages_ahead(rpc: Any, request: Any, metadata: Any, seconds: float) -> Iterator[Page]:
+def pages_ahead(rpc: Any, request: Any, metadata: Any, seconds: float) -> Generator[Page]:
     """Yield the pages of a search; while one is used, the core prepares the next one.
 
     Raises:
         RpcError: a call failed.
     """
-    following = rpc.future(request, metadata=metadata, timeout=seconds)
+    page, following = rpc(request, metadata=metadata, timeout=seconds), None
     try:
-        while following is not None:
-            page = following.result()
-            following = None
+        while True:
             if page.next_page_token:
                 request.page_token = page.next_page_token
                 following = rpc.future(request, metadata=metadata, timeout=seconds)
             yield page
+            if following is None:
+                return
+            page, following = following.result(), None
     finally:
         if following is not None:
             following.cancel()
 
 
 def send_matches(
-    request: Request, pages: Iterator[Page], identifier_of: Callable[[Any], bytes | None], most_matches: int
+    request: Request, pages: Generator[Page], identifier_of: Callable[[Any], bytes | None], most_matches: int
 ) -> None:
     """Send a pending response for each match, and the final one.
 
@@ -82,7 +83,5 @@ def send_matches(
         request.respond(failure.status, **failure.elements)
         return
     finally:
-        close = getattr(pages, "close", None)
-        if close is not None:
-            close()
+        pages.close()
     request.respond(statuses.SUCCESS)
