@@ -113,8 +113,8 @@ def instances_of(responses: Iterable[RetrieveInstancesResponse], wanted: frozens
                     continue
                 if current is None:
                     continue
-                if piece.data:
-                    current.append(piece.data)
+                if data := piece.data:  # each access makes a copy
+                    current.append(data)
                 if piece.last:
                     yield current
                     current.close()

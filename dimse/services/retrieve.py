@@ -33,13 +33,15 @@ SOME_FAILED = 0xB000
 """Sub-operations complete, with failures or warnings."""
 
 _FAILED_UIDS = "00080058"
-_FROM_STUDY = frozenset(Level) - {Level.PATIENT}
-_LEVELS: Mapping[CommandField, Mapping[str, frozenset[Level]]] = MappingProxyType(
+_MODELS: Mapping[CommandField, frozenset[str]] = MappingProxyType(
     {
-        CommandField.C_MOVE: {PATIENT_ROOT_MOVE: frozenset(Level), STUDY_ROOT_MOVE: _FROM_STUDY},
-        CommandField.C_GET: {PATIENT_ROOT_GET: frozenset(Level), STUDY_ROOT_GET: _FROM_STUDY},
+        CommandField.C_MOVE: frozenset({PATIENT_ROOT_MOVE, STUDY_ROOT_MOVE}),
+        CommandField.C_GET: frozenset({PATIENT_ROOT_GET, STUDY_ROOT_GET}),
     }
 )
+_LEVELS = frozenset(Level)
+"""Of both models: Orthanc retrieves patients with the Study Root model."""
+
 _MAX_CONTEXTS = 128
 
 _log = logging.getLogger("dimse")
@@ -55,7 +57,7 @@ class _Retrieve:
 
     def transfer_syntaxes(self, abstract_syntax: str) -> Sequence[str]:
         """Return those of the two information models."""
-        return TRANSFER_SYNTAXES if abstract_syntax in _LEVELS[self.commands[0]] else ()
+        return TRANSFER_SYNTAXES if abstract_syntax in _MODELS[self.commands[0]] else ()
 
     def association_ended(self, association: Association) -> None:
         """Nothing is kept."""
@@ -71,7 +73,7 @@ class _Retrieve:
 
         try:
             identifier = parse(request.data_set(), context.transfer_syntax)
-            level = identifier.level(_LEVELS[self.commands[0]][context.abstract_syntax])
+            level = identifier.level(_LEVELS)
             return select(identifier, level, peer.partition, search)
         except InvalidIdentifier as error:
             return invalid_identifier(error)

@@ -115,6 +115,7 @@ def run(archive: RunningGateway, program: str, *options: str, keys: dict[str, An
 @pytest.mark.parametrize(
     ("model", "level", "key", "keyword"),
     [
+        ("-P", "PATIENT", {}, "PatientID"),
         ("-P", "STUDY", {}, "StudyInstanceUID"),
         ("-S", "STUDY", {}, "StudyInstanceUID"),
         ("-S", "SERIES", {"StudyInstanceUID": SENT[next(iter(SENT))].StudyInstanceUID}, "SeriesInstanceUID"),

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
+from pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
 
 from tests.data import SECONDARY_CAPTURE, part10
 from tests.integration.dimse.gateways import RunningGateway, running_core, running_gateway
@@ -118,6 +119,29 @@ def test_matches(archive: RunningGateway, model: str, values: dict[str, Any], ex
     assert statuses == [PENDING] * len(expected) + [SUCCESS]
 
 
+def test_patients(archive: RunningGateway) -> None:
+    matches, statuses = query(
+        archive,
+        PATIENT,
+        QueryRetrieveLevel="PATIENT",
+        PatientID="",
+        PatientName="",
+        NumberOfPatientRelatedStudies="",
+        NumberOfPatientRelatedSeries="",
+        NumberOfPatientRelatedInstances="",
+    )
+    assert statuses == [PENDING] * 3 + [SUCCESS]
+    counts = {
+        match.PatientID: (
+            match.NumberOfPatientRelatedStudies,
+            match.NumberOfPatientRelatedSeries,
+            match.NumberOfPatientRelatedInstances,
+        )
+        for match in matches
+    }
+    assert counts == {"P1": (2, 3, 4), "P2": (1, 1, 1), "P3": (1, 1, 1)}
+
+
 def test_a_response_has_the_requested_attributes_and_no_others(archive: RunningGateway) -> None:
     [match], _ = query(
         archive,
@@ -190,6 +214,20 @@ def test_keys_that_are_not_supported_are_reported(archive: RunningGateway) -> No
     matches, statuses = query(archive, STUDY, **values)
     assert len(matches) == 1
     assert statuses == [PENDING_WITH_WARNING, SUCCESS]
+
+
+@pytest.mark.parametrize(("information", "accepted"), [(b"\1", b"\1"), (b"\1\1\1\1\1\1\1\1", b"\1\1\1\1\0\1\1")])
+def test_relational_queries_are_negotiated(archive: RunningGateway, information: bytes, accepted: bytes) -> None:
+    """A key of a lower level than that of the matches is then compared."""
+    item = SOPClassExtendedNegotiation()
+    item.sop_class_uid = STUDY
+    item.service_class_application_information = information
+    identifier = keys(QueryRetrieveLevel="STUDY", Modality="SR", StudyInstanceUID="")
+    with associated(archive.port, STUDY, extended=[item]) as association:
+        assert association.acceptor.sop_class_extended == {STUDY: accepted}
+        matches, statuses = found(association, STUDY, identifier)
+    assert [match.StudyInstanceUID for match in matches] == ["2.25.1"]
+    assert statuses == [PENDING, SUCCESS]
 
 
 def test_a_query_with_too_many_matches_fails(archive: RunningGateway) -> None:

@@ -1,6 +1,7 @@
 """C-MOVE to remotes of the settings, and C-GET (PS3.4 sections C.4.2 and C.4.3)."""
 
 import random
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -113,6 +114,7 @@ def move_study(archive: RunningGateway, number: str, to: str = "DEST") -> Outcom
     [
         (PATIENT_ROOT["move"], {"QueryRetrieveLevel": "PATIENT", "PatientID": "P1"}, "1.1.1 1.1.2 1.2.1 2.1.1"),
         (PATIENT_ROOT["move"], {"QueryRetrieveLevel": "PATIENT", "PatientID": "P?"}, ""),
+        (MOVE, {"QueryRetrieveLevel": "PATIENT", "PatientID": "p1"}, "3.1.1"),
         (MOVE, {"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": "2.25.1"}, "1.1.1 1.1.2 1.2.1"),
         (MOVE, {"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": ["2.25.2", "2.25.3"]}, "2.1.1 3.1.1"),
         (
@@ -152,7 +154,7 @@ def test_the_instances_are_sent(
     [
         ({"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": "2.25.1"}, "UNKNOWN", 0xA801),
         ({"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": "2.25.1"}, "SILENT", 0xA801),
-        ({"QueryRetrieveLevel": "PATIENT", "PatientID": "P1"}, "DEST", 0xA900),
+        ({"QueryRetrieveLevel": "FRAME", "StudyInstanceUID": "2.25.1"}, "DEST", 0xA900),
         ({"QueryRetrieveLevel": "STUDY", "PatientID": "P1"}, "DEST", 0xA900),
         ({"StudyInstanceUID": "2.25.1"}, "DEST", 0xA900),
     ],
@@ -218,7 +220,11 @@ def test_an_operation_can_be_cancelled(archive: RunningGateway, destination: Des
 
 
 def _cancel(association: Association, message: int, model: str, _: Any) -> int:
+    """Cancel an operation, and return when the request is sent: another thread of pynetdicom does so."""
+    sent = threading.Event()
+    association.bind(evt.EVT_PDU_SENT, lambda _: sent.set())
     association.send_c_cancel(message, query_model=model)
+    assert sent.wait(20)
     return SUCCESS
 
 
