@@ -1,9 +1,10 @@
 """The ASGI application: routes, middleware and shared state, built from the settings."""
 
 import asyncio
+import functools
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from facade.browsers.cors import Cors
 from facade.browsers.guard import Guard
 from facade.browsers.headers import BrowserHeaders
 from facade.browsers.site import Site
+from facade.capabilities.openapi.document import document
+from facade.capabilities.representations import Endpoint
 from facade.channel import Core, channel_to
 from facade.config import Settings
 from facade.endpoints.health import HealthCache
@@ -27,6 +30,7 @@ from facade.errors import CoreFailure, Refusal, UnexpectedErrors, core_failed, h
 from facade.explorer.site import Explorer
 from facade.monitoring.processes import monitored
 from facade.response.body_cache import BodyCache
+from facade.routes import Path as Route
 from facade.routes import routes
 from facade.serving.admission import Admission, ClientConnections, Uploads
 from facade.serving.exposure import OnlyClosed, must_be_closed
@@ -102,8 +106,16 @@ def create_app(settings: Settings | None = None, channel: Any = None) -> Starlet
     app.state.event_streams = Shares(settings.max_event_streams)
     app.state.stopping = asyncio.Event()
     app.state.connections = ClientConnections(settings.max_client_connections, settings.trusted_proxies)
+    app.state.api_document = functools.cache(lambda version: document(version, _paths(app)))
     app.state.bodies = BodyCache(settings.metadata_cache_bytes)
     return app
+
+
+def _paths(app: Starlette) -> Iterator[tuple[str, Mapping[str, Endpoint]]]:
+    """Yield the path template and the endpoints of each route of the API."""
+    for route in app.routes:
+        if isinstance(route, Route):  # explorer and viewer are not part of the API
+            yield route.path, route.row.methods
 
 
 def _logins(settings: Settings) -> Logins:

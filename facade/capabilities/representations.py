@@ -7,12 +7,33 @@ from types import MappingProxyType
 from starlette.requests import Request
 from starlette.responses import Response
 
-from facade.endpoints import bulk_data, home, metadata, openapi, qido, rendered, stow, wado, wado_uri
-from facade.endpoints.changes import stream
+from facade.administration import audit, tokens
+from facade.administration import operations as operation_lists
+from facade.endpoints import (
+    bulk_data,
+    change_feed,
+    delete,
+    extended_query_tags,
+    home,
+    metadata,
+    openapi,
+    operations,
+    partitions,
+    qido,
+    rendered,
+    stow,
+    wado,
+    wado_uri,
+)
+from facade.endpoints.changes import consumers, stream
+from facade.events import studies, webhooks
 from facade.explorer import site
-from facade.lifecycle import commitments
+from facade.lifecycle import bulk_update, commitments, holds, transfers, trash, versions
+from facade.monitoring import metrics
 from facade.request.catalogue import CATALOGUE, DICOM, DICOM_JSON, DICOM_XML, Resource, Shape
 from facade.response.store_outcomes import OUTCOMES_JSON
+from facade.sessions import login
+from facade.sharing import links, redeem
 from facade.worklist import event_channel, event_stream, search, subscriptions, workitems
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -117,7 +138,16 @@ _OF_ENDPOINTS: Mapping[Endpoint, Representations] = MappingProxyType(
             ("{attributeID}", "filter", "fuzzymatching", "emptyvaluematching", "includeWorkitem", "lastEventId"),
             responses=("text/event-stream",),
         ),
-        stream.stream: Representations(responses=("text/event-stream",)),
+        stream.stream: Representations(
+            ("consumer", "includeMetadata", "lastEventId"), responses=("text/event-stream",)
+        ),
+        studies.stream: Representations(("after", "lastEventId"), responses=("text/event-stream",)),
+        metrics.metrics: Representations(responses=("text/plain", "application/openmetrics-text", _JSON)),
+        redeem.redeem: Representations(responses=("text/html",)),
+        redeem.upload_script: Representations(responses=("text/javascript",)),
+        login.link: Representations(responses=("text/html",)),
+        **dict.fromkeys((login.login, login.callback, login.logout), Representations(responses=())),
+        login.redeem_link: Representations(responses=()),
         openapi.as_yaml: Representations(responses=("application/yaml",)),
         home.home: Representations(responses=("text/html", _JSON)),
         site.root: Representations(responses=("text/html", _JSON)),
@@ -125,12 +155,62 @@ _OF_ENDPOINTS: Mapping[Endpoint, Representations] = MappingProxyType(
 )
 
 
+_PAGE = ("limit", "pagetoken")
+_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+_PERIOD = ("startTime", "endTime")
+_LISTS: Mapping[Endpoint, Sequence[str]] = MappingProxyType(
+    {
+        versions.versions: _PAGE,
+        versions.difference: ("from",),
+        trash.deleted: (*_UIDS, *_PERIOD, *_PAGE),
+        holds.holds: _PAGE,
+        holds.holds_of_resource: _PAGE,
+        transfers.transfers: ("state", "remote", *_PAGE),
+        subscriptions.subscribers: ("after", "limit"),
+        change_feed.changes: ("offset", "limit", *_PERIOD, "includeMetadata"),
+        change_feed.latest_change: ("includeMetadata",),
+        consumers.consumers: ("after", "limit"),
+        studies.events: ("after", "limit"),
+        webhooks.dead_letters: ("after", "limit"),
+        extended_query_tags.tags: ("limit", "offset"),
+        extended_query_tags.errors: ("limit", "offset"),
+        operation_lists.operations: ("type", "status", *_PAGE),
+        operation_lists.errors: _PAGE,
+        audit.events: (
+            *("order", *_PERIOD, "principal", "partition", *_UIDS),
+            *("action", "outcome", "requestId", "client", *_PAGE),
+        ),
+        tokens.tokens: ("includeinvalid", *_PAGE),
+        links.links: _PAGE,
+    }
+)
+"""Parameters of lists in JSON."""
+
+_WITH_REASON = frozenset(
+    {
+        *(delete.delete, partitions.delete, holds.release, versions.revert),
+        *(bulk_update.bulk_update, bulk_update.revert_to),
+    }
+)
+_WITHOUT_BODY = frozenset(
+    {
+        *(trash.undelete, versions.revert, transfers.retry, webhooks.retry),
+        *(login.logout, login.redeem_link),
+    }
+)
+"""Endpoints that change something, and read no body."""
+
+
 def representations_of(endpoint: Endpoint, method: str, path: str) -> Representations:
     """Return what an endpoint accepts and returns; without an entry, it is JSON."""
     if endpoint is wado.instances:
         resource = Resource.INSTANCE if "{instance}" in path else Resource.STUDY
         return Representations(_RETRIEVAL, responses=_products(resource))
+    if endpoint in _LISTS:
+        return Representations(_LISTS[endpoint])
+    parameters = (*(["name"] if endpoint is holds.release else []), *(["reason"] if endpoint in _WITH_REASON else []))
     if method == "DELETE":
-        return Representations(responses=())
-    has_body = method in ("PUT", "PATCH", "POST")
-    return _OF_ENDPOINTS.get(endpoint) or Representations(requests=(_JSON,) if has_body else ())
+        has_answer = endpoint in (operations.cancel, webhooks.delete_dead_letters)
+        return Representations(parameters, responses=(_JSON,) if has_answer else ())
+    has_body = method in ("PUT", "PATCH", "POST") and endpoint not in _WITHOUT_BODY
+    return _OF_ENDPOINTS.get(endpoint) or Representations(parameters, requests=(_JSON,) if has_body else ())
