@@ -9,6 +9,7 @@ import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from tests.databases import migrated_index
@@ -54,7 +55,7 @@ class Archive:
 
     def __init__(self, data: Path, **settings: str) -> None:
         self.data = data
-        self.core_port, self.http_port = free_port(), free_port()
+        self.core_port, self.http_port, self.dimse_port = free_port(), free_port(), free_port()
         self.core_address = f"127.0.0.1:{self.core_port}"
         self.http = f"http://127.0.0.1:{self.http_port}"
         self._environment = {
@@ -64,6 +65,7 @@ class Archive:
             "DICOMSTORE_GRPC": self.core_address,
             "DICOMSTORE_CORE": self.core_address,
             "DICOMSTORE_HTTP": f"127.0.0.1:{self.http_port}",
+            "DICOMSTORE_DIMSE": f"127.0.0.1:{self.dimse_port}",
             "DICOMSTORE_MIGRATE": "true",
             "DICOMSTORE_WARN_FREE_BYTES": "0",
             "DICOMSTORE_SHUTDOWN_SECONDS": "3",
@@ -75,18 +77,31 @@ class Archive:
         self._logs.mkdir(parents=True, exist_ok=True)
         self.core: subprocess.Popen[bytes] | None = None
         self.facade: subprocess.Popen[bytes] | None = None
+        self.gateway: subprocess.Popen[bytes] | None = None
 
     def start_core(self) -> None:
         """Start the core and wait until it listens. A new index is created before, in less time than a migration."""
         if "DICOMSTORE_DATABASE" not in self._environment:
             migrated_index(self.data)
         self.core = self._start("server")
-        self._wait(self.core, self._listens)
+        self._wait(self.core, partial(_listens, self.core_port))
 
     def start_facade(self) -> None:
         """Start the facade and wait until it and the core are healthy."""
         self.facade = self._start("facade")
         self._wait(self.facade, self._is_healthy)
+
+    def start_gateway(self, **settings: str) -> None:
+        """Start the DIMSE gateway and wait until it listens."""
+        self._environment |= {f"DICOMSTORE_{name.upper()}": value for name, value in settings.items()}
+        self.gateway = self._start("dimse")
+        self._wait(self.gateway, partial(_listens, self.dimse_port))
+
+    def kill_gateway(self) -> None:
+        """End the DIMSE gateway as a power cut would end it."""
+        assert self.gateway is not None
+        self.gateway.send_signal(signal.SIGKILL)
+        self.gateway.wait()
 
     def kill_core(self) -> None:
         """End the core as a power cut would end it."""
@@ -97,7 +112,7 @@ class Archive:
     def stop(self) -> list[int]:
         """Stop the running programs, facade first; return the exit codes."""
         codes = []
-        for process in (self.facade, self.core):
+        for process in (self.gateway, self.facade, self.core):
             if process is not None and process.poll() is None:
                 process.terminate()
                 codes.append(process.wait(timeout=20))
@@ -149,16 +164,17 @@ class Archive:
             assert time.monotonic() < deadline, self.logs()
             time.sleep(0.05)
 
-    def _listens(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.core_port)) == 0
-
     def _is_healthy(self) -> bool:
         try:
             with urllib.request.urlopen(f"{self.http}/health/check", timeout=5) as answer:
                 return bool(answer.status == 200)
         except OSError:  # it does not listen yet, or is too slow to answer
             return False
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @contextmanager

@@ -2,7 +2,9 @@
 
 import json
 import re
+import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,12 +12,19 @@ import httpx
 import pytest
 from pydicom.datadict import DicomDictionary
 
+from dimse.associations.commands import Command, CommandField
+from dimse.associations.errors import AssociationLost
+from dimse.config import Settings as DimseSettings
 from facade.config import Settings as FacadeSettings
 from facade.routes import routes
 from server.config import Settings as CoreSettings
-from tests.data import UID_ROOT, element, part10, part10_of, required_elements
+from server.dicom.part10.file_meta import FileMeta, read_meta
+from tests.data import EXPLICIT_LITTLE, SECONDARY_CAPTURE, UID_ROOT, element, part10, part10_of, required_elements
 from tests.e2e.archive import Archive, running_archive
+from tests.integration.dimse.clients import associated
 from tests.telemetry import Collector, collecting
+
+FIND, COMMITMENT = "1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.1.20.1"
 
 PATIENT = "Qzpatient"
 """In every value of patient data; no other text of the archive contains it."""
@@ -93,7 +102,7 @@ def secret_settings() -> dict[str, str]:
     """Return a marked value for each secret setting that can have any text."""
     secret = {
         name
-        for settings in (CoreSettings, FacadeSettings)
+        for settings in (CoreSettings, FacadeSettings, DimseSettings)
         for name, about in settings.model_fields.items()
         if "Secret" in str(about.annotation)
     }
@@ -158,6 +167,37 @@ def test_marks_appear_in_no_log_error_url_metric_or_trace(archive: Archive, coll
     assert "route=/{version}/studies" in logs, "the log has the requests"
     faults = sorted({f"{where}: {text[:300]}" for where, text in found.texts if marks.search(text)})
     assert not faults, "\n".join(faults)
+
+
+def test_marks_appear_in_no_log_or_response_of_the_dimse_gateway(archive: Archive) -> None:
+    operator = (archive.data / "operator.token").read_text().strip()
+    archive.start_gateway(dimse_token=operator)
+    contexts = [(SECONDARY_CAPTURE, EXPLICIT_LITTLE), (FIND, EXPLICIT_LITTLE), (COMMITMENT, EXPLICIT_LITTLE)]
+    comments = []
+    for command, (sop_class, _) in (
+        (Command(CommandField.C_STORE, affected_sop_class_uid=SECONDARY_CAPTURE), contexts[0]),
+        (Command(CommandField.C_FIND, affected_sop_class_uid=FIND), contexts[1]),
+        (Command(CommandField.N_ACTION, requested_sop_class_uid=COMMITMENT, action_type_id=1), contexts[2]),
+    ):
+        command.affected_sop_instance_uid = INSTANCE if sop_class == SECONDARY_CAPTURE else None
+        command.requested_sop_instance_uid = "1.2.840.10008.1.20.1.1" if sop_class == COMMITMENT else None
+        command.priority = 0 if sop_class != COMMITMENT else None
+        for body in objects().values():
+            meta = read_meta(body, is_whole=True)
+            data_set = body[meta.end if isinstance(meta, FileMeta) else 132 :]
+            with suppress(AssociationLost), associated(archive.dimse_port, *contexts) as association:
+                context = association.context_for(sop_class)
+                assert context is not None
+                comments.append(str(association.perform(context, command, [data_set])))
+    with socket.create_connection(("127.0.0.1", archive.dimse_port)) as connection:
+        connection.sendall(PATIENT.encode() * 10)
+        connection.recv(100)
+    logs = archive.logs()
+    assert "calling=TESTER" in logs
+    marks = re.compile(f"{PATIENT}|{SECRET}|{re.escape(operator)}", re.IGNORECASE)
+    assert len(comments) > 20
+    assert any("status=0," in comment for comment in comments)
+    assert [text for text in [*comments, *logs.splitlines()] if marks.search(text)] == []
 
 
 def test_secrets_are_in_no_file_of_the_archive(archive: Archive) -> None:
