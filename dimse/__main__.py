@@ -20,6 +20,7 @@ import typer
 from pydantic import ValidationError
 
 from common.addresses import is_loopback
+from common.malloc import tune_malloc
 from common.notify import notify
 from common.settings import problem_of
 from common.tls import TlsError
@@ -47,6 +48,8 @@ def serve(context: typer.Context) -> None:
         return
     settings = _settings()
     quiet_libraries()
+    # Threads with heaps of their own would each keep the memory of a few messages.
+    tune_malloc(mmap_threshold_bytes=1 << 20, trim_threshold_bytes=4 << 20, arenas=2)
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
     )

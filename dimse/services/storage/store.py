@@ -17,8 +17,8 @@ from dimse.services.storage.outcomes import Answer, answer_to, answer_to_failure
 from dimse.services.storage.sop_classes import STORAGE_SOP_CLASSES, TRANSFER_SYNTAXES
 from dimse.services.storage.uploads import Upload, UploadFailed, Uploads
 
-_PIECE_BYTES = 1 << 20
-"""Size of the pieces of a large instance; a smaller one is a single message."""
+_PIECE_BYTES = 640 << 10
+"""Size of the pieces of a large instance; a smaller one, such as a CT slice, is a single message."""
 
 _MISMATCH = Answer(
     statuses.DATA_SET_DOES_NOT_MATCH_SOP_CLASS, "SOP Class or Instance UID differs from that of the command"

@@ -19,7 +19,7 @@ audit trail is complete at its end."""
 
 _CHECK_SECONDS = 0.5
 
-_QUEUED_MESSAGES = 2
+_QUEUED_MESSAGES = 1
 """Messages that wait for the core; then the peer has to wait, too."""
 
 
