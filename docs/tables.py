@@ -17,6 +17,7 @@ from google.protobuf import descriptor_pool
 from pydicom.uid import UID
 
 from common.telemetry.metrics import families, labels_of
+from docs import dimse_tables
 from facade.actions import action_of
 from facade.administration import audit, principal, tokens, usage
 from facade.administration import operations as operation_lists
@@ -606,5 +607,10 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "route-actions": _route_actions,
     "updatable": _updatable,
     "metrics": _metrics,
+    "dimse-services": lambda: _table(
+        ("SOP class", "UID", "requests", "transfer syntaxes"), dimse_tables.service_rows()
+    ),
+    "dimse-storage": lambda: _table(("SOP class", "UID"), dimse_tables.storage_rows()),
+    "dimse-transfer-syntaxes": lambda: _table(("transfer syntax", "UID"), dimse_tables.storage_syntax_rows()),
 }
 """By the name that a page uses."""
