@@ -20,8 +20,8 @@ import typer
 from pydantic import ValidationError
 
 from common.addresses import is_loopback
-from common.malloc import tune_malloc
-from common.notify import notify
+from common.process.malloc import tune_malloc
+from common.process.notify import notify
 from common.settings import problem_of
 from common.tls import TlsError
 from dimse.associations.acceptor import listen

@@ -22,8 +22,8 @@ from pydantic import ValidationError
 
 from common import collector
 from common.addresses import InsecureOption, accept_insecure
-from common.file_modes import restrict_new_files
-from common.notify import notify
+from common.process.file_modes import restrict_new_files
+from common.process.notify import notify
 from common.settings import problem_of
 from common.tls import TlsError
 from facade.app import create_app

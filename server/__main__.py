@@ -21,9 +21,9 @@ from pydantic import ValidationError
 
 from common import collector
 from common.addresses import InsecureOption, accept_insecure
-from common.file_modes import restrict_new_files
-from common.malloc import tune_malloc
-from common.notify import notify
+from common.process.file_modes import restrict_new_files
+from common.process.malloc import tune_malloc
+from common.process.notify import notify
 from common.settings import problem_of
 from common.telemetry.json_lines import JSON, CountedRecords, JsonFormatter
 from server import opening

@@ -1,6 +1,6 @@
 """Memory of processes that handle pixels."""
 
-from common.malloc import tune_malloc
+from common.process.malloc import tune_malloc
 
 
 def return_frames() -> None:

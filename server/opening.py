@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.file_modes import restrict
+from common.process.file_modes import restrict
 from server.adapters.blobs.disk.reserve import Reserve
 from server.adapters.blobs.factory import storage_of
 from server.adapters.sql import engine

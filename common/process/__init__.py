@@ -1,0 +1,1 @@
+"""What programs do with their own process: memory, modes of new files, messages to the service manager."""
