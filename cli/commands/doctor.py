@@ -289,6 +289,8 @@ _HINTS = {
     "webhooks": "see `dicomstore webhooks list`; correct the receiver, then `dicomstore webhooks retry ID --all` sends "
     "dead letters again",
     "workitem rules": "see `dicomstore workitems rules list`; correct it with `dicomstore workitems rules update`",
+    "transfers": "see `dicomstore dimse transfers`; correct the connection or the configuration of the gateway, then "
+    "`dicomstore dimse transfers ID --retry` begins one again",
     "agreement": "repeat while nothing is stored or deleted; if it persists, restore the named instances from a backup",
     "history": "earlier versions and deleted instances can be restored from a backup only; until then the named ones "
     "can be neither reverted to nor restored",

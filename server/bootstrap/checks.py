@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from server.bootstrap import maintenance
 from server.bootstrap.components import issuers_of
 from server.config import Settings
 from server.model.errors import DicomStoreError
+from server.model.lifecycle.transfer import TransferState
 from server.model.storage.scrub import ScrubPosition
 from server.opening import StartError
 
@@ -28,6 +30,7 @@ async def checks(settings: Settings, *, deep: bool) -> list[dict[str, Any]]:
         results.append(await _clock(settings))
         results += await _webhooks(settings)
         results += await _workitem_rules(settings)
+        results += await _transfers(settings)
         results += await _agreement(settings, deep=deep)
     return results
 
@@ -172,6 +175,21 @@ async def _workitem_rules(settings: Settings) -> list[dict[str, Any]]:
     detail = f"{counted(len(found), 'rule')}, {len(failing)} failing, {counted(waiting, 'waiting event')}"
     examples = [f"{rule.id}: {rule.state.problem}, {rule.state.waiting} waiting" for rule in failing]
     return [_entry("workitem rules", "warning" if failing else "ok", detail, examples)]
+
+
+async def _transfers(settings: Settings) -> list[dict[str, Any]]:
+    """Report transfers with other systems that failed, and those whose last attempt did."""
+    try:
+        found = await maintenance.transfers(settings)
+    except DicomStoreError as error:
+        return [_entry("transfers", "failed", error.message)]
+    if not found:
+        return []
+    dead = [transfer for transfer in found if transfer.state is TransferState.FAILED]
+    problems = Counter((transfer.remote, transfer.problem) for transfer in found if transfer.problem)
+    detail = f"{counted(len(dead), 'dead letter')}, {len(found) - len(dead)} unfinished"
+    examples = [f"{remote}: {problem}, {counted(count, 'transfer')}" for (remote, problem), count in problems.items()]
+    return [_entry("transfers", "warning" if problems else "ok", detail, examples)]
 
 
 async def _agreement(settings: Settings, *, deep: bool) -> list[dict[str, Any]]:

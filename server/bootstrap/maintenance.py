@@ -32,12 +32,15 @@ from server.model.audit.trail import Verification
 from server.model.events.webhook import Backlog as WebhookBacklog
 from server.model.events.webhook import Webhook
 from server.model.lifecycle.blob_move import StoreUsage
+from server.model.lifecycle.transfer import Transfer, TransferState
 from server.model.storage.scrub import ScrubPosition
 from server.model.store_id import StoreId
 from server.model.worklist.workitem_rule import WorkitemRule
 from server.opening import recovering
 from server.ports.index import Sequenced
 from server.ports.storage import Storage
+
+_MOST_TRANSFERS = 1000
 
 
 @asynccontextmanager
@@ -67,6 +70,15 @@ async def workitem_rules(settings: Settings) -> Sequence[WorkitemRule]:
     """Return all rules for workitems. Raises: DicomStoreError."""
     async with _indexed(settings) as components:
         return await components.database.workitem_rules.list()
+
+
+async def transfers(settings: Settings) -> Sequence[Transfer]:
+    """Return the newest transfers with other systems that are unfinished or failed. Raises: DicomStoreError."""
+    states = (TransferState.WAITING, TransferState.RUNNING, TransferState.FAILED)
+    async with _indexed(settings) as components:
+        record = components.database.transfers
+        found = await record.list(partitions=None, states=states, remote="", before=None, limit=_MOST_TRANSFERS)
+    return [transfer for _, transfer in found]
 
 
 async def check_clock(settings: Settings) -> str:

@@ -17,7 +17,8 @@ from server.bootstrap.serving import running
 from server.dicom.matching.query_tags import new_tag
 from server.model.events.study_event import StudyChanges, StudyEvent, StudyEventKind
 from server.model.events.webhook import Event, EventPosition, EventType, Handled, Health, Webhook, WebhookFilter
-from server.model.ids import DEFAULT_PARTITION, Address, Uid
+from server.model.ids import DEFAULT_PARTITION, Address, Uid, parse_address
+from server.model.lifecycle.transfer import Send, Transfer, TransferOutcome
 from server.model.operation import OperationState
 from server.model.search.query import Level
 from server.model.storage.scrub import ScrubPosition
@@ -106,6 +107,23 @@ async def test_failing_rules_for_workitems_are_reported(
     ran = await dicomstore("doctor", "--json", env=environment)
     assert check(ran, "workitem rules")["status"] == "warning"
     assert f"{'0' * 16}: TAG_QUERY_DISABLED, 1 waiting" in check(ran, "workitem rules")["detail"]
+
+
+async def test_failed_transfers_are_reported(archive: Any, dicomstore: Any, environment: dict[str, str]) -> None:
+    await archive.stored(part10())
+    database = open_database(settings_for(archive.data).database_url)
+    send = Send((parse_address(DEFAULT_PARTITION, "1.2"),))
+    transfer = Transfer("0" * 32, DEFAULT_PARTITION, "PACS", send, "anonymous", NOON, NOON, NOON)
+    await database.transfers.add(transfer, "", 1, NOON)
+    ran = await dicomstore("doctor", "--json", env=environment)
+    assert check(ran, "transfers")["detail"] == "0 dead letters, 1 unfinished"
+    outcome = TransferOutcome("CONNECTION_REFUSED", is_permanent=True)
+    await database.transfers.change(transfer.id, lambda one: one.attempted(outcome, NOON, 1))
+    await database.close()
+    ran = await dicomstore("doctor", "--json", env=environment)
+    assert check(ran, "transfers")["status"] == "warning"
+    assert "PACS: CONNECTION_REFUSED, 1 transfer" in check(ran, "transfers")["detail"]
+    assert "--retry" in check(ran, "transfers")["hint"]
 
 
 async def test_a_healthy_archive_passes(archive: Any, dicomstore: Any, environment: dict[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -284,6 +285,31 @@ def test_another_gateway_continues_when_one_is_killed(
     assert found.state == pb.TRANSFER_STATE_SUCCEEDED, found
     assert set(remote.uids) == archive.uids("1.9.16")
     assert remote.uids.count("1.9.16.1.1") == 1
+
+
+def test_a_restart_of_the_core_costs_one_attempt(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    began, end = threading.Event(), threading.Event()
+
+    def wait(event: Any) -> int:
+        began.set()
+        end.wait(20)
+        return 0
+
+    with running_remote(store=wait) as remote, connected(address, remote, dimse_seconds=20):
+        with running_core(tmp_path, grpc=address), archive_at(address) as archive:
+            archive.stores(*files_of("1.9.19", 2, series=2))
+            transfer = archive.sends("1.9.19")
+            assert began.wait(20)
+        end.set()
+        with running_core(tmp_path, grpc=address), archive_at(address) as archive:
+            failed = archive.after_attempt(transfer)
+            found = archive.retried(failed)
+            assert set(remote.uids) == archive.uids("1.9.19")
+    assert failed.problem in ("INSTANCES_FAILED", "CORE_UNAVAILABLE")
+    assert (found.state, found.progress.completed) == (pb.TRANSFER_STATE_SUCCEEDED, 4), found
 
 
 def test_stable_studies_that_match_are_forwarded_also_after_a_restart(core: str, archive: Archive) -> None:
