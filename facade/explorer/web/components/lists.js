@@ -48,7 +48,7 @@ export function Resource({ row, isLink = true }) {
   if (!level) return t("resource.partition");
   const uid = html`<span class="mono break">${row[level]}</span>`;
   const name = t(`resource.${level}`);
-  const target = href(["studies", row.studyInstanceUid], {}, row.partitionName && row.partitionName !== DEFAULT ? row.partitionName : undefined);
+  const target = href(["study", row.studyInstanceUid], {}, row.partitionName && row.partitionName !== DEFAULT ? row.partitionName : undefined);
   return html`<span class="resource"><span class="soft">${name}</span> ${isLink ? html`<a href=${target}>${uid}</a>` : uid}</span>`;
 }
 

@@ -45,7 +45,7 @@ export default function Access() {
 function Me({ me }) {
   const grants = me.grants.map((grant) => {
     const where = grant.studyInstanceUid || grant.partitionName || t("access.whole");
-    return html`<li><strong>${where}</strong>: ${grant.actions.map((each) => (hasText(`action.${each}`) ? t(`action.${each}`) : each)).join(", ")}</li>`;
+    return html`<li><strong>${where}</strong>: ${grant.actions.map((each) => (hasText(`permission.${each}`) ? t(`permission.${each}`) : each)).join(", ")}</li>`;
   });
   return html`<${Facts} facts=${[
     [t("access.name"), me.name || me.id || t("access.nobody")],

@@ -35,7 +35,7 @@ export default function Audit({ location }) {
     <div class="card list-filters">
       <${Select} label=${t("audit.period")} value=${period} options=${[["", t("list.all")], ...Object.keys(PERIODS).map((each) => [each, t(`audit.period.${each}`)])]} onChange=${set("period")} />
       <${TextField} label=${t("audit.principal")} value=${given.principal} type="search" onChange=${set("principal")} />
-      <${Select} label=${t("audit.action")} value=${given.action} options=${[["", t("list.all")], ...ACTIONS.map((each) => [each, t(`action.${each}`)])]} onChange=${set("action")} />
+      <${Select} label=${t("audit.action")} value=${given.action} options=${[["", t("list.all")], ...ACTIONS.map((each) => [each, t(`permission.${each}`)])]} onChange=${set("action")} />
       <${Select} label=${t("audit.outcome")} value=${given.outcome} options=${[["", t("list.all")], ...OUTCOMES.map((each) => [each, t(`audit.code.${each}`)])]} onChange=${set("outcome")} />
       <${TextField} label=${t("resource.uid")} value=${given.StudyInstanceUID} type="search" onChange=${set("StudyInstanceUID")} />
       <${TextField} label=${t("audit.client")} value=${given.client} type="search" onChange=${set("client")} />
@@ -51,7 +51,7 @@ function startOf(period) {
 }
 
 function actionOf(record) {
-  const name = hasText(`action.${record.action}`) ? t(`action.${record.action}`) : (record.action ?? record.kind);
+  const name = hasText(`permission.${record.action}`) ? t(`permission.${record.action}`) : (record.action ?? record.kind);
   return html`${name}${record.subtype && html` <span class="soft">${record.subtype}</span>`}`;
 }
 

@@ -43,7 +43,7 @@ async function restore(row, reload) {
   try {
     const { restoredInstances } = await sendJson(`${path}/$undelete`, undefined);
     toast(t("deleted.restored", { count: restoredInstances }), {
-      action: { label: t("deleted.open"), run: () => navigate(["studies", row.studyInstanceUid]) },
+      action: { label: t("deleted.open"), run: () => navigate(["study", row.studyInstanceUid]) },
     });
   } catch (error) {
     toastError(error);

@@ -85,6 +85,7 @@ function List({ listKey, params, tags }) {
     setRemoved(new Set());
     setNews(false);
     if (list.total === null && !list.error) list.show(0, 0);
+    else if (place.top === 0) list.refresh(0, 0); // it may have changed while another page was shown
   }, [list]);
 
   const refresh = () => {

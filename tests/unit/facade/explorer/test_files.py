@@ -26,7 +26,9 @@ def test_a_module_turns_no_text_into_html_or_code(module: Path) -> None:
 
 
 def test_all_texts_are_in_one_file_and_used() -> None:
-    texts = set(re.findall(r'^  "?([\w.]+)"?:', (WEB / "texts/en.js").read_text(), re.MULTILINE))
+    keys = re.findall(r'^  "?([\w.]+)"?:', (WEB / "texts/en.js").read_text(), re.MULTILINE)
+    texts = set(keys)
+    assert len(texts) == len(keys)  # the last one of two equal keys would replace the other
     known = {re.sub(r"\.(one|other)$", "", key) for key in texts}
     code = "".join(module.read_text() for module in MODULES if module.parent.name != "texts")
     named = set(re.findall(r"""\bt\(\s*["']([\w.]+)["']""", code))
