@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from server.adapters.sql.search import study_search
-from server.model.search.query import Condition, Equals, Level, Like, Match, NameMatches, Order, Query, SortKey
+from server.model.search.query import Between, Condition, Equals, Level, Like, Match, NameMatches, Order, Query, SortKey
 from server.ports.index import InstanceIndex
 from tests.contract.index.samples import EVERYTHING, NOON, sample, series_ref, study_ref, uid
 
@@ -36,6 +36,7 @@ CONDITIONS = st.sampled_from(
         (Condition("PatientID", (Equals(("a", "b")),)),),
         (Condition("PatientName", (NameMatches(("b*",)),)),),
         (Condition("StudyDescription", (Like("*a*"),)),),
+        (Condition("StudyDate", (Between("20240102", None),)),),
     ]
 )
 ONCE_PER_DATABASE = settings(
@@ -112,7 +113,7 @@ async def test_all_pages_in_an_order_agree_with_the_model(
     await index.add(new, NOON)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study_search, "FEW", few)
-        patch.setattr(study_search, "MAX_SORTED", few)
+        patch.setattr(study_search, "MAX_SORTED_BY_VALUE", few)
         try:
             query = Query(Level.STUDY, EVERYTHING, conditions, limit, order=order)
             found = await pages(index, query)

@@ -46,6 +46,10 @@ FREQUENT = 10
 MAX_SORTED = 20_000
 """Maximum number of studies of a range that are sorted; beyond, all studies are scanned in order."""
 
+MAX_SORTED_BY_VALUE = 5_000
+"""The same in an order of values: about the number from which reading all studies in order until a page is full takes
+less, in an archive of some hundred thousand."""
+
 MAX_MODALITIES = 32
 """Maximum number of modalities that are looked up one by one."""
 
@@ -127,7 +131,9 @@ def _sorted(connection: Connection, query: Query, order: Order, where: dict[str,
         if _leads_to_few(condition) or _is_spread(condition):
             if not _has_more(connection, condition, where, FEW):
                 return _among(connection, query, where, _keys(connection, condition, where))
-            if not _has_more(connection, condition, where, MAX_SORTED):
+            # The index of the order is also that of a condition on its first key.
+            is_first = condition.key == order.keys[0].keyword
+            if not is_first and not _has_more(connection, condition, where, MAX_SORTED_BY_VALUE):
                 return _any_way(connection, query, where)
     text = of_studies.sought([one for one in query.conditions if not _is_spread(one)], connection.dialect.name)
     if text is not None and len(keys := _containing(connection, text)) <= FEW:
