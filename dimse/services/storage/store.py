@@ -1,8 +1,10 @@
 """C-STORE: an instance is passed on to the core while it arrives, and acknowledged when it is durable."""
 
 from collections.abc import Sequence
+from hashlib import sha256
 
 import grpc
+from dicomstore.v1.errors_pb2 import ErrorReason
 from dicomstore.v1.resources_pb2 import Address
 from dicomstore.v1.store_service_pb2 import StoreHeader, ValidationMode
 
@@ -13,8 +15,9 @@ from dimse.config import Settings, uids_of
 from dimse.core import Core, call_metadata
 from dimse.services import statuses
 from dimse.services.storage.file_format import file_meta, identifiers
-from dimse.services.storage.outcomes import Answer, answer_to, answer_to_failure
+from dimse.services.storage.outcomes import STORED, Answer, answer_to, answer_to_failure
 from dimse.services.storage.sop_classes import STORAGE_SOP_CLASSES, TRANSFER_SYNTAXES
+from dimse.services.storage.stored_alike import has_stored_data_set
 from dimse.services.storage.uploads import Upload, UploadFailed, Uploads
 
 _PIECE_BYTES = 640 << 10
@@ -74,17 +77,23 @@ class Store:
         is_whole = not association.has_more_data
         try:
             try:
-                return self._upload(association, view, size)
+                return self._upload(association, view, start, size, context.transfer_syntax)
             except UploadFailed as failure:
                 # The call may have ended with a restart of the core, between two instances.
                 if not (is_whole and failure.code is grpc.StatusCode.UNAVAILABLE):
                     raise
-                return self._upload(association, view, size)
+                return self._upload(association, view, start, size, context.transfer_syntax)
         except UploadFailed as failure:
             return answer_to_failure(failure.code)
 
-    def _upload(self, association: Association, view: memoryview, size: int) -> Answer:
+    def _upload(
+        self, association: Association, view: memoryview, start: int, size: int, transfer_syntax: str
+    ) -> Answer:
         """Send what is in the buffer and the rest of the data set to the core; return the answer to its outcome.
+
+        Args:
+            start: of the data set, behind the file meta information in the buffer.
+            size: number of bytes in the buffer.
 
         Raises:
             UploadFailed: the outcome is not known.
@@ -92,16 +101,25 @@ class Store:
         upload = self._uploads.of(id(association), lambda: self._begin(association.peer))
         with upload as is_usable:
             if not is_usable:
-                return self._upload(association, view, size)
+                return self._upload(association, view, start, size, transfer_syntax)
             try:
+                digest = sha256(view[start:size]) if association.has_more_data else None
                 while association.has_more_data:
                     upload.send(bytes(view[:size]), last=False)
                     size = association.read_data_set(view)
+                    if digest is not None:
+                        digest.update(view[:size])
                 upload.send(bytes(view[:size]), last=True)
-                return answer_to(upload.outcome())
+                outcome = upload.outcome()
             except BaseException:
                 upload.cancel()
                 raise
+        if outcome.failed.reason == ErrorReason.ERROR_REASON_INSTANCE_ALREADY_EXISTS:
+            digest = digest or sha256(view[start:size])
+            instance = outcome.failed.instance
+            if has_stored_data_set(self._core, association.peer, instance, transfer_syntax, digest.digest()):
+                return STORED
+        return answer_to(outcome)
 
     def _begin(self, peer: Peer) -> Upload:
         header = StoreHeader(

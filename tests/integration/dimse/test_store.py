@@ -63,7 +63,7 @@ def metadata(core: Core, resource: Address) -> Any:
 
 def stored_by_grpc(core: Core, file: bytes, partition: str) -> Any:
     """Store a file as it is, as STOW does; return the outcome."""
-    requests = store_requests([file], address=Address(partition=partition), create_partition=True)
+    requests = store_requests([file], address=Address(partition=partition), create_partition=bool(partition))
     [outcome] = [one for response in core.store.StoreInstances(iter(requests)) for one in response.outcomes]
     return outcome
 
@@ -100,6 +100,19 @@ def test_the_same_instance_again_is_a_success_and_another_one_with_its_uids_a_du
     assert response.status == 0x0111
     assert response.error_comment
     assert store(gateway.port, first, SECONDARY_CAPTURE, uid).status == 0
+
+
+@pytest.mark.parametrize("size", [100, 2_000_000])
+def test_an_instance_that_was_stored_with_other_file_meta_information_is_a_success(
+    gateway: RunningGateway, size: int
+) -> None:
+    uid = new_uid()
+    pixels: dict[str, Any] = {"frames": [bytes(size)], "Rows": 100, "Columns": size // 100}
+    file, other = (part10(SOPInstanceUID=uid, PatientID=patient, **pixels) for patient in ("P1", "P2"))
+    assert stored_by_grpc(gateway.gateway.core, file, "").HasField("stored")
+    assert store(gateway.port, file, SECONDARY_CAPTURE, uid).status == 0
+    assert store(gateway.port, other, SECONDARY_CAPTURE, uid).status == 0x0111
+    assert store(gateway.port, file, SECONDARY_CAPTURE, uid).status == 0
 
 
 def test_identifiers_that_differ_from_those_of_the_command_are_a_mismatch(gateway: RunningGateway) -> None:
