@@ -267,7 +267,9 @@ async def add_tag(archive: Archive, keyword: str) -> str:
     return str((await asyncio.to_thread(post, f"{archive.url}/v2/extendedquerytags", tags))["id"])
 
 
-async def test_an_instance_stored_by_one_node_is_found_by_all_others_at_once(tmp_path: Path) -> None:
+async def test_an_instance_stored_by_one_node_is_found_by_all_others_at_once_and_metrics_are_of_all(
+    tmp_path: Path,
+) -> None:
     async with up(tmp_path, "--workers", 2) as archive:
         for number in range(10):
             (tmp_path / "one.dcm").write_bytes(part10(SOPInstanceUID=f"1.5.{number}"))
@@ -275,6 +277,14 @@ async def test_an_instance_stored_by_one_node_is_found_by_all_others_at_once(tmp
             # A connection of its own each time: the system deals them out.
             answers = [await asyncio.to_thread(get, f"{archive.url}/v2/instances") for _ in range(6)]
             assert {len(json.loads(body)) for _, body in answers} == {number + 1}
+        _, body = await asyncio.to_thread(get, f"{archive.url}/metrics")
+        metrics = {line.rpartition(" ")[0]: line.rpartition(" ")[2] for line in body.decode().splitlines()}
+        requests = (
+            'dicomstore_http_requests_total{route="/{version}/instances",method="GET",status="200",process="node-%d"}'
+        )
+        stored = 'dicomstore_stored_instances_total{result="stored",process="node-%d"}'
+        assert sum(int(metrics.get(requests % node, "0")) for node in (1, 2)) == 60
+        assert sum(int(metrics[stored % node]) for node in (1, 2)) == 10
 
 
 async def test_a_port_in_use_is_reported_before_anything_is_started(tmp_path: Path) -> None:
