@@ -15,9 +15,11 @@ import signal
 import statistics
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated
 
 import typer
@@ -60,9 +62,27 @@ def main(
             f"{without:.1f} µs for these alone"
         )
         return
+    compare("bench.parts.switched_node", names, seconds, rounds, scale)
+
+
+def compare(
+    node: str,
+    names: Sequence[str] | None,
+    seconds: float,
+    rounds: int,
+    scale: float,
+    variables: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Print the CPU time of workloads with and without what a node switches on and off.
+
+    Args:
+        node: module of the node, which SIGUSR1 and SIGUSR2 switch on and off.
+        names, seconds, rounds, scale: as options of `main`.
+        variables: of its environment.
+    """
     size = Sets(scale)
     chosen = [one for one in WORKLOADS if not names or one.name in names]
-    with running_archive(node="bench.parts.switched_node") as archive:
+    with running_archive(None, tls=False, node=node, options=(), **variables) as archive:
         store(archive.core, "", size.instances())
         typer.echo(
             "| workload | µs a request with | without | ratio of medians | of the lowest | mean of pairs | error |\n"

@@ -1,13 +1,25 @@
-"""CPU time of counting requests and calls, and of spans: `python -m bench.parts.telemetry`."""
+"""`python -m bench.parts.telemetry`: CPU time for each request with metrics and traces, compared with the same without.
+
+One node runs, which counts and traces requests or not, as `telemetry_node` says; otherwise as `bench.parts.audit`. The
+traces are sampled as by default, and sent to a receiver in this process.
+
+`python -m bench.parts.telemetry --steps` measures single steps in this process.
+"""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Annotated, Any
 
+import grpc
+import typer
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
+from bench.parts.audit import compare
 from common.telemetry.catalogue import HTTP_REQUESTS, HTTP_SECONDS, INDEX_SECONDS, RPC_CALLS, RPC_SECONDS
 from common.telemetry.metrics import as_json, snapshot
 from common.telemetry.otlp import readable
@@ -44,8 +56,8 @@ def traced() -> None:
             pass
 
 
-def main() -> None:
-    """Print the table."""
+def steps() -> None:
+    """Print the CPU time of single steps."""
     rows = {"metrics of a request": cpu_us(request), "traces are off": cpu_us(lambda: part("index read", {}))}
     for name, sampler in (("not sampled", "always_off"), ("sampled, without export", "always_on")):
         with recorded(lambda _: None, sampler_of({"OTEL_TRACES_SAMPLER": sampler})):
@@ -58,10 +70,45 @@ def main() -> None:
         traced()
     rows["spans of a request, encoded for the export"] = cpu_us(lambda: encode_spans(spans).SerializeToString(), 2_000)
     rows["a snapshot of the process"] = cpu_us(lambda: as_json(snapshot()), 1000)
-    print("| | µs |\n|---|--:|")
+    typer.echo("| | µs |\n|---|--:|")
     for name, value in rows.items():
-        print(f"| {name} | {value:.2f} |")
+        typer.echo(f"| {name} | {value:.2f} |")
+
+
+class _Receiver(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic for type checkers only
+    """Accepts everything that is exported."""
+
+    def service(self, handler_call_details: Any) -> Any:
+        """Return a handler that answers with an empty message."""
+        return grpc.unary_unary_rpc_method_handler(lambda _request, _context: b"")
+
+
+@contextmanager
+def _receiving() -> Iterator[str]:
+    server = grpc.server(ThreadPoolExecutor(2), handlers=[_Receiver()])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.stop(None).wait()
+
+
+def main(
+    names: Annotated[list[str] | None, typer.Argument(help="Workloads; all by default.")] = None,
+    seconds: Annotated[float, typer.Option(help="Duration of each measurement in seconds.")] = 0.5,
+    rounds: Annotated[int, typer.Option(min=2, help="Number of pairs.")] = 8,
+    scale: Annotated[float, typer.Option(help="Size of the data; 1 is 7,005 instances.")] = 0.05,
+    only_steps: Annotated[bool, typer.Option("--steps", help="Measure single steps.")] = False,
+) -> None:
+    """Print a line for each workload."""
+    if only_steps:
+        steps()
+        return
+    with _receiving() as endpoint:
+        exporting = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_EXPORTER_OTLP_INSECURE": "true"}
+        compare("bench.parts.telemetry_node", names, seconds, rounds, scale, exporting)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -39,6 +39,7 @@ class Span:
 
     __slots__ = (
         "_before",
+        "_span_id",
         "attributes",
         "ended_ns",
         "fault",
@@ -47,7 +48,6 @@ class Span:
         "kind",
         "name",
         "parent_id",
-        "span_id",
         "started_ns",
         "trace_id",
     )
@@ -67,13 +67,20 @@ class Span:
         self.kind = kind
         self.trace_id = trace_id
         self.parent_id = parent_id
-        self.span_id = f"{random.getrandbits(64):016x}"
+        self._span_id = ""
         self.is_remote = is_remote
         self.is_sampled = is_sampled
-        self.attributes = dict(attributes)
+        self.attributes = dict(attributes) if is_sampled else {}
         self.fault = ""
         self.started_ns = self.ended_ns = time.time_ns() if is_sampled else 0
         self._before: Span | None = None
+
+    @property
+    def span_id(self) -> str:
+        """Its id. One that is not sampled rarely needs it."""
+        if not self._span_id:
+            self._span_id = f"{random.getrandbits(64):016x}"
+        return self._span_id
 
     @property
     def traceparent(self) -> str:

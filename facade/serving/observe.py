@@ -112,6 +112,9 @@ class Observe:
 
 def _end(span: tracing.Span, method: str, route: str, status: int, request_id: str) -> None:
     """End the span of a request, with the attributes of OpenTelemetry's conventions for HTTP servers."""
+    if not span.is_sampled:
+        span.__exit__(None, None, None)
+        return
     method = method if method in _METHODS else OTHER
     span.name = f"{method} {route}"
     span.attributes |= {

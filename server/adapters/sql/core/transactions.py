@@ -93,7 +93,8 @@ class Transactions:
         """Wait for a transaction; its duration is a metric, and it is a span in the trace of its caller."""
         started = time.perf_counter()
         try:
-            if current() is None:
+            span = current()
+            if span is None or not span.is_sampled:
                 return await running
             function = getattr(work, "__qualname__", "")
             with part(f"index {kind}", {"db.system.name": self._system, "code.function.name": function}, CLIENT):
