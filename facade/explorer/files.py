@@ -22,6 +22,7 @@ TYPES = MappingProxyType(
     }
 )
 
+STYLESHEET = re.compile(r'<link rel="stylesheet" href="BASE/([^"]+)">\n')
 _STATIC_IMPORT = re.compile(r"""^(?:import|export)\b[^;'"]*?["'](\.[^"']+)["'];""", re.MULTILINE)
 _GZIP_FORMAT = 31
 
@@ -41,7 +42,10 @@ class File:
 
 
 class Files:
-    """All files below a folder, by path relative to it, and `keywords.txt`, the keywords of attributes by tag.
+    """All files below a folder, by path relative to it.
+
+    There are two more: `keywords.txt`, the keywords of attributes by tag, and `styles/all.css`, all stylesheets of
+    `index.html` in their order.
 
     Attributes:
         digest: 16 hexadecimal digits that change whenever a file does; part of all URLs, so that browsers keep files.
@@ -54,6 +58,9 @@ class Files:
             if path.suffix in TYPES
         }
         found["keywords.txt"] = File(TYPES[".txt"], _KEYWORDS.read_bytes())
+        if page := found.get("index.html"):
+            sheets = [found[name].content for name in STYLESHEET.findall(page.content.decode())]
+            found["styles/all.css"] = File(TYPES[".css"], b"".join(sheets))
         self.by_path: Mapping[str, File] = MappingProxyType(found)
         everything = hashlib.sha256()
         for name, file in found.items():

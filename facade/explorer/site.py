@@ -4,6 +4,8 @@ The explorer uses only the public API. Its state is in the fragment of the URL, 
 """
 
 import html
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import orjson
@@ -16,7 +18,7 @@ from facade.channel import Core
 from facade.config import Settings, viewers_of
 from facade.endpoints import home
 from facade.errors import CoreFailure
-from facade.explorer.files import File, Files
+from facade.explorer.files import STYLESHEET, TYPES, File, Files
 from facade.request.accept import parse_accept, prefers_gzip
 from facade.serving.observe import call_metadata
 
@@ -32,6 +34,7 @@ script turns into HTML or code."""
 
 _FOREVER = "public, max-age=31536000, immutable"
 _REVALIDATE = "no-cache"
+_OF_FILES = {"Vary": "Accept-Encoding", "Content-Security-Policy": "default-src 'none'"}
 _FIRST = ("app.js", "pages/studies.js")
 """Modules of the page that most users open first."""
 
@@ -45,26 +48,29 @@ async def root(request: Request) -> Response:
     """GET /: the explorer for clients that prefer HTML, otherwise the description of the service."""
     if not _prefers_html(request):
         return await home.home(request)
-    tag = f'"{_FILES.digest}"'
+    tag = f'W/"{_FILES.digest}"'
     headers = {
-        "Content-Type": "text/html; charset=utf-8",
         "Content-Security-Policy": POLICY,
         "Cache-Control": _REVALIDATE,
-        "Vary": "Accept",
+        "Vary": "Accept, Accept-Encoding",
         "ETag": tag,
     }
     if request.headers.get("if-none-match") == tag:
         return Response(None, 304, headers)
-    return Response(_page(), 200, headers)
+    return _file(request, _page(), headers)
 
 
-def _page() -> str:
+@cache
+def _page() -> File:
+    """Return the page: one stylesheet, and a list of all modules that it needs at first."""
     base = f"{PREFIX.strip('/')}/{_FILES.digest}"
     preloaded = "\n".join(
         f'<link rel="modulepreload" href="{base}/{html.escape(name)}">' for name in _FILES.imported_by(*_FIRST)
     )
-    page = _FILES.by_path["index.html"].content.decode()
-    return page.replace("<!-- modules -->", preloaded).replace("BASE/", f"{base}/")
+    page = STYLESHEET.sub("", _FILES.by_path["index.html"].content.decode())
+    start = f'<link rel="stylesheet" href="{base}/styles/all.css">\n{preloaded}'
+    page = page.replace("<!-- modules -->", start).replace("BASE/", f"{base}/")
+    return File(TYPES[".html"], page.encode())
 
 
 def _prefers_html(request: Request) -> bool:
@@ -105,15 +111,13 @@ class Explorer(BaseRoute):
         file = _FILES.by_path.get(name)
         if file is None or name == "index.html":
             return Response("The requested resource does not exist.", 404, {"Content-Type": "text/plain"})
-        return _file(request, file, is_current=digest == _FILES.digest)
+        caching = _FOREVER if digest == _FILES.digest else _REVALIDATE
+        return _file(request, file, {**_OF_FILES, "Cache-Control": caching})
 
 
-def _file(request: Request, file: File, *, is_current: bool) -> Response:
-    headers = {
-        "Content-Type": file.media_type,
-        "Cache-Control": _FOREVER if is_current else _REVALIDATE,
-        "Vary": "Accept-Encoding",
-    }
+def _file(request: Request, file: File, headers: Mapping[str, str]) -> Response:
+    """Return a file, compressed if the client accepts it."""
+    headers = {"Content-Type": file.media_type, **headers}
     if prefers_gzip(request.headers.getlist("accept-encoding")):
         return Response(file.compressed, 200, headers | {"Content-Encoding": "gzip"})
     return Response(file.content, 200, headers)

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.e2e.explorer.pages import Explorer, opened
-from tests.e2e.explorer.studies import all_files
+from tests.e2e.explorer.studies import all_files, many_files
 from tests.e2e.viewer import BROWSER, running_up
 
 JSON = "application/dicom+json"
@@ -18,6 +18,7 @@ def explored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of an archive with all studies of `tests.e2e.explorer.studies`."""
     folder = tmp_path_factory.mktemp("explorer")
     with running_up(folder, study_quiet_seconds="1", export_folders=str(folder)) as address:
+        store_together(address, many_files())
         for file in all_files():
             store(address, file)
         yield address
@@ -27,6 +28,16 @@ def store(address: str, file: bytes) -> None:
     """Store one instance."""
     headers = {"Content-Type": "application/dicom", "Accept": JSON}
     answer = httpx.post(f"{address}/v2/studies", content=file, headers=headers, trust_env=False, timeout=60)
+    assert answer.status_code in (200, 202), answer.text
+
+
+def store_together(address: str, files: list[bytes]) -> None:
+    """Store instances with one request."""
+    body = b"".join(b"--cut\r\nContent-Type: application/dicom\r\n\r\n" + file + b"\r\n" for file in files)
+    headers = {"Content-Type": 'multipart/related; type="application/dicom"; boundary=cut', "Accept": JSON}
+    answer = httpx.post(
+        f"{address}/v2/studies", content=body + b"--cut--", headers=headers, trust_env=False, timeout=60
+    )
     assert answer.status_code in (200, 202), answer.text
 
 

@@ -29,6 +29,24 @@ def list_study(number: int) -> bytes:
     )
 
 
+MANY = 230
+MANY_ROOT = f"{UID_ROOT}.77"
+
+
+def many_files() -> list[bytes]:
+    """Return single instances of more studies than a page of the list has."""
+    return [
+        part10(
+            StudyInstanceUID=f"{MANY_ROOT}.{number}",
+            SeriesInstanceUID=f"{MANY_ROOT}.{number}.1",
+            SOPInstanceUID=f"{MANY_ROOT}.{number}.1.1",
+            PatientName=f"Many^Person {number:03}",
+            PatientID=f"M{number:03}",
+        )
+        for number in range(1, MANY + 1)
+    ]
+
+
 VIDEO_STUDY = f"{UID_ROOT}.78"
 VIDEO_CLASS = "1.2.840.10008.5.1.4.1.1.77.1.1.1"
 MPEG4 = "1.2.840.10008.1.2.4.102"

@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 from tests.data import part10
 from tests.e2e.explorer.conftest import store
 from tests.e2e.explorer.pages import Explorer
-from tests.e2e.explorer.studies import LIST_ROOT, LIST_STUDIES, list_study
+from tests.e2e.explorer.studies import LIST_ROOT, LIST_STUDIES, MANY, list_study
 
 pytestmark = [pytest.mark.clients("chromium"), pytest.mark.timeout(180)]
 
@@ -48,6 +48,34 @@ def test_the_list_is_sorted_by_a_column(explorer: Explorer) -> None:
     page.get_by_role("button", name="Study date").click()
     expect(page).to_have_url(re.compile("sort=-StudyDate$"))
     expect(page.locator(".grid-row strong").first).to_have_text(f"Listed, Person {LIST_STUDIES}")
+
+
+def test_a_long_list_has_only_the_rows_in_view(explorer: Explorer) -> None:
+    page = explorer.page
+    explorer.open("/studies?PatientName=many")
+    expect(page.locator(".list-count")).to_have_text(f"{MANY} studies found")
+    expect(page.locator(".grid-row strong").first).to_have_text(f"Many, Person {MANY}")
+    grid = page.get_by_role("grid")
+    expect(grid).to_have_attribute("aria-rowcount", str(MANY + 1))
+    assert page.locator(".grid-row").count() < 40
+    with page.expect_response(lambda answer: "offset=200" in answer.url):
+        grid.evaluate("grid => { grid.scrollTop = grid.scrollHeight; }")
+    expect(page.locator(".grid-row strong").last).to_have_text("Many, Person 001")
+    with page.expect_response(lambda answer: "pagetoken=" in answer.url or "offset=100" in answer.url):
+        grid.evaluate("grid => { grid.scrollTop = grid.scrollHeight / 2; }")
+    expect(page.get_by_role("row", name="Many, Person 115")).to_be_visible()
+    assert page.locator(".grid-row").count() < 40
+
+
+def test_the_place_in_the_list_remains_when_the_user_returns(explorer: Explorer) -> None:
+    page = explorer.page
+    explorer.open("/studies?PatientName=many")
+    page.get_by_role("grid").evaluate("grid => { grid.scrollTop = 56 * 60; }")
+    row = page.get_by_role("row", name=f"Many, Person {MANY - 62}")
+    row.get_by_role("link").click()
+    page.get_by_role("link", name="Back to the studies").wait_for()
+    page.go_back()
+    expect(row).to_be_in_viewport()
 
 
 def test_modalities_are_chosen_from_a_list_with_the_keyboard(explorer: Explorer) -> None:

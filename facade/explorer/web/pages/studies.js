@@ -6,6 +6,7 @@ import { Grid } from "../components/grid.js";
 import { Menu } from "../components/menu.js";
 import { Empty, Failure, Loading, Page, useLoaded } from "../components/states.js";
 import { Thumbnail } from "../components/thumbnail.js";
+import { toastError } from "../components/toasts.js";
 import { getJson, getPage } from "../lib/api.js";
 import { useChanges } from "../lib/changes.js";
 import { textOf, valueOf } from "../lib/dicom.js";
@@ -15,10 +16,12 @@ import { PagedList } from "../lib/paged.js";
 import { href, navigate, setParams } from "../lib/router.js";
 import { createKeptStore, useStore } from "../lib/store.js";
 import { t } from "../lib/texts.js";
-import { askForLabels, askToDelete, askToExport, askToShare, askToUpdate, download } from "./studies/actions.js";
-import { ColumnDialog } from "./studies/column_dialog.js";
 import { Labels, Modalities, columnsOf, shownColumns } from "./studies/columns.js";
 import { FilterChips, FilterFields, activeFilters, searchKeys, sortOf } from "./studies/filters.js";
+
+// Loaded when first used: the first view needs few bytes.
+const loadActions = () => import("./studies/actions.js");
+const chooseColumns = (tags) => import("./studies/column_dialog.js").then(({ ColumnDialog }) => openDialog(ColumnDialog, { tags })).catch(toastError);
 
 const ROW_HEIGHT = 56;
 const CARD_HEIGHT = 76;
@@ -84,8 +87,9 @@ function List({ listKey, params, tags }) {
     setSelection(new Set());
     setRemoved(new Set());
     setNews(false);
+    // A list that was shown before is shown at once; what has changed meanwhile follows.
     if (list.total === null && !list.error) list.show(0, 0);
-    else if (place.top === 0) list.refresh(0, 0); // it may have changed while another page was shown
+    else list.refresh(...view.current);
   }, [list]);
 
   const refresh = () => {
@@ -107,13 +111,14 @@ function List({ listKey, params, tags }) {
     await refresh();
   };
   const chosen = [...selection];
+  const act = (work) => () => loadActions().then(work).then(after).catch(toastError);
   const actions = [
-    { label: t("action.download"), icon: "download", run: () => download(chosen) },
-    { label: t("action.share"), icon: "share", run: () => askToShare(chosen.map((uid) => `/studies/${uid}`)) },
-    { label: t("action.label"), icon: "label", run: () => askForLabels(chosen).then(after) },
-    { label: t("action.update"), icon: "edit", run: () => askToUpdate(chosen).then(after) },
-    { label: t("action.export"), icon: "export", run: () => askToExport(chosen).then(after) },
-    { label: t("action.delete"), icon: "trash", isDanger: true, run: () => askToDelete(chosen, refresh).then(after) },
+    { label: t("action.download"), icon: "download", run: () => loadActions().then((all) => all.download(chosen)).catch(toastError) },
+    { label: t("action.share"), icon: "share", run: act((all) => all.askToShare(chosen.map((uid) => `/studies/${uid}`)).then(() => null)) },
+    { label: t("action.label"), icon: "label", run: act((all) => all.askForLabels(chosen)) },
+    { label: t("action.update"), icon: "edit", run: act((all) => all.askToUpdate(chosen)) },
+    { label: t("action.export"), icon: "export", run: act((all) => all.askToExport(chosen)) },
+    { label: t("action.delete"), icon: "trash", isDanger: true, run: act((all) => all.askToDelete(chosen, refresh)) },
   ];
   const selectAll = () => setSelection(new Set([...list.loaded()].map(([, row]) => uidOf(row))));
   const areFieldsShown = isNarrow ? isOpenNarrow : isOpen;
@@ -131,7 +136,7 @@ function List({ listKey, params, tags }) {
       <${Button} icon="filter" aria-expanded=${areFieldsShown ? "true" : "false"} onClick=${toggle}>
         ${filters.length > 0 ? t("studies.filters.count", { count: filters.length }) : t("studies.filters")}
       <//>
-      ${!isNarrow && html`<${Button} icon="columns" label=${t("columns.title")} onClick=${() => openDialog(ColumnDialog, { tags })} />`}
+      ${!isNarrow && html`<${Button} icon="columns" label=${t("columns.title")} onClick=${() => chooseColumns(tags)} />`}
     `}
   >
     ${areFieldsShown && html`<${FilterFields} params=${params} tags=${tags} sorts=${isNarrow ? sorts : null} />`}
