@@ -1,0 +1,143 @@
+"""`python -m bench.parts.explorer_upload`: a folder with many files is uploaded in Chromium, with the explorer.
+
+Beside it, with `--orthanc`, a page sends the same files to Orthanc as Orthanc Explorer 2 does: one after the other,
+each read whole and sent in a request of its own (`POST /instances`). Browser and server share the machine.
+"""
+
+import json
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import typer
+from playwright.sync_api import Page, sync_playwright
+
+from bench.archive import cpu_seconds, free_port, running_archive
+from bench.data import SMALL, instance
+
+FILES_OF_A_STUDY = 500
+_CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""
+
+_ONE_BY_ONE = """async () => {
+  const read = (file) => new Promise((done) => {
+    const reader = new FileReader();
+    reader.onload = () => done(reader.result);
+    reader.readAsArrayBuffer(file);
+  });
+  let stored = 0;
+  for (const file of document.querySelector("input").files) {
+    const response = await fetch("/instances", { method: "POST", body: await read(file) });
+    stored += response.ok;
+  }
+  return stored;
+}"""
+
+
+def measure(
+    files: int = typer.Option(10_000, help="Number of files."),
+    orthanc: bool = typer.Option(False, help="Orthanc, too."),
+) -> None:
+    """Upload the files; print seconds, files per second, the heap of the page, and CPU time of the server."""
+    with tempfile.TemporaryDirectory(prefix="dicomstore-bench-") as directory:
+        folder = Path(directory, "files")
+        for number in range(files):
+            study, within = divmod(number, FILES_OF_A_STUDY)
+            path = folder / str(study) / f"{within}.dcm"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(instance(SMALL, study, 1, within + 1))
+        with running_archive(workers=1) as archive, _page(f"http://127.0.0.1:{archive.http_port}/#/upload") as page:
+            page.locator("h1").wait_for()
+            before = archive.cpu_seconds()
+            heap, seconds = _watched(page, lambda: _with_explorer(page, folder))
+            stored = page.locator(".badges").inner_text()
+            _report("explorer", stored, files, seconds, heap, archive.cpu_seconds() - before)
+        if orthanc:
+            with _orthanc(Path(directory)) as (url, pid), _page(f"{url}/system") as page:
+                before = cpu_seconds(pid)
+                heap, seconds = _watched(page, lambda: _one_by_one(page, folder))
+                _report("Orthanc", f"{page.evaluate('stored')} stored", files, seconds, heap, cpu_seconds(pid) - before)
+
+
+def _with_explorer(page: Page, folder: Path) -> None:
+    page.locator("input[data-chosen=folder]").set_input_files(folder)
+
+
+def _one_by_one(page: Page, folder: Path) -> None:
+    page.evaluate(
+        "document.body.replaceChildren(document.createElement('input'));"
+        "Object.assign(document.querySelector('input'), { type: 'file', webkitdirectory: true })"
+    )
+    page.locator("input").set_input_files(folder)
+    page.evaluate(f"({_ONE_BY_ONE})().then((found) => {{ window.stored = found; }}); 0")
+
+
+def _watched(page: Page, start: Any) -> tuple[float, float]:
+    """Return the largest heap (MB) and the seconds from the choice of the folder to the end."""
+    devtools = page.context.new_cdp_session(page)
+    began, heap = time.perf_counter(), 0.0
+    start()
+    is_done = (
+        "() => window.stored !== undefined || "
+        "[...document.querySelectorAll('h2')].some((each) => each.innerText === 'Finished')"
+    )
+    while not page.evaluate(is_done):
+        heap = max(heap, devtools.send("Runtime.getHeapUsage")["usedSize"] / 1e6)
+        page.wait_for_timeout(200)
+    return heap, time.perf_counter() - began
+
+
+def _report(name: str, stored: str, files: int, seconds: float, heap: float, cpu: float) -> None:
+    typer.echo(
+        f"{name}: {stored.strip()}, {seconds:.1f} s, {files / seconds:.0f} files/s, heap of the page {heap:.1f} MB, "
+        f"server {1000 * cpu / files:.2f} ms CPU per file"
+    )
+
+
+@contextmanager
+def _page(url: str) -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=_CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.set_default_timeout(120_000)
+        page.add_init_script("delete window.showDirectoryPicker")
+        page.goto(url)
+        yield page
+        browser.close()
+
+
+@contextmanager
+def _orthanc(directory: Path) -> Iterator[tuple[str, int]]:
+    port = free_port()
+    settings = {
+        "HttpPort": port,
+        "DicomServerEnabled": False,
+        "StorageDirectory": str(directory / "orthanc"),
+        "IndexDirectory": str(directory / "orthanc"),
+        "RemoteAccessAllowed": False,
+        "SyncStorageArea": True,
+    }
+    (directory / "orthanc.json").write_text(json.dumps(settings))
+    command = ["Orthanc", str(directory / "orthanc.json")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        while process.poll() is None:
+            try:
+                httpx.get(f"{url}/system", trust_env=False)
+                break
+            except httpx.TransportError:
+                time.sleep(0.1)
+        yield url, process.pid
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+if __name__ == "__main__":
+    typer.run(measure)
