@@ -1,41 +1,29 @@
-"""One association: PDUs become messages, and messages PDUs (PS3.7, PS3.8 section 9.3.5).
+"""One association: requests and responses in both directions, and its end (PS3.7, PS3.8).
 
 An association is used by one thread, which reads from the connection when it needs something. A data set is not
 collected: the service reads it in pieces while it arrives. Requests are served one after the other: the asynchronous
 operations window is not negotiated.
 """
 
-import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from dimse.associations import commands, pdus
+from dimse.associations import pdus
 from dimse.associations.commands import Command, CommandField
 from dimse.associations.connection import Connection
 from dimse.associations.errors import AssociationLost, ProtocolError
-from dimse.associations.pdus import AbortSource, PduType, Roles
+from dimse.associations.messages import Bytes, MessageReader, MessageWriter
+from dimse.associations.pdus import AbortSource, Roles
 from dimse.associations.peers import Peer
 
-_PDU = struct.Struct(">BBL")
-_PDV = struct.Struct(">LBB")
-_P_DATA = struct.Struct(">BBLLBB")
-_MAX_COMMAND_BYTES = 64 << 10
 _MAX_DATA_SET_BYTES = 4 << 20
 """Largest data set that is read as a whole: identifiers and the information of N services, not instances."""
 
-_MAX_SENT_PDU_BYTES = 256 << 10
-_MIN_SENT_PDU_BYTES = 128
-_SENT_AT_ONCE_BYTES = 256 << 10
 _MAX_DEPTH = 3
-_COMMAND, _LAST = 1, 2
-"""Bits of the message control header (PS3.8 Annex E.2)."""
-
 _RELEASE_RP_BYTES = 10
-
-Bytes = bytes | bytearray | memoryview
 
 
 class Context(NamedTuple):
@@ -132,13 +120,8 @@ class Association:
         self._is_stopping = False
         self._connection = connection
         self.limits = limits
-        most = min(peer_max_pdu or _MAX_SENT_PDU_BYTES, _MAX_SENT_PDU_BYTES)
-        self._fragment_bytes = max(most, _MIN_SENT_PDU_BYTES) - 6  # the PDU length includes the header of the PDV
-        self._pdu_rest = 0
-        self._fragment_rest = 0
-        self._data_set_context = 0
-        """Id of the context of the data set that is being received; 0 for none."""
-        self._is_last_fragment = False
+        self._reader = MessageReader(connection, limits.max_pdu_bytes, limits.silent_seconds)
+        self._writer = MessageWriter(connection, peer_max_pdu)
         self._cancelled: set[int] = set()
         self._message_id = 0
         self._depth = 0
@@ -180,49 +163,28 @@ class Association:
         Raises:
             AssociationLost, ProtocolError: the association is over.
         """
-        filled, most = 0, len(target)
-        while filled < most and self._data_set_context:
-            if not self._fragment_rest:
-                self._begin_data_fragment()
-                continue
-            count = min(most - filled, self._fragment_rest)
-            self._connection.read_into(target[filled : filled + count])
-            self._fragment_rest -= count
-            filled += count
-            if not self._fragment_rest and self._is_last_fragment:
-                self._data_set_context = 0
-        return filled
+        return self._reader.read_data_set(target)
 
     @property
     def has_more_data(self) -> bool:
         """Whether the data set of the last message has not been read completely."""
-        return bool(self._data_set_context)
+        return self._reader.has_more_data
 
     def data_set(self, most_bytes: int = _MAX_DATA_SET_BYTES) -> bytes:
         """Return the rest of the data set. Raises ProtocolError if it is larger than `most_bytes`."""
-        parts, size = [], 0
-        buffer = memoryview(bytearray(min(most_bytes, 64 << 10)))
-        while count := self.read_data_set(buffer):
-            size += count
-            if size > most_bytes:
-                raise ProtocolError("the data set is too large for this service")
-            parts.append(bytes(buffer[:count]))
-        return b"".join(parts)
+        return self._reader.data_set(most_bytes)
 
     def discard_data_set(self) -> None:
         """Read the rest of the data set and forget it."""
-        if self._data_set_context:
-            buffer = memoryview(bytearray(64 << 10))
-            while self.read_data_set(buffer):
-                pass
+        self._reader.discard_data_set()
 
     def is_silent(self, seconds: float) -> bool:
         """Wait until the peer sends something, at most some seconds; return whether it has sent nothing."""
-        return not (self._pdu_rest or self._connection.has_data(seconds))
+        return self._reader.is_silent(seconds)
 
     def is_cancelled(self, message_id: int | None) -> bool:
         """Return whether the peer has sent C-CANCEL for a request; does not wait."""
-        while self._pdu_rest or self._connection.has_data():
+        while not self._reader.is_silent(0):
             message = self._message(self.limits.silent_seconds)
             if message is None or message[1].field != CommandField.C_CANCEL:
                 raise ProtocolError("a message during an operation")
@@ -231,67 +193,14 @@ class Association:
 
     def _message(self, seconds: float) -> tuple[Context, Command] | None:
         """Return the next command with its context, or None for a release request."""
-        self.discard_data_set()
-        self._connection.set_timeout(seconds)
-        parts: list[bytes] = []
-        size, context_id, is_last = 0, 0, False
-        while not is_last:
-            if not self._pdu_rest:
-                kind, length = self._pdu_header()
-                self._connection.set_timeout(self.limits.silent_seconds)
-                if kind == PduType.RELEASE_RQ and not parts:
-                    self._connection.read(length)
-                    return None
-                self._require_data(kind, length)
-            this_id, flags, length = self._fragment_header()
-            if not flags & _COMMAND or (parts and this_id != context_id):
-                raise ProtocolError("a fragment of another message")
-            context_id, is_last = this_id, bool(flags & _LAST)
-            size += length
-            if size > _MAX_COMMAND_BYTES:
-                raise ProtocolError("the command set is too large")
-            parts.append(self._connection.read(length))
+        message = self._reader.next(seconds)
+        if message is None:
+            return None
+        context_id, command = message
         context = self.contexts.get(context_id)
         if context is None:
             raise ProtocolError("a message on a presentation context that was not accepted")
-        command = commands.decode(b"".join(parts))
-        if command.has_data_set:
-            self._data_set_context, self._is_last_fragment, self._fragment_rest = context_id, False, 0
         return context, command
-
-    def _begin_data_fragment(self) -> None:
-        if self._is_last_fragment:  # an empty one
-            self._data_set_context = 0
-            return
-        while not self._pdu_rest:
-            self._require_data(*self._pdu_header())
-        context_id, flags, length = self._fragment_header()
-        if flags & _COMMAND or context_id != self._data_set_context:
-            raise ProtocolError("a fragment of another message")
-        self._fragment_rest, self._is_last_fragment = length, bool(flags & _LAST)
-
-    def _pdu_header(self) -> tuple[int, int]:
-        kind, _, length = _PDU.unpack(self._connection.read(6))
-        if length > self.limits.max_pdu_bytes:
-            raise ProtocolError("the PDU is too large")
-        return kind, length
-
-    def _require_data(self, kind: int, length: int) -> None:
-        if kind == PduType.ABORT:
-            self._is_over = True
-            raise AssociationLost("the peer has aborted the association")
-        if kind != PduType.P_DATA or length < 6:
-            raise ProtocolError("an unexpected PDU")
-        self._pdu_rest = length
-
-    def _fragment_header(self) -> tuple[int, int, int]:
-        if self._pdu_rest < 6:
-            raise ProtocolError("the PDU is malformed")
-        length, context_id, flags = _PDV.unpack(self._connection.read(6))
-        if length < 2 or length + 4 > self._pdu_rest:
-            raise ProtocolError("the PDU is malformed")
-        self._pdu_rest -= length + 4
-        return context_id, flags, length - 2
 
     def _note_cancel(self, command: Command) -> None:
         if command.message_id_being_responded_to is not None and len(self._cancelled) < 100:
@@ -311,21 +220,7 @@ class Association:
         """
         command.has_data_set = data_set is not None
         self._connection.set_timeout(self.limits.silent_seconds)
-        # PDUs may be small, with DCMTK 16 KiB by default: several are sent at once.
-        parts = [*_pdu(context.context_id, _COMMAND | _LAST, command.encode())]
-        if data_set is not None:
-            previous: Bytes | None = None
-            waiting = 0
-            for fragment in _fragments(data_set, self._fragment_bytes):
-                if previous is not None:
-                    parts += _pdu(context.context_id, 0, previous)
-                    waiting += len(previous)
-                if waiting >= _SENT_AT_ONCE_BYTES:
-                    self._connection.send(b"".join(parts))
-                    parts, waiting = [], 0
-                previous = fragment
-            parts += _pdu(context.context_id, _LAST, b"" if previous is None else previous)
-        self._connection.send(b"".join(parts))
+        self._writer.write(context.context_id, command, data_set)
 
     def perform(self, context: Context, command: Command, data_set: Iterable[Bytes] | None = None) -> Command:
         """Send a request and return its final response, whose data set, if any, is then read from the association.
@@ -409,7 +304,7 @@ class Association:
 
     def abort(self, source: AbortSource = AbortSource.SERVICE_USER) -> None:
         """Abort the association, unless it is over, and close the connection."""
-        if not self._is_over:
+        if not (self._is_over or self._reader.is_aborted):
             self._is_over = True
             self._connection.set_timeout(self.limits.end_seconds)
             with suppress(AssociationLost):
@@ -432,16 +327,3 @@ class Association:
     def interrupt(self) -> None:
         """Let the thread that uses the association fail at once."""
         self._connection.interrupt()
-
-
-def _pdu(context_id: int, flags: int, data: Bytes) -> tuple[Bytes, Bytes]:
-    """Return header and data of a P-DATA-TF PDU with one fragment."""
-    return _P_DATA.pack(PduType.P_DATA, 0, len(data) + 6, len(data) + 2, context_id, flags), data
-
-
-def _fragments(parts: Iterable[Bytes], most_bytes: int) -> Iterator[Bytes]:
-    """Yield the parts of a data set as fragments of at most `most_bytes`; small parts are not joined."""
-    for part in parts:
-        view = memoryview(part)
-        for start in range(0, len(view), most_bytes):
-            yield view[start : start + most_bytes]
