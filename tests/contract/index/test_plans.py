@@ -32,7 +32,9 @@ from server.model.search.query import (
     Like,
     NameMatches,
     NameWords,
+    Order,
     Query,
+    SortKey,
 )
 from tests.contract.index.samples import EVERYTHING, NOON, identity, modality, sample, series_ref, study_ref, uid
 
@@ -310,6 +312,29 @@ async def test_an_index_returns_pages_in_order(
     found = await plans(noted, url, statements, ALL[kind])
     (page,) = [steps for steps in found.values() if "SCAN page" in steps]
     assert not [step for step in page if "TEMP B-TREE" in step]
+
+
+@sqlite_only
+@pytest.mark.parametrize("is_later", [False, True])
+@pytest.mark.parametrize(
+    ("keyword", "column"),
+    [
+        ("PatientName", "patient_name_1"),
+        ("StudyDescription", "study_description"),
+        ("ReferringPhysicianName", "referring_physician_name_1"),
+    ],
+)
+async def test_a_page_in_an_order_of_values_is_read_from_the_index_on_the_first_key(
+    noted: Database, url: str, statements: list[Statement], keyword: str, column: str, is_later: bool
+) -> None:
+    order = Order((SortKey(keyword, descending=True),), oldest_first=False)
+    query = Query(Level.STUDY, EVERYTHING, (), limit=50, order=order)
+    if is_later:
+        query = replace(query, after=7, after_values=("m",))
+    found = await plans(noted, url, statements, query)
+    assert found
+    for sql, steps in found.items():
+        assert [step for step in steps if f"ix_studies_partition_key_{column}_key" in step], (sql, steps)
 
 
 @sqlite_only
