@@ -62,7 +62,7 @@ async def ask(error: Exception, method: str = "GET") -> httpx.Response:
 
     app = Starlette(
         routes=[Route("/", endpoint)],
-        middleware=[Middleware(Observe, add_headers=lambda _: None, hsts_seconds=0), Middleware(UnexpectedErrors)],
+        middleware=[Middleware(Observe, add_headers=lambda *_: None, hsts_seconds=0), Middleware(UnexpectedErrors)],
         exception_handlers={CoreFailure: core_failed, Refusal: refused},
     )
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
