@@ -1,10 +1,11 @@
 """`python -m bench.parts.dimse_query`: C-FIND and C-MOVE beside Orthanc.
 
 The archive has many studies of one small object and one study of CT slices. Clients are DCMTK's `findscu` and `movescu`
-with TCP_NODELAY; the destination of C-MOVE is `storescp`, which discards what it receives. Both servers run one after
-the other, in several rounds. "CPU" is the CPU time of all processes of a server for a query, or for an instance.
+with TCP_NODELAY; the destination of C-MOVE is `storescp`, which discards what it receives. Both servers run at the
+same time, and are measured in turns. "CPU" is the CPU time of all processes of a server for a query or an instance.
 """
 
+import itertools
 import os
 import shutil
 import statistics
@@ -12,7 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from json import dumps
 from pathlib import Path
 
@@ -42,26 +43,26 @@ def measure(
     with tempfile.TemporaryDirectory(prefix="dicomstore-bench-", dir=os.environ.get("BENCH_DIR")) as directory:
         files = Path(directory, "files")
         _write(files, studies, slices)
-        for running in (
-            dicomstore(Path(directory), {"DICOMSTORE_REMOTES": dumps(remotes)}),
-            orthanc_server(
-                Path(directory),
-                DicomModalities={_TITLE: [_TITLE, "127.0.0.1", port]},
-                DicomAlwaysAllowFind=True,
-                DicomAlwaysAllowMove=True,
-            ),
-        )[: 2 if orthanc else 1]:
-            with running as server, _destination(port):
+        archive = dicomstore(Path(directory), {"DICOMSTORE_REMOTES": dumps(remotes)})
+        other = orthanc_server(
+            Path(directory),
+            DicomModalities={_TITLE: [_TITLE, "127.0.0.1", port]},
+            DicomAlwaysAllowFind=True,
+            DicomAlwaysAllowMove=True,
+        )
+        with ExitStack() as running:
+            running.enter_context(_destination(port))
+            servers = [running.enter_context(one) for one in ([archive, other] if orthanc else [archive])]
+            for server in servers:
                 _run("storescu", server, "-R", "+sd", "+r", str(files))
-                for _ in range(rounds):
-                    for count in clients:
-                        for kind, keys in _queries(studies).items():
-                            options = ("-S", "--repeat", str(queries), *keys)
-                            rate = _rate(server, count, queries * count, "findscu", *options)
-                            results.setdefault((kind, count, server.name), []).append(rate)
-                        options = ("-S", "-aem", _TITLE, *_keys("STUDY", StudyInstanceUID=data.study_uid(_CT_STUDY)))
-                        rate = _rate(server, count, slices * count, "movescu", *options)
-                        results.setdefault((f"C-MOVE, {slices} CT, per slice", count, server.name), []).append(rate)
+            for _, count, server in itertools.product(range(rounds), clients, servers):
+                for kind, keys in _queries(studies).items():
+                    options = ("-S", "--repeat", str(queries), *keys)
+                    rate = _rate(server, count, queries * count, "findscu", *options)
+                    results.setdefault((kind, count, server.name), []).append(rate)
+                options = ("-S", "-aem", _TITLE, *_keys("STUDY", StudyInstanceUID=data.study_uid(_CT_STUDY)))
+                rate = _rate(server, count, slices * count, "movescu", *options)
+                results.setdefault((f"C-MOVE, {slices} CT, per slice", count, server.name), []).append(rate)
     typer.echo("| operation | associations | server | per s | CPU ms |\n|---|--:|---|--:|--:|")
     for (kind, count, name), rates in sorted(results.items()):
         per_s, cpu_ms = (statistics.median(column) for column in zip(*rates, strict=True))
