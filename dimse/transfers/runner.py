@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable
 
 import grpc
-from dicomstore.v1.transfer_service_pb2 import ClaimTransfersRequest
+from dicomstore.v1.transfer_service_pb2 import ClaimTransfersRequest, ClaimTransfersResponse
 
 from dimse.associations.errors import AssociationLost, CannotConnect, ProtocolError, described
 from dimse.core import Core, Metadata
 from dimse.transfers.work import AttemptFailed, LeaseLost, Work
 
-_POLL_SECONDS = 1.0
+_WAIT_SECONDS = 60
+_MIN_PAUSE_SECONDS = 1.0
 _RENEW_SECONDS = 2.0
 _MAX_PAUSE_SECONDS = 30.0
 _NOT_RETRIED = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT)
@@ -47,6 +48,7 @@ class TransferRunner:
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._changed = threading.Event()
+        self._waiting: grpc.Future[ClaimTransfersResponse] | None = None
         self._threads = [
             threading.Thread(target=self._claim_all, name="transfers", daemon=True),
             threading.Thread(target=self._renew_all, name="transfer-leases", daemon=True),
@@ -63,7 +65,9 @@ class TransferRunner:
         self._stopped.set()
         self._changed.set()
         with self._lock:
-            active = dict(self._active)
+            active, waiting = dict(self._active), self._waiting
+        if waiting is not None:
+            waiting.cancel()
         for work in active:
             work.stop()
         for thread in (*active.values(), self._threads[0]):
@@ -71,35 +75,50 @@ class TransferRunner:
                 thread.join(max(end - time.monotonic(), 0))
 
     def _claim_all(self) -> None:
-        pause = _POLL_SECONDS
+        pause = _MIN_PAUSE_SECONDS
         while not self._stopped.is_set():
             self._changed.clear()
-            try:
-                is_full = self._claim()
-                pause = _POLL_SECONDS
-            except grpc.RpcError as error:
-                if pause == _POLL_SECONDS and not self._stopped.is_set():
-                    _log.warning("transfers cannot be claimed: %s", error.code().name)
-                pause, is_full = min(pause * 2, _MAX_PAUSE_SECONDS), False
-            if is_full:
+            with self._lock:
+                free = self._limit - len(self._active)
+            if free <= 0:
                 self._changed.wait(_MAX_PAUSE_SECONDS)
-            else:
+                continue
+            began = time.monotonic()
+            try:
+                if not self._claim(free):
+                    # A core that stops, or an earlier version of it, does not wait.
+                    self._stopped.wait(began + _MIN_PAUSE_SECONDS - time.monotonic())
+                pause = _MIN_PAUSE_SECONDS
+            except grpc.RpcError as error:
+                if pause == _MIN_PAUSE_SECONDS:
+                    _log.warning("transfers cannot be claimed: %s", error.code().name)
+                pause = min(pause * 2, _MAX_PAUSE_SECONDS)
                 self._stopped.wait(pause)
+            except grpc.FutureCancelledError:
+                return
 
-    def _claim(self) -> bool:
-        """Claim and start transfers; return whether there may be more, but no thread for them."""
-        with self._lock:
-            free = self._limit - len(self._active)
-        if free <= 0:
-            return True
-        answer = self._core.transfers.ClaimTransfers(
-            ClaimTransfersRequest(max_transfers=free), metadata=self._metadata(), timeout=self._core.call_seconds
+    def _claim(self, most: int) -> bool:
+        """Wait until transfers are due, for a limited time; start them. Return whether there were any.
+
+        Raises:
+            grpc.RpcError: of the call.
+            grpc.FutureCancelledError: the gateway stops.
+        """
+        call = self._core.transfers.ClaimTransfers.future(
+            ClaimTransfersRequest(max_transfers=most, wait_seconds=_WAIT_SECONDS),
+            metadata=self._metadata(),
+            timeout=_WAIT_SECONDS + self._core.call_seconds,
         )
+        with self._lock:
+            self._waiting = call
+        if self._stopped.is_set():
+            call.cancel()
+        answer = call.result()
         seconds = self._lease_seconds = answer.lease_duration.ToTimedelta().total_seconds()
         for claimed in answer.transfers:
             partition = self._partition_in_requests(claimed.transfer.partition)
             self._start(Work(self._core, self._metadata(), claimed, seconds, partition))
-        return len(answer.transfers) >= free
+        return bool(answer.transfers)
 
     def _start(self, work: Work) -> None:
         thread = threading.Thread(target=self._run, args=(work,), name="transfer", daemon=True)

@@ -155,6 +155,7 @@ async def running(
             components.study_events.close()
             components.audit_search.close()
             components.event_hub.close()
+            components.transfers.close()
             await server.stop(settings.shutdown_seconds)
             for chore in chores:
                 chore.cancel()

@@ -1,5 +1,7 @@
 """TransferService as specified in the contract."""
 
+import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +10,9 @@ import pytest
 from dicomstore.v1 import transfer_service_pb2 as pb
 from dicomstore.v1 import transfer_service_pb2_grpc
 
+from server.bootstrap.serving import running
 from tests.audit import audit_records, audited
-from tests.core import CoreClient, Ref, reason_of
+from tests.core import CoreClient, Ref, reason_of, settings_for
 from tests.data import part10
 from tests.integration.conftest import a_core
 
@@ -139,12 +142,50 @@ async def test_unknown_transfers_and_invalid_reports_are_refused(core: CoreClien
     assert not (await stub.ReportTransfer(pb.ReportTransferRequest(id="0" * 32, lease="x"))).leased
     for invalid in (
         stub.ClaimTransfers(pb.ClaimTransfersRequest()),
+        stub.ClaimTransfers(pb.ClaimTransfersRequest(max_transfers=1, wait_seconds=-1)),
+        stub.ClaimTransfers(pb.ClaimTransfersRequest(max_transfers=1, wait_seconds=61)),
         stub.ReportTransfer(pb.ReportTransferRequest(id="0" * 32, cursor="x" * 257)),
         stub.ReportTransfer(pb.ReportTransferRequest(id="0" * 32, outcome=pb.TransferOutcome(problem="Doe"))),
         stub.ListTransfers(pb.ListTransfersRequest(page_size=1000)),
         stub.ListTransfers(pb.ListTransfersRequest(states=[9])),
     ):
         assert await refused(invalid) == "INVALID_FIELD"
+
+
+async def test_a_claim_waits_until_a_transfer_is_created_or_retried(core: CoreClient) -> None:
+    stub = stub_of(core)
+    request = pb.ClaimTransfersRequest(max_transfers=10, wait_seconds=60)
+    waiting = asyncio.ensure_future(stub.ClaimTransfers(request))
+    transfer = await created(core)
+    async with asyncio.timeout(30):
+        [first] = (await waiting).transfers
+    assert first.transfer.id == transfer.id
+    await stub.CancelTransfer(pb.CancelTransferRequest(id=transfer.id))
+    waiting = asyncio.ensure_future(stub.ClaimTransfers(request))
+    await stub.RetryTransfer(pb.RetryTransferRequest(id=transfer.id))
+    async with asyncio.timeout(30):
+        [again] = (await waiting).transfers
+    assert (again.transfer.id, again.lease != first.lease) == (transfer.id, True)
+
+
+@pytest.mark.parametrize(("seconds", "deadline"), [(1, None), (60, 2.5)])
+async def test_a_claim_without_transfers_returns_at_its_time_limit_and_before_its_deadline(
+    core: CoreClient, seconds: int, deadline: float | None
+) -> None:
+    request = pb.ClaimTransfersRequest(max_transfers=10, wait_seconds=seconds)
+    async with asyncio.timeout(30):
+        assert not (await stub_of(core).ClaimTransfers(request, timeout=deadline)).transfers
+
+
+async def test_a_waiting_claim_returns_when_the_core_stops(tmp_path: Path) -> None:
+    request = pb.ClaimTransfersRequest(max_transfers=10, wait_seconds=60)
+    async with AsyncExitStack() as stack:
+        async with running(settings_for(tmp_path)) as started:
+            channel = await stack.enter_async_context(grpc.aio.insecure_channel(started.address))
+            stub = transfer_service_pb2_grpc.TransferServiceStub(channel)
+            waiting = asyncio.ensure_future(stub.ClaimTransfers(request))
+            await stub.ListTransfers(pb.ListTransfersRequest())
+        assert not (await waiting).transfers
 
 
 async def test_transfers_of_other_partitions_are_not_found(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Transfers between the archive and other systems (docs/dimse.md), for clients and for gateways."""
 
+import asyncio
 import re
 import secrets
 import uuid
@@ -10,6 +11,7 @@ from datetime import datetime, timedelta
 from server.domain.access import Access
 from server.domain.limits import page_size as size_of
 from server.domain.search import page_token
+from server.domain.signal import Signal, wait
 from server.model.access import Action
 from server.model.call import Call
 from server.model.errors import Exhausted, InvalidRequest, NotFound, Reason, WrongState
@@ -37,6 +39,11 @@ _MAX_RESOURCES = 1000
 _MAX_KEYS = 50
 _MAX_KEYS_LENGTH = 10_000
 _MAX_CLAIMED = 100
+_MAX_WAIT_SECONDS = 60
+_POLL_SECONDS = 1.0
+_RESPONSE_SECONDS = 1.0
+"""Time that a response may take to reach its client."""
+
 _MAX_REQUEST_ID_LENGTH = 128
 _MAX_CURSOR_LENGTH = 256
 _LEASE_BYTES = 16
@@ -68,6 +75,13 @@ class Transfers:
         self._now = now
         self._retention = retention
         self._max_attempts = max_attempts
+        self._changed = Signal()
+        self._is_closing = False
+
+    def close(self) -> None:
+        """Let all calls that wait for transfers respond."""
+        self._is_closing = True
+        self._changed.notify()
 
     async def create(
         self,
@@ -109,6 +123,7 @@ class Transfers:
         added = await self._record.add(transfer, request_id, MAX_UNFINISHED, now - self._retention)
         if added is None:
             raise Exhausted(Reason.TOO_MANY_TRANSFERS, f"{MAX_UNFINISHED} transfers are unfinished; retry later.")
+        self._changed.notify()
         call.audit.note(transfer=added.id)
         return added
 
@@ -176,10 +191,18 @@ class Transfers:
                 raise WrongState(Reason.TRANSFER_NOT_FAILED, message)
             return transfer.retried(now)
 
-        return _found(await self._record.change(transfer_id, change))
+        transfer = _found(await self._record.change(transfer_id, change))
+        self._changed.notify()
+        return transfer
 
-    async def claim(self, call: Call, limit: int) -> Sequence[Transfer]:
+    async def claim(self, call: Call, limit: int, wait_seconds: int = 0) -> Sequence[Transfer]:
         """Lease transfers that are due to a gateway.
+
+        If none is due, wait for one: those that this process creates or retries are found at once, those that become
+        due or come from another process within a second.
+
+        Args:
+            wait_seconds: longest time to wait. The method returns before the deadline of the call.
 
         Raises:
             InvalidRequest: INVALID_FIELD.
@@ -188,13 +211,19 @@ class Transfers:
         await self._access.permit_archive(call, Action.EXPORT)
         if not 1 <= limit <= _MAX_CLAIMED:
             raise _invalid("max_transfers", f"max_transfers must be between 1 and {_MAX_CLAIMED}.")
-        now = self._now()
-        claimed = await self._record.claim(
-            now,
-            limit,
-            lambda transfer: transfer.claimed(secrets.token_hex(_LEASE_BYTES), now, LEASE, self._max_attempts),
-        )
-        return [transfer for transfer in claimed if transfer.state is TransferState.RUNNING]
+        if not 0 <= wait_seconds <= _MAX_WAIT_SECONDS:
+            raise _invalid("wait_seconds", f"wait_seconds must be between 0 and {_MAX_WAIT_SECONDS}.")
+        clock = asyncio.get_running_loop().time
+        end = clock() + wait_seconds
+        if call.deadline is not None:
+            end = min(end, call.deadline - _RESPONSE_SECONDS)
+        while True:
+            changed = self._changed.next()  # taken before the query, so that no notification is missed
+            claimed = await self._claim(limit)
+            left = end - clock()
+            if claimed or left <= 0 or self._is_closing:
+                return claimed
+            await wait(changed, min(left, _POLL_SECONDS))
 
     async def report(
         self,
@@ -231,6 +260,15 @@ class Transfers:
         if _ID.fullmatch(transfer_id) and lease.isascii():
             await self._record.change(transfer_id, change)
         return is_leased
+
+    async def _claim(self, limit: int) -> Sequence[Transfer]:
+        now = self._now()
+        claimed = await self._record.claim(
+            now,
+            limit,
+            lambda transfer: transfer.claimed(secrets.token_hex(_LEASE_BYTES), now, LEASE, self._max_attempts),
+        )
+        return [transfer for transfer in claimed if transfer.state is TransferState.RUNNING]
 
     async def _find(self, transfer_id: str) -> Transfer | None:
         return await self._record.find(transfer_id) if _ID.fullmatch(transfer_id) else None

@@ -67,7 +67,7 @@ class TransferServicer(transfer_service_pb2_grpc.TransferServiceServicer):
 
     async def ClaimTransfers(self, request: pb.ClaimTransfersRequest, context: Context) -> pb.ClaimTransfersResponse:
         """See the contract."""
-        claimed = await self._transfers.claim(context.call, request.max_transfers)
+        claimed = await self._transfers.claim(context.call, request.max_transfers, request.wait_seconds)
         return pb.ClaimTransfersResponse(
             transfers=[
                 pb.ClaimedTransfer(transfer=_message(one), lease=one.lease, cursor=one.cursor) for one in claimed

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -80,6 +81,16 @@ def test_a_study_is_sent(core: str, archive: Archive) -> None:
     assert transfer.state == pb.TRANSFER_STATE_SUCCEEDED, transfer
     assert transfer.progress == pb.TransferProgress(total=6, completed=6)
     assert sorted(remote.uids) == sorted(archive.uids("1.9.1"))
+
+
+def test_a_gateway_that_waits_for_transfers_stops_at_once(core: str, archive: Archive) -> None:
+    archive.stores(*files_of("1.9.2", 1))
+    with running_remote() as remote:
+        with connected(core, remote, dimse_shutdown_seconds=60):
+            transfer = archive.after_attempt(archive.sends("1.9.2"))
+            began = time.monotonic()
+        assert time.monotonic() - began < 30
+    assert transfer.state == pb.TRANSFER_STATE_SUCCEEDED, transfer
 
 
 def test_series_and_instances_are_sent_once(core: str, archive: Archive) -> None:

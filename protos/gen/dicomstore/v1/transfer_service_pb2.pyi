@@ -189,10 +189,12 @@ class RetryTransferResponse(_message.Message):
     def __init__(self, transfer: _Optional[_Union[Transfer, _Mapping]] = ...) -> None: ...
 
 class ClaimTransfersRequest(_message.Message):
-    __slots__ = ("max_transfers",)
+    __slots__ = ("max_transfers", "wait_seconds")
     MAX_TRANSFERS_FIELD_NUMBER: _ClassVar[int]
+    WAIT_SECONDS_FIELD_NUMBER: _ClassVar[int]
     max_transfers: int
-    def __init__(self, max_transfers: _Optional[int] = ...) -> None: ...
+    wait_seconds: int
+    def __init__(self, max_transfers: _Optional[int] = ..., wait_seconds: _Optional[int] = ...) -> None: ...
 
 class ClaimedTransfer(_message.Message):
     __slots__ = ("transfer", "lease", "cursor")

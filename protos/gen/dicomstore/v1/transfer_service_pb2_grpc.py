@@ -144,7 +144,8 @@ class TransferServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ClaimTransfers(self, request, context):
-        """For gateways: leases transfers that are due, those that are due longest first.
+        """For gateways: leases transfers that are due, those that are due longest first. If none is due, the response can wait
+        for one.
 
         Errors: INVALID_FIELD.
         """
