@@ -1,4 +1,4 @@
-"""`python -m bench.parts.telemetry_node`: a node with metrics and traces, or without, as a signal says.
+"""`python -m bench.telemetry_node`: a node with metrics and traces, or without, as a signal says.
 
 So both are measured in the same process, as by `switched_node`. SIGUSR1 switches both on, SIGUSR2 off; both export the
 spans that are waiting, so that it is counted where it belongs.

@@ -1,9 +1,9 @@
-"""`python -m bench.parts.telemetry`: CPU time for each request with metrics and traces, compared with the same without.
+"""`python -m bench.telemetry`: CPU time for each request with metrics and traces, compared with the same without.
 
 One node runs, which counts and traces requests or not, as `telemetry_node` says; otherwise as `bench.parts.audit`. The
 traces are sampled as by default, and sent to a receiver in this process.
 
-`python -m bench.parts.telemetry --steps` measures single steps in this process.
+`python -m bench.telemetry --steps` measures single steps in this process.
 """
 
 import time
@@ -107,7 +107,7 @@ def main(
         return
     with _receiving() as endpoint:
         exporting = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_EXPORTER_OTLP_INSECURE": "true"}
-        compare("bench.parts.telemetry_node", names, seconds, rounds, scale, exporting)
+        compare("bench.telemetry_node", names, seconds, rounds, scale, exporting)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`python -m bench.parts.explorer_upload`: a folder with many files is uploaded in Chromium, with the explorer.
+"""`python -m bench.explorer_upload`: a folder with many files is uploaded in Chromium, with the explorer.
 
 Beside it, with `--orthanc`, a page sends the same files to Orthanc as Orthanc Explorer 2 does: one after the other,
 each read whole and sent in a request of its own (`POST /instances`). Browser and server share the machine.
