@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.command_line import run_forked
-from tests.data import part10
+from tests.data import SECONDARY_CAPTURE, new_uid, part10
+from tests.integration.dimse.clients import store
 
 REPOSITORY = Path(__file__).parents[2]
 START_S = 60
@@ -218,6 +219,17 @@ async def test_stored_instances_are_available_after_a_restart(tmp_path: Path) ->
     async with up(tmp_path) as archive:
         _, output, _ = await archive.run("search", "instances", "--json")
         assert json.loads(output)["00080018"]["Value"] == ["1.5"]
+
+
+async def test_up_runs_the_dimse_gateway_and_stops_it(tmp_path: Path) -> None:
+    uid = new_uid()
+    async with up(tmp_path, "--workers", 1, "--dimse", "127.0.0.1:0", DICOMSTORE_DIMSE_PROCESSES="2") as archive:
+        [port] = re.findall(r"DIMSE +DICOMSTORE at 127\.0\.0\.1:(\d+)", archive.welcome)
+        file = part10(SOPInstanceUID=uid)
+        response = await asyncio.to_thread(store, int(port), file, SECONDARY_CAPTURE, uid)
+        assert response.status == 0
+        exit_code, _ = await archive.ended(signal.SIGINT)
+        assert exit_code == 0
 
 
 async def test_killing_up_leaves_no_process_running(tmp_path: Path) -> None:
