@@ -43,6 +43,7 @@ class Explorer:
     def keep(self, name: str) -> None:
         """Save a screenshot for the documentation, if requested."""
         if folder := os.environ.get("FIGURES"):
+            self.page.wait_for_load_state("networkidle")  # images
             image = Image.open(io.BytesIO(self.page.screenshot())).convert("RGB")
             image.quantize(96, dither=Image.Dither.NONE).save(Path(folder, f"explorer-{name}.png"), optimize=True)
 

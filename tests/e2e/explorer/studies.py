@@ -73,7 +73,9 @@ def video_study() -> bytes:
 
 
 def all_files() -> Iterator[bytes]:
-    """Yield all instances."""
+    """Yield all instances, those of the most various studies last."""
+    for number in range(1, LIST_STUDIES + 1):
+        yield list_study(number)
     yield from phantom_study()
     yield document_study()
     yield from slide_study()
@@ -81,5 +83,3 @@ def all_files() -> Iterator[bytes]:
     for name in REAL_FILES:
         assert get_testdata_file(name)
         yield in_own_study(name)
-    for number in range(1, LIST_STUDIES + 1):
-        yield list_study(number)

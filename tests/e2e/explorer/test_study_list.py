@@ -196,7 +196,6 @@ def test_a_downloaded_archive_has_the_instances(explorer: Explorer) -> None:
 def test_the_list_is_accessible(explorer: Explorer) -> None:
     explorer.open("/studies")
     explorer.page.locator(".grid-row strong").first.wait_for()
-    explorer.page.wait_for_load_state("networkidle")
     explorer.keep("studies")
     explorer.page.get_by_role("button", name="More filters").click()
     assert explorer.violations() == []
@@ -212,7 +211,6 @@ def test_the_list_is_accessible_on_a_telephone_in_the_dark(narrow: Explorer) -> 
     narrow.page.locator(".grid-row strong").first.wait_for()
     assert narrow.page.evaluate("document.documentElement.scrollWidth") == 360
     assert narrow.violations() == []
-    narrow.page.wait_for_load_state("networkidle")
     narrow.keep("telephone")
     narrow.page.get_by_role("button", name="Filters").click()
     assert narrow.page.evaluate("document.documentElement.scrollWidth") == 360

@@ -214,5 +214,4 @@ def test_a_study_is_accessible_and_fits_a_telephone(explorer: Explorer, narrow: 
         window.page.locator("[role=tabpanel] :is(img.frame, iframe, canvas, .tree-row, tbody tr)").first.wait_for()
         assert window.violations() == []
         assert window.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-        window.page.wait_for_load_state("networkidle")
         window.keep(name if window is explorer else f"{name}-telephone")
