@@ -41,8 +41,9 @@ def store_together(address: str, files: list[bytes]) -> None:
     assert answer.status_code in (200, 202), answer.text
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Ends with the module: while it runs, no test in the same process can have an event loop of its own."""
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
         yield running
