@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, and_, exists, false, literal_column, not_, or_, select
 
-from server.adapters.sql.core.tables import NAME_GROUPS, WORKITEM_TEXT_KEYS, workitem_values
+from server.adapters.sql.core.tables import NAME_GROUPS, WORKITEM_TEXT_KEYS, workitem_texts, workitem_values
 from server.adapters.sql.search import likes
 from server.adapters.sql.search.conditions import form_of, tag_matches, values_of
 from server.adapters.sql.search.keys import WORD_BREAK, column_text, groups_of, words_of
@@ -140,12 +140,22 @@ def _holds(named: Named, key: ColumnElement[int]) -> ColumnElement[bool]:
     values = workitem_values.alias(f"{name}_values")
     of_workitem = (values.c.workitem_key == key, values.c.keyword == str(condition.key))
     found = [
-        not_(_exists(*of_workitem))
+        _has_no_value(str(condition.key), key, of_workitem, name)
         if isinstance(matcher, Empty)
         else _exists(*of_workitem, tag_matches(values, matcher, parameter))
         for matcher, parameter in _matchers(condition, name)
     ]
     return or_(false(), *found)
+
+
+def _has_no_value(
+    keyword: str, key: ColumnElement[int], of_workitem: Sequence[ColumnElement[bool]], name: str
+) -> ColumnElement[bool]:
+    """Return whether a workitem has no value of a key; its text, if the key has one, is far less data to read."""
+    if column := _TEXT_COLUMNS.get(keyword):
+        texts = workitem_texts.alias(f"{name}_texts")
+        return _exists(texts.c.key == key, texts.c[column].is_(None))
+    return not_(_exists(*of_workitem))
 
 
 def _one_item_holds(conditions: Sequence[Named], key: ColumnElement[int]) -> ColumnElement[bool]:
