@@ -31,14 +31,17 @@ class Context:
 
     Attributes:
         request_id: of the call.
+        peer: the peer address in the format of gRPC. It is read at the start of the call: gRPC crashes the process when
+            it is read after a client was killed, from a stream of responses that is closed late.
         authenticate_again: raises Unauthenticated if the credential of the call has expired or was revoked since its
             start; for calls that may last for days.
     """
 
-    __slots__ = ("_audit", "_call", "_deadline", "_grpc", "_principal", "authenticate_again", "request_id")
+    __slots__ = ("_audit", "_call", "_deadline", "_grpc", "_principal", "authenticate_again", "peer", "request_id")
 
     def __init__(self, request_id: str, deadline: float | None, grpc_context: Any) -> None:
         self.request_id = request_id
+        self.peer: str = grpc_context.peer()
         self._deadline = deadline
         self._grpc = grpc_context
         self._principal = ANONYMOUS
@@ -68,11 +71,6 @@ class Context:
     def metadata(self) -> Iterable[tuple[str, str | bytes]]:
         """The metadata that the client sent."""
         return self._grpc.invocation_metadata() or ()
-
-    @property
-    def peer(self) -> str:
-        """The peer address in the format of gRPC."""
-        return self._grpc.peer()  # type: ignore[no-any-return]
 
     @property
     def tls(self) -> Mapping[str, Sequence[bytes]]:

@@ -15,6 +15,10 @@ class GrpcContext:
     def __init__(self, *metadata: tuple[str, Any], seconds: float | None = None) -> None:
         self._metadata = metadata
         self._seconds = seconds
+        self.address = "ipv4:127.0.0.1:1"
+
+    def peer(self) -> str:
+        return self.address
 
     def invocation_metadata(self) -> Any:
         return self._metadata or None
@@ -53,3 +57,10 @@ async def test_the_deadline_is_a_time_of_the_event_loop() -> None:
 
 async def test_an_unauthenticated_caller_is_anonymous() -> None:
     assert (await call_of(GrpcContext(("authorization", "Bearer unverified")))).principal is ANONYMOUS
+
+
+async def test_the_peer_is_read_at_the_start_of_the_call() -> None:
+    context = GrpcContext()
+    async with CallContext().around("/dicomstore.v1.SearchService/Search", context) as inner:
+        context.address = "unknown"
+        assert inner.peer == "ipv4:127.0.0.1:1"
