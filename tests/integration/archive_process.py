@@ -95,7 +95,7 @@ def work(
 
     Instances whose store has an unknown outcome may be stored again.
     """
-    _die_after(kill_after_s)
+    die_after(kill_after_s)
     try:
         asyncio.run(_Worker(events, data, random.Random(seed), clock_offset, unanswered, database).run())
     except StartError as error:
@@ -104,7 +104,7 @@ def work(
 
 def recover(events: Connection, data: Path, kill_after_s: float | None) -> None:
     """Recover the index."""
-    _die_after(kill_after_s)
+    die_after(kill_after_s)
     try:
         done = asyncio.run(maintenance.recover(settings_for(data, retention_hours=0)))
     except StartError as error:
@@ -113,7 +113,8 @@ def recover(events: Connection, data: Path, kill_after_s: float | None) -> None:
         events.send(("recovered", done))
 
 
-def _die_after(seconds: float | None) -> None:
+def die_after(seconds: float | None) -> None:
+    """Kill this process with SIGKILL after some time; None for never."""
     if seconds is not None:
         timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL))
         timer.daemon = True

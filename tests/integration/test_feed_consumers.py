@@ -1,23 +1,31 @@
-"""Consumers of the change feed that are interrupted while many programs change the archive."""
+"""Consumers of the change feed that are killed while many programs change the archive."""
 
 import asyncio
+import os
 import random
 from collections.abc import AsyncIterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import grpc
 import pytest
 from dicomstore.v1 import change_feed_service_pb2 as pb
-from google.protobuf.duration_pb2 import Duration
+from dicomstore.v1.change_feed_service_pb2_grpc import ChangeFeedServiceStub
+from dicomstore.v1.lifecycle_service_pb2 import UndeleteInstancesRequest
+from dicomstore.v1.lifecycle_service_pb2_grpc import LifecycleServiceStub
+from dicomstore.v1.resources_pb2 import DUPLICATE_POLICY_NEW_VERSION
 
 from tests.conftest import PostgresDatabases
 from tests.core import CoreClient, Ref
 from tests.data import part10
+from tests.integration.archive_process import die_after, in_a_process
 from tests.integration.conftest import a_core
 
 WRITERS = 8
-CHANGES = 20
-"""Of each writer."""
+CHANGES = int(os.environ.get("DICOMSTORE_FEED_CHANGES", "20"))
+"""Of each writer; a multiple of five."""
+LEAST_KILLS = 4
+"""Of each consumer."""
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -31,64 +39,102 @@ async def core_on_each_database(request: pytest.FixtureRequest, tmp_path: Path) 
 
 
 async def write(core: CoreClient, number: int) -> None:
-    """Store, delete and store again."""
-    for change in range(CHANGES):
-        study = f"1.2.{number}.{change % 3}"
-        if change % 4 == 3:
-            await core.delete(Ref(study_instance_uid=study))
-            await core.stored(part10(StudyInstanceUID=study))
-        else:
-            await core.stored(part10(StudyInstanceUID=study))
+    """Store two instances in each of many studies, replace one, and delete and restore the study."""
+    restore = LifecycleServiceStub(core.channel).UndeleteInstances
+    for change in range(0, CHANGES, 5):
+        study = Ref(study_instance_uid=f"1.2.{number}.{change}")
+        uids = {"StudyInstanceUID": study.study_instance_uid, "SOPInstanceUID": f"1.3.{number}.{change}"}
+        await core.stored(part10(**uids))
+        await core.stored(part10(StudyInstanceUID=study.study_instance_uid))
+        await core.stored(part10(**uids, PatientName="Other"), duplicates=DUPLICATE_POLICY_NEW_VERSION)
+        assert await core.delete(study) == 2
+        await restore(UndeleteInstancesRequest(resource=study))
 
 
-async def consume(core: CoreClient, name: str, chance: random.Random, ended: asyncio.Event) -> tuple[list[int], int]:
-    """Process the feed as a program that is killed at any time, also before it has set its position.
+def consume(
+    events: Connection, address: str, name: str, processed: Path, last: int, kill_after_s: float | None
+) -> None:
+    """Process the feed up to a sequence, or be killed some time after its position has been read."""
+    asyncio.run(_consume(address, name, processed, last, kill_after_s))
+    events.send(("completed", last))
 
-    It recognises by the sequence what it has processed before. Returns the processed sequences, and the number of
-    interruptions.
+
+async def _consume(address: str, name: str, processed: Path, last: int, kill_after_s: float | None) -> None:
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub = ChangeFeedServiceStub(channel)
+        position = await _position(stub, name)
+        die_after(kill_after_s)
+        done = max(sequences(processed), default=0)
+        with processed.open("ab", buffering=0) as file:
+            async for message in stub.WatchChanges(pb.WatchChangesRequest(consumer=name)):
+                for entry in message.entries:
+                    assert entry.sequence > position
+                    if entry.sequence > done:  # it was killed before it could set its position
+                        file.write(entry.sequence.to_bytes(8))
+                        done = entry.sequence
+                if message.entries:
+                    position = await _move(stub, name, done)
+                if position == last:
+                    return
+
+
+async def _move(stub: ChangeFeedServiceStub, name: str, sequence: int) -> int:
+    while (position := await _position(stub, name)) < sequence:
+        request = pb.SetConsumerPositionRequest(name=name, sequence=sequence, expected_sequence=position)
+        try:
+            await stub.SetConsumerPosition(request)
+        except grpc.aio.AioRpcError as error:  # moved in the meantime by a request of the killed process
+            if error.code() is not grpc.StatusCode.FAILED_PRECONDITION:
+                raise
+    return position
+
+
+async def _position(stub: ChangeFeedServiceStub, name: str) -> int:
+    listed = await stub.ListConsumers(pb.ListConsumersRequest())
+    return next((one.sequence for one in listed.consumers if one.name == name), 0)
+
+
+def sequences(processed: Path) -> list[int]:
+    """Return the sequences that a consumer has processed."""
+    content = processed.read_bytes() if processed.exists() else b""
+    assert len(content) % 8 == 0
+    return [int.from_bytes(content[start : start + 8]) for start in range(0, len(content), 8)]
+
+
+@pytest.mark.timeout(1200)
+async def test_killed_consumers_process_each_change_once_and_in_order(
+    core_on_each_database: CoreClient, tmp_path: Path
+) -> None:
+    """Each consumer is a process that resumes at the position stored in the archive.
+
+    It recognises by the sequence what it has processed before it could store its position.
     """
-    processed: list[int] = []
-    position, interruptions = 0, 0
-    while True:
-        was_ended = ended.is_set()
-        call = core.change_feed_stub.WatchChanges(
-            pb.WatchChangesRequest(consumer=name, checkpoint_interval=Duration(seconds=1))
-        )
-        for _ in range(chance.randint(1, 4)):
-            entries = (await call.read()).entries
-            if not entries and was_ended:
-                break
-            if not entries:
-                continue
-            last = processed[-1] if processed else 0
-            processed += [entry.sequence for entry in entries if entry.sequence > last]
-            if chance.random() < 0.3:
-                break
-            last = entries[-1].sequence
-            await core.change_feed_stub.SetConsumerPosition(
-                pb.SetConsumerPositionRequest(name=name, sequence=last, expected_sequence=position)
-            )
-            position = last
-        call.cancel()
-        interruptions += 1
-        latest = await core.changes(after_sequence=position, page_size=1)
-        if was_ended and not latest:
-            return processed, interruptions
-
-
-async def test_interrupted_consumers_process_each_change_once_and_in_order(core_on_each_database: CoreClient) -> None:
     core = core_on_each_database
     ended = asyncio.Event()
-    consuming = [asyncio.create_task(consume(core, name, random.Random(name), ended)) for name in ("router", "billing")]
+
+    async def kill_repeatedly(name: str) -> int:
+        chance, kills = random.Random(name), 0
+        while not ended.is_set() or kills < LEAST_KILLS:
+            delay = chance.uniform(0, 0.3)
+            events = await asyncio.to_thread(in_a_process, consume, core.address, name, tmp_path / name, 0, delay)
+            assert events == []  # it was killed
+            kills += 1
+        return kills
+
+    consuming = {name: asyncio.create_task(kill_repeatedly(name)) for name in ("router", "billing")}
     await asyncio.gather(*(write(core, number) for number in range(WRITERS)))
     ended.set()
     expected: list[int] = []
     while page := await core.changes(after_sequence=expected[-1] if expected else 0, page_size=200):
         expected += [entry.sequence for entry in page]
-    assert len(expected) > WRITERS * CHANGES
-    for processed, interruptions in await asyncio.gather(*consuming):
-        assert processed == expected
-        assert interruptions > 3
+    assert len(expected) == WRITERS * CHANGES // 5 * 7
+    for name, kills in consuming.items():
+        print(
+            f"{name}: killed {await kills} times, {len(sequences(tmp_path / name))} of {len(expected)} entries before"
+        )
+        arguments = (core.address, name, tmp_path / name, expected[-1], None)
+        assert await asyncio.to_thread(in_a_process, consume, *arguments) == [("completed", expected[-1])]
+        assert sequences(tmp_path / name) == expected
 
 
 async def test_a_second_program_of_a_consumer_cannot_move_it(core_on_each_database: CoreClient) -> None:
