@@ -1,11 +1,13 @@
-"""Webhooks while the processes that deliver are killed and take over from each other, on both databases."""
+"""Webhooks while the processes that deliver and the receiver are killed, on both databases."""
 
 import asyncio
 import os
 import random
 import secrets
 import signal
+import socket
 import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from multiprocessing.connection import Connection
@@ -30,10 +32,9 @@ from tests.conftest import PostgresDatabases
 from tests.contract.index.samples import NOON, sample
 from tests.core import CoreClient
 from tests.data import part10
-from tests.integration.archive_process import in_a_process
+from tests.integration.archive_process import Event, in_a_process
 from tests.integration.conftest import a_core
 from tests.integration.test_webhook_service import stub_of
-from tests.integration.test_webhooks import by_study
 from tests.receiver import Received, WebhookReceiver, receiving
 
 STUDIES = 6
@@ -88,41 +89,80 @@ async def _deliver(url: str, kill_after_s: float) -> None:
         await asyncio.gather(sequencer.run(), Lease(database.leases, LEASE, holder, seconds=0.6).run(work))
 
 
-@pytest.mark.timeout(300)
-async def test_killed_processes_deliver_everything_in_order_of_each_study(tmp_path: Path, database_url: str) -> None:
-    """Two processes at a time; each is killed, and the receiver fails every third event."""
-    migrate(database_url)
-    database = open_database(database_url)
-    count = 0
+def receive(events: Connection, port: int, sequences: frozenset[int], kill_at: int) -> None:
+    """Receive events until there is one of each sequence, or be killed between accepting one and the response.
 
-    def every_third_fails(request: Received) -> int:
+    Every third request fails.
+    """
+    asyncio.run(_receive(events, port, sequences, kill_at))
+
+
+async def _receive(events: Connection, port: int, sequences: frozenset[int], kill_at: int) -> None:
+    count, missing = 0, set(sequences)
+
+    def answer(request: Received) -> int:
         nonlocal count
         count += 1
-        return 503 if count % 3 == 0 else 200
+        if count % 3 == 0:
+            return 503
+        facts = request.event["data"]
+        events.send((facts["imageStudyInstanceUid"], facts["sequenceNumber"]))
+        if 0 < kill_at <= count:
+            os.kill(os.getpid(), signal.SIGKILL)
+        missing.discard(facts["sequenceNumber"])
+        return 200
 
-    async with receiving() as receiver:
-        receiver.answer = every_third_fails
-        of_instances = WebhookFilter(frozenset({EventType.IMAGE_CREATED}))
-        webhook = Webhook("0" * 16, receiver.url, (new_secret(),), "", of_instances, True, "anonymous", NOON)
-        assert await database.webhooks.add(webhook, 1)
-        chance = random.Random("killed")
-        is_complete = asyncio.Event()
+    async with receiving(port) as receiver:
+        receiver.answer = answer
+        await receiver.until(lambda: not missing, seconds=200)
 
-        async def processes() -> None:
-            while not is_complete.is_set():
-                await asyncio.to_thread(in_a_process, deliver, database_url, chance.uniform(0.2, 1.5))
 
-        running = [asyncio.create_task(processes()) for _ in range(2)]
-        for number in range(INSTANCES):
-            now = datetime.now(UTC)
-            await database.instances.add([sample(study, 1, number) for study in range(STUDIES)], now)
-            await asyncio.sleep(0.05)
-        expected = STUDIES * INSTANCES
-        await receiver.until(lambda: sum(map(len, by_study(receiver).values())) == expected, seconds=200)
-        is_complete.set()
-        await asyncio.gather(*running)
+@pytest.fixture
+def free_port() -> Iterator[int]:
+    """A port that is reserved for the processes of a test, of which one at a time may listen on it."""
+    with socket.socket() as reserved:
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind(("127.0.0.1", 0))
+        yield reserved.getsockname()[1]
+
+
+@pytest.mark.timeout(300)
+async def test_killed_processes_deliver_everything_in_order_of_each_study(database_url: str, free_port: int) -> None:
+    """Two processes deliver at a time; each is killed. The receiver fails every third request and is killed twice."""
+    migrate(database_url)
+    database = open_database(database_url)
+    of_instances = WebhookFilter(frozenset({EventType.IMAGE_CREATED}))
+    url = f"http://127.0.0.1:{free_port}/events"
+    webhook = Webhook("0" * 16, url, (new_secret(),), "", of_instances, True, "anonymous", NOON)
+    assert await database.webhooks.add(webhook, 1)
+    chance = random.Random("killed")
+    is_complete = asyncio.Event()
+
+    async def processes() -> None:
+        while not is_complete.is_set():
+            await asyncio.to_thread(in_a_process, deliver, database_url, chance.uniform(0.2, 1.5))
+
+    async def received() -> list[Event]:
+        accepted: list[Event] = []
+        for kill_at in (7, 14, 0):
+            missing = frozenset(range(1, STUDIES * INSTANCES + 1)) - {sequence for _, sequence in accepted}
+            assert missing
+            accepted += await asyncio.to_thread(in_a_process, receive, free_port, missing, kill_at)
+        return accepted
+
+    receiver = asyncio.create_task(received())
+    running = [asyncio.create_task(processes()) for _ in range(2)]
+    for number in range(INSTANCES):
+        await database.instances.add([sample(study, 1, number) for study in range(STUDIES)], datetime.now(UTC))
+        await asyncio.sleep(0.05)
+    accepted = await receiver
+    is_complete.set()
+    await asyncio.gather(*running)
     await database.close()
-    for sequences in by_study(receiver).values():
+    first = list(dict.fromkeys(accepted))  # without repetitions
+    assert len(first) == STUDIES * INSTANCES
+    for study in {study for study, _ in first}:
+        sequences = [sequence for of, sequence in first if of == study]
         assert sequences == sorted(sequences)
 
 
