@@ -355,6 +355,24 @@ async def test_series_and_instances_and_any_attribute_can_be_updated(updates: Ar
     assert len((await updates.web.get("/v2/instances?InstanceNumber=77", headers=JSON)).json()) == 2
 
 
+async def test_an_instance_that_is_stored_while_its_study_is_read_is_changed_as_well(
+    updates: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(update, "_PAGE", 2)
+    monkeypatch.setattr(update, "_STEP_SECONDS", 0)
+    await stored(updates.web, *(file(number) for number in range(1, 6)))
+    started = await updates.start({"studyInstanceUids": [STUDY], "changeDataset": NAME})
+    await perform(updates.settings, most_steps=1)
+    await stored(updates.web, file(6))
+    await perform(updates.settings)
+
+    assert (await updates.web.get(started.json()["href"])).json()["results"]["instanceUpdated"] == 6
+    names = {int(found.InstanceNumber): str(found.PatientName) for found in await updates.datasets()}
+    assert names == dict.fromkeys(range(1, 7), "Doe^Jane")
+    originals = await updates.datasets(**ORIGINAL)
+    assert {str(found.PatientName) for found in originals} == {"Test^Patient"}
+
+
 async def test_an_update_concerns_one_partition(tmp_path: Path) -> None:
     async with archive(tmp_path, partitions=True) as updates:
         for name in ("one", "two"):
