@@ -77,7 +77,7 @@ def in_a_process(target: Callable[..., None], *arguments: Any) -> list[Event]:
     except EOFError:
         pass
     process.join()
-    assert process.exitcode in (0, -signal.SIGKILL), events[-1:]
+    assert process.exitcode in (0, -signal.SIGKILL), (process.exitcode, events[-1:])
     process.close()
     return events
 

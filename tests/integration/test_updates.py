@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -37,7 +38,9 @@ STUDY = f"{UID_ROOT}.1"
 ANY = {"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'}
 ORIGINAL = {"msdicom-request-original": "true"}
 STEPS = ("pwrite", "pwritev", "write", "fsync", "fdatasync", "rename", "replace", "link", "unlink")
-COUNT = 100
+COUNT = int(os.environ.get("DICOMSTORE_UPDATE_SLICES", "100"))
+"""Instances of the study whose update is killed."""
+FEED = "/v2/changefeed?limit=200&offset={}&includeMetadata=false"
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -88,11 +91,15 @@ async def start(web: httpx.AsyncClient, name: str) -> str:
 
 async def names(web: httpx.AsyncClient, count: int = COUNT, **headers: str) -> set[str]:
     """Return the names in the metadata and in the files of the study, after checking that it is complete."""
+    return await names_in_metadata(web, count, **headers) | await names_of_files(web, count, **headers)
+
+
+async def names_in_metadata(web: httpx.AsyncClient, count: int, **headers: str) -> set[str]:
     metadata = (await web.get(f"/v2/studies/{STUDY}/metadata", headers=JSON | headers)).json()
     found = {one["00100010"]["Value"][0]["Alphabetic"] for one in metadata}
     assert len(metadata) == count
     assert len(found) == 1
-    return found | await names_of_files(web, count, **headers)
+    return found
 
 
 async def names_of_files(web: httpx.AsyncClient, count: int, **headers: str) -> set[str]:
@@ -119,25 +126,53 @@ def work(events: Connection, settings: Settings, kill_at: int) -> None:
 
         return call
 
-    update._PAGE = 25
+    update._PAGE, update._STEP_SECONDS = COUNT // 10, 0
     for name in STEPS:
         setattr(os, name, counted(getattr(os, name)))
     asyncio.run(perform(settings))
     events.send(("steps", count))
 
 
+@asynccontextmanager
+async def reading(web: httpx.AsyncClient, count: int) -> AsyncIterator[list[str]]:
+    """Read the study again and again meanwhile; the names that were found, in the order of the requests."""
+    seen: list[str] = []
+    done = asyncio.Event()
+
+    async def read() -> None:
+        while not done.is_set():
+            for names_of in (names_of_files, names_in_metadata):
+                seen.extend(await names_of(web, count))
+
+    task = asyncio.create_task(read())
+    yield seen
+    done.set()
+    await task
+
+
+@pytest.mark.timeout(600)
 async def test_an_update_that_is_killed_again_and_again_is_completed(settings: Settings) -> None:
     async with archive(settings) as web:
-        operation = await start(web, "New^Name")
-        for kill_at in (9, 15, 21, 27):
-            events = await asyncio.to_thread(in_a_process, work, settings, kill_at)
-            assert events == []  # it was killed
-            assert await names(web) in ({"Old^Name"}, {"New^Name"})
-        assert await asyncio.to_thread(in_a_process, work, settings, 0)
+        before, began = blob_bytes(settings), time.monotonic()
+        async with reading(web, COUNT) as seen:
+            operation = await start(web, "New^Name")
+            for _ in range(3):
+                events = await asyncio.to_thread(in_a_process, work, settings, 26)
+                assert events == []  # it was killed
+                percent = (await web.get(operation)).json()["percentComplete"]
+                print(f"killed at {percent} %")
+                assert 0 < percent < 100
+                assert await names(web) == {"Old^Name"}
+            assert await asyncio.to_thread(in_a_process, work, settings, 0)
+            print(f"{time.monotonic() - began:.1f} s, {blob_bytes(settings) - before} bytes of blobs")
+        assert seen == sorted(seen, reverse=True)  # never the old name after the new one
+        print(f"{len(seen)} reads meanwhile")
         assert (await web.get(operation)).json()["results"]["instanceUpdated"] == COUNT
         assert await names(web) == {"New^Name"}
         assert await names(web, **ORIGINAL) == {"Old^Name"}
-        entries = (await web.get("/v2/changefeed?limit=200&offset=100&includeMetadata=false")).json()
+        entries: list[Any] = []
+        while page := (await web.get(FEED.format(COUNT + len(entries)))).json():
+            entries += page
         assert [one["action"] for one in entries] == ["Update"] * COUNT
     async with running(settings):  # cleans up after the killed processes
         pass
@@ -145,6 +180,11 @@ async def test_an_update_that_is_killed_again_and_again_is_completed(settings: S
         report = await audit.run(deep=True)
     assert report.agrees
     assert (report.instances, report.unused) == (COUNT, 0)
+
+
+def blob_bytes(settings: Settings) -> int:
+    directories = (settings.data / name for name in ("segments", "blobs"))
+    return sum(path.stat().st_size for directory in directories for path in directory.rglob("*") if path.is_file())
 
 
 async def test_a_study_is_reverted_on_both_databases_also_if_the_worker_is_killed(settings: Settings) -> None:
@@ -164,20 +204,9 @@ async def test_a_study_is_reverted_on_both_databases_also_if_the_worker_is_kille
 async def test_a_reader_never_sees_a_part_of_an_update(settings: Settings) -> None:
     count = 510  # more than a page of the index
     async with archive(settings, count) as web:
-        seen: list[str] = []
-        done = asyncio.Event()
-
-        async def read() -> None:
-            while not done.is_set():
-                [name] = await names_of_files(web, count)
-                [other] = await names(web, count) if len(seen) % 3 == 0 else {name}
-                seen.extend((name, other))
-
-        reading = asyncio.create_task(read())
-        await start(web, "New^Name")
-        await perform(settings)
-        done.set()
-        await reading
+        async with reading(web, count) as seen:
+            await start(web, "New^Name")
+            await perform(settings)
         assert set(seen) <= {"Old^Name", "New^Name"}
         assert await names(web, count) == {"New^Name"}
 
