@@ -60,6 +60,9 @@ Event = tuple[str, Any]
 TASKS = 4
 SIZES = (100, 100, 5_000, 200_000, 1_200_000)
 
+_starting_or_joining = threading.Lock()
+"""To start a process also collects the exit codes of others, and would take the one that a thread is about to get."""
+
 _forked = multiprocessing.get_context("forkserver")
 _forked.set_forkserver_preload(["tests.integration.archive_process", "alembic.command"])
 
@@ -68,7 +71,8 @@ def in_a_process(target: Callable[..., None], *arguments: Any) -> list[Event]:
     """Run a function in a separate process until it ends or is killed; return the events that it reported."""
     receiving, sending = _forked.Pipe(duplex=False)
     process = _forked.Process(target=target, args=(sending, *arguments))
-    process.start()
+    with _starting_or_joining:
+        process.start()
     sending.close()
     events: list[Event] = []
     try:
@@ -76,7 +80,8 @@ def in_a_process(target: Callable[..., None], *arguments: Any) -> list[Event]:
             events.append(receiving.recv())
     except EOFError:
         pass
-    process.join()
+    with _starting_or_joining:
+        process.join()
     assert process.exitcode in (0, -signal.SIGKILL), (process.exitcode, events[-1:])
     process.close()
     return events

@@ -115,7 +115,7 @@ async def test_killed_consumers_process_each_change_once_and_in_order(
     async def kill_repeatedly(name: str) -> int:
         chance, kills = random.Random(name), 0
         while not ended.is_set() or kills < LEAST_KILLS:
-            delay = chance.uniform(0, 0.3)
+            delay = chance.uniform(0, max(0.3, CHANGES / 500))
             events = await asyncio.to_thread(in_a_process, consume, core.address, name, tmp_path / name, 0, delay)
             assert events == []  # it was killed
             kills += 1
