@@ -113,7 +113,7 @@ clients: .clients/package.json
 .clients/package.json:
 	mkdir -p .clients
 	npm install --silent --no-audit --no-fund --prefix .clients dicomweb-client@0.11.3 xhr2@0.2.1 oidc-provider@9.13.3 \
-		azurite@3.35.0 axe-core@4.14.1
+		azurite@3.35.0
 	GOBIN=$(CURDIR)/.clients/bin go install github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW)
 	GOBIN=$(CURDIR)/.clients/bin go install github.com/prometheus/prometheus/cmd/promtool@$(PROMTOOL)
 	touch $@

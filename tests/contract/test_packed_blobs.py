@@ -155,10 +155,10 @@ async def test_damage_outside_the_bytes_of_a_blob_does_not_affect_a_reader_that_
         flip_below(tmp_path, body, offset)
 
 
-@pytest.mark.parametrize("size", [10, 100_000])
-async def test_bytes_erased_during_a_read_are_missing_and_not_zeros(tmp_path: Path, size: int) -> None:
+async def test_bytes_erased_during_a_read_are_missing_and_not_zeros(tmp_path: Path) -> None:
+    """A small blob is read at once with its trailer; a larger one is read before it."""
     async with PackedBlobs(tmp_path) as store:
-        record = record_of(await put(store, b"x" * size))
+        record = record_of(await put(store, b"x" * 100_000))
         assert record is not None
         fd = os.open(segments(tmp_path)[0], os.O_RDWR)
 

@@ -45,8 +45,6 @@ def _has_browser() -> bool:
 def _has_client(name: str) -> bool:
     if name == "node":
         return bool(shutil.which("node")) and (ROOT / ".clients/node_modules/dicomweb-client").exists()
-    if name == "axe-core":
-        return _has_client("chromium") and (ROOT / ".clients/node_modules/axe-core").exists()
     if name == "oidc-provider":
         return bool(shutil.which("node")) and (ROOT / ".clients/node_modules/oidc-provider").exists()
     if name == "azurite":

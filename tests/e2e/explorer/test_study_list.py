@@ -192,7 +192,6 @@ def test_a_downloaded_archive_has_the_instances(explorer: Explorer) -> None:
     assert list_study(7)[:4] != started.value.path().read_bytes()[:4] == b"PK\x03\x04"
 
 
-@pytest.mark.clients("axe-core")
 def test_the_list_is_accessible(explorer: Explorer) -> None:
     explorer.open("/studies")
     explorer.page.locator(".grid-row strong").first.wait_for()
@@ -205,7 +204,6 @@ def test_the_list_is_accessible(explorer: Explorer) -> None:
     assert explorer.violations() == []
 
 
-@pytest.mark.clients("axe-core")
 def test_the_list_is_accessible_on_a_telephone_in_the_dark(narrow: Explorer) -> None:
     narrow.open("/studies")
     narrow.page.locator(".grid-row strong").first.wait_for()

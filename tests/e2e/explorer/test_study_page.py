@@ -206,7 +206,6 @@ PAGES = {
 }
 
 
-@pytest.mark.clients("axe-core")
 @pytest.mark.parametrize("name", list(PAGES))
 def test_a_study_is_accessible_and_fits_a_telephone(explorer: Explorer, narrow: Explorer, name: str) -> None:
     for window in (explorer, narrow):

@@ -77,6 +77,7 @@ BODIES = {
     "READER": STATE,
     "hold": b'{"name": "trial", "reason": "study"}',
     "expiry": b'{"expires": "2099-01-01T00:00:00Z"}',
+    "transfers": b'{"type": "send", "remote": "PACS", "resources": ["1.2"]}',
     "$revert": b'{"time": "2026-01-01T00:00:00Z"}',
     "$bulkUpdate": UPDATE,
     "export": b'{"source": {"type": "partition"}, "destination": {"type": "folder", "settings": {"path": "/x"}}}',
