@@ -121,17 +121,16 @@ async def test_killed_consumers_process_each_change_once_and_in_order(
             kills += 1
         return kills
 
-    consuming = {name: asyncio.create_task(kill_repeatedly(name)) for name in ("router", "billing")}
-    await asyncio.gather(*(write(core, number) for number in range(WRITERS)))
-    ended.set()
+    async with asyncio.TaskGroup() as group:
+        consuming = {name: group.create_task(kill_repeatedly(name)) for name in ("router", "billing")}
+        await asyncio.gather(*(write(core, number) for number in range(WRITERS)))
+        ended.set()
     expected: list[int] = []
     while page := await core.changes(after_sequence=expected[-1] if expected else 0, page_size=200):
         expected += [entry.sequence for entry in page]
     assert len(expected) == WRITERS * CHANGES // 5 * 7
     for name, kills in consuming.items():
-        print(
-            f"{name}: killed {await kills} times, {len(sequences(tmp_path / name))} of {len(expected)} entries before"
-        )
+        print(f"{name}: killed {kills.result()} times, {len(sequences(tmp_path / name))} of {len(expected)} before")
         arguments = (core.address, name, tmp_path / name, expected[-1], None)
         assert await asyncio.to_thread(in_a_process, consume, *arguments) == [("completed", expected[-1])]
         assert sequences(tmp_path / name) == expected
