@@ -21,6 +21,7 @@ KEYS: dict[str, Level] = {
             "StudyInstanceUID",
             "PatientName",
             "PatientID",
+            "IssuerOfPatientID",
             "PatientBirthDate",
             "AccessionNumber",
             "ReferringPhysicianName",

@@ -12,6 +12,8 @@ import pytest
 
 from tests.e2e.test_up import REPOSITORY, environment, up
 
+NAMES = ["Explorer", "DICOMweb", "gRPC", "Data", "Upload", "Search", "Stop"]
+
 
 def names_in(banner: str) -> list[str]:
     """Return the labels of a banner."""
@@ -31,7 +33,7 @@ async def test_the_start_prints_only_the_lines_shown_in_the_readme(tmp_path: Pat
         lines = [line for line in errors.splitlines() if line.startswith("node")]
         assert len(lines) == len(expected), errors
         assert all(part in line for part, line in zip(expected, lines, strict=True)), errors
-        assert names_in(archive.welcome) == names_in(shown) == ["DICOMweb", "gRPC", "Data", "Upload", "Search", "Stop"]
+        assert names_in(archive.welcome) == names_in(shown) == NAMES
 
 
 async def test_a_start_reads_settings_without_another_process_and_loads_no_library_of_the_nodes(tmp_path: Path) -> None:

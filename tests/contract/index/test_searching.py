@@ -58,12 +58,6 @@ async def test_conditions_on_levels_above_restrict_the_levels_below(index: Insta
     assert [match.resource for match in instances] == [identity(2, 2, 2).address, identity(2, 2, 1).address]
 
 
-async def test_a_condition_on_a_lower_level_is_an_error_of_the_caller(index: InstanceIndex) -> None:
-    await index.add([sample()], NOON)
-    with pytest.raises(ValueError, match="SERIES"):
-        await search(index, Condition("Modality", (Equals(("ct",)),)))
-
-
 @pytest.mark.parametrize(
     ("level", "scope", "found"),
     [
