@@ -34,7 +34,7 @@ def test_a_newcomer_uploads_looks_shares_deletes_and_restores(newcomer: Explorer
 
     page.get_by_role("navigation").get_by_role("link", name="Upload").click()
     page.locator("input[data-chosen=folder]").set_input_files(folder)
-    expect(page.get_by_role("heading", name="Finished")).to_be_visible()
+    expect(page.get_by_role("heading", name="Finished", exact=True)).to_be_visible()
     page.get_by_role("link", name="Show the studies").click()
 
     row = page.get_by_role("row").filter(has_text="Phantom of a head")
