@@ -25,7 +25,7 @@ class RevocationLists:
         """Read the lists; `authorities` is a PEM file with certificates.
 
         Raises:
-            ValueError: there is none, one cannot be read, or has not the signature of its authority.
+            ValueError: there is none, or one cannot be read or is not signed by its authority.
         """
         from cryptography import x509  # not needed by clients
 
@@ -36,7 +36,7 @@ class RevocationLists:
         for one in found:
             authority = known.get(one.issuer)
             if authority is not None and not one.is_signature_valid(authority.public_key()):  # type: ignore[arg-type]
-                raise ValueError("a list has not the signature of its authority")
+                raise ValueError("a list is not signed by its authority")
         self._lists = {one.issuer: one for one in found}
         ends = [one.next_update_utc for one in found if one.next_update_utc is not None]
         self.next_update = min(ends, default=None)

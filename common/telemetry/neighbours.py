@@ -2,7 +2,7 @@
 
 Each process has a name, such as `node-1`: the lowest free number of its kind, so that a process that replaces another
 one continues its series. A process answers a connection with its snapshot as JSON. Only processes of the same user, or
-of root, are answered and believed. Nothing happens while nobody reads the metrics.
+of root, are answered and believed. Without requests for metrics nothing is sent.
 """
 
 import asyncio

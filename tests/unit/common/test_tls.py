@@ -159,7 +159,7 @@ def test_without_certificate_there_is_no_tls() -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("", "not in PEM format"), ("foreign", "a list has not the signature of its authority")],
+    [("", "not in PEM format"), ("foreign", "a list is not signed by its authority")],
 )
 def test_unusable_revocation_lists_are_refused(content: str, message: str, pair: Pair, tmp_path: Path) -> None:
     authority, lists = Authority(tmp_path, "clients"), tmp_path / "clients.crl"
