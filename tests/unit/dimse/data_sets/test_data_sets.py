@@ -1,5 +1,6 @@
 """Encoded data sets, the DICOM JSON model, and character sets."""
 
+from contextlib import suppress
 from io import BytesIO
 from typing import Any
 
@@ -13,11 +14,13 @@ from dimse.data_sets.character_sets import UTF_8, common, decode, encode
 from dimse.data_sets.reading import Unreadable, read
 from dimse.data_sets.writing import EXPLICIT_LITTLE, IMPLICIT_LITTLE, texts_of, write
 
+EXPLICIT_BIG = "1.2.840.10008.1.2.2"
+
 
 def encoded(data_set: Dataset, syntax: str) -> bytes:
     """Return a data set as pydicom encodes it."""
     out = DicomBytesIO()
-    out.is_implicit_VR, out.is_little_endian = syntax == IMPLICIT_LITTLE, True
+    out.is_implicit_VR, out.is_little_endian = syntax == IMPLICIT_LITTLE, syntax != EXPLICIT_BIG
     write_dataset(out, data_set)
     return out.getvalue()
 
@@ -65,7 +68,7 @@ MODEL: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("syntax", [IMPLICIT_LITTLE, EXPLICIT_LITTLE])
+@pytest.mark.parametrize("syntax", [IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG])
 def test_an_identifier_is_read_in_its_transfer_syntax_and_character_set(syntax: str) -> None:
     assert read(encoded(example(), syntax), syntax) == MODEL
 
@@ -91,6 +94,57 @@ def test_a_decimal_string_has_at_most_sixteen_characters(value: Any, written: st
 def test_a_value_that_is_longer_than_its_length_field_has_vr_un() -> None:
     data = write({"00080060": {"vr": "LO", "Value": ["x" * 70000]}}, EXPLICIT_LITTLE, ())
     assert (data[4:6], len(data)) == (b"UN", 12 + 70000)
+
+
+@pytest.mark.parametrize("syntax", [IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG])
+def test_sequences_and_items_of_undefined_length_are_read(syntax: str) -> None:
+    found = example()
+    found["RequestAttributesSequence"].is_undefined_length = True
+    found.RequestAttributesSequence[0].is_undefined_length_sequence_item = True
+    assert read(encoded(found, syntax), syntax) == MODEL
+
+
+def test_explicit_and_implicit_vrs_are_recognised_whatever_was_negotiated() -> None:
+    assert read(encoded(example(), EXPLICIT_LITTLE), IMPLICIT_LITTLE) == MODEL
+    assert read(encoded(example(), IMPLICIT_LITTLE), EXPLICIT_LITTLE) == MODEL
+
+
+@pytest.mark.parametrize("length", [b"\x14\0\0\0", b"\xff\xff\xff\xff"])
+def test_the_items_of_a_sequence_with_vr_un_have_implicit_vrs(length: bytes) -> None:
+    item = b"\xfe\xff\x00\xe0\x0c\0\0\0" + b"\x40\x00\x09\x00\x04\0\0\0STEP"
+    end = b"\xfe\xff\xdd\xe0\0\0\0\0" if length[0] == 0xFF else b""
+    data = (
+        b"\x08\0\x60\0CS\x02\0CT" + b"\x40\0\x75\x02UN\0\0" + length + item + end + b"\x72\0\x60\0AT\x04\0\x10\0\x10\0"
+    )
+    assert read(data, EXPLICIT_LITTLE) == {
+        "00080060": {"vr": "CS", "Value": ["CT"]},
+        "00400275": {"vr": "SQ", "Value": [{"00400009": {"vr": "SH", "Value": ["STEP"]}}]},
+        "00720060": {"vr": "AT", "Value": ["00100010"]},
+    }
+
+
+def test_elements_are_in_ascending_order_and_without_group_lengths() -> None:
+    first, second = b"\x08\0\x60\0\x02\0\0\0CT", b"\x10\0\x20\0\x02\0\0\0P1"
+    found = read(b"\x08\0\0\0\x04\0\0\0\x0a\0\0\0" + second + first, IMPLICIT_LITTLE)
+    assert list(found) == ["00080060", "00100020"]
+
+
+def test_a_data_set_that_ends_too_early_or_is_nested_too_deeply_is_unreadable() -> None:
+    data = encoded(example(), EXPLICIT_LITTLE)
+    for end in range(1, len(data)):
+        with suppress(Unreadable):
+            read(data[:end], EXPLICIT_LITTLE)
+    nested = b""
+    for _ in range(10):
+        nested = (
+            b"\x40\0\x75\x02SQ\0\0"
+            + (len(nested) + 8).to_bytes(4, "little")
+            + b"\xfe\xff\0\xe0"
+            + len(nested).to_bytes(4, "little")
+            + nested
+        )
+    with pytest.raises(Unreadable):
+        read(nested, EXPLICIT_LITTLE)
 
 
 @pytest.mark.parametrize("data", [b"\x08\0\x05\0\xff\xff\0\0AB", b"\x28\0\x10\0\x03\0\0\0abc"])
