@@ -81,7 +81,9 @@ class Acceptor:
         """Accept connections until `stop`."""
         events = select.epoll()
         events.register(self._wake, select.EPOLLIN)
-        events.register(self._listener, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+        # All processes are awakened, and the one with the fewest associations accepts: EPOLLEXCLUSIVE would awaken the
+        # same one each time.
+        events.register(self._listener, select.EPOLLIN)
         try:
             while not self._stopping:
                 ready = dict(events.poll())
