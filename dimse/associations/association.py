@@ -7,7 +7,7 @@ operations window is not negotiated.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -57,6 +57,7 @@ class Request:
     association: "Association"
     context: Context
     command: Command
+    _encoded: dict[tuple[int, bool], bytes] = field(default_factory=dict)
 
     @property
     def peer(self) -> Peer:
@@ -67,14 +68,23 @@ class Request:
         """Return the data set, encoded; empty if there is none. Raises ProtocolError if it is larger."""
         return self.association.data_set(most_bytes)
 
-    def respond(self, status: int, data_set: bytes | None = None, **elements: Any) -> None:
+    def respond(self, status: int, data_set: bytes | None = None, *, is_held: bool = False, **elements: Any) -> None:
         """Send a response.
 
         Args:
+            is_held: it may wait for the next response, so that both are sent at once.
             elements: of `Command`, beyond those that `Command.response` sets.
         """
-        response = self.command.response(status, **elements)
-        self.association.send(self.context, response, None if data_set is None else [data_set])
+        has_data_set = data_set is not None
+        encoded = None if elements else self._encoded.get((status, has_data_set))
+        if encoded is None:
+            response = self.command.response(status, has_data_set=has_data_set, **elements)
+            encoded = response.encode()
+            if not elements:
+                self._encoded[status, has_data_set] = encoded
+        self.association.send_encoded(
+            self.context, encoded, [data_set] if data_set is not None else None, is_held=is_held
+        )
 
     def is_cancelled(self) -> bool:
         """Return whether the peer has sent C-CANCEL for this request; does not wait."""
@@ -219,8 +229,18 @@ class Association:
             AssociationLost: the peer does not accept it.
         """
         command.has_data_set = data_set is not None
+        self.send_encoded(context, command.encode(), data_set)
+
+    def send_encoded(
+        self, context: Context, command: bytes, data_set: Iterable[Bytes] | None = None, *, is_held: bool = False
+    ) -> None:
+        """Send a message whose command set is encoded; `is_held` if it may wait for the next one. As `send`."""
         self._connection.set_timeout(self.limits.silent_seconds)
-        self._writer.write(context.context_id, command, data_set)
+        self._writer.write(context.context_id, command, data_set, is_held=is_held)
+
+    def send_held(self) -> None:
+        """Send the messages that wait for another one. As `send`."""
+        self._writer.send_held()
 
     def perform(self, context: Context, command: Command, data_set: Iterable[Bytes] | None = None) -> Command:
         """Send a request and return its final response, whose data set, if any, is then read from the association.

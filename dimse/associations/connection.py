@@ -4,10 +4,15 @@ import select
 import socket
 import ssl
 import time
+from collections.abc import Sequence
 
 from dimse.associations.errors import AssociationLost
 
 _BUFFER_BYTES = 32 << 10
+_MAX_PARTS = 512
+"""Parts that are passed to the system at once; Linux accepts 1,024."""
+
+_FEW_PARTS = 8
 
 
 class Connection:
@@ -23,11 +28,14 @@ class Connection:
         self._view = memoryview(bytearray(_BUFFER_BYTES))
         self._start = self._end = 0
         self._deadline: float | None = None
+        self._timeout: float | None = None
 
     def set_timeout(self, seconds: float) -> None:
         """Set the longest time that the peer may neither send nor accept a byte."""
         self._deadline = None
-        self._socket.settimeout(seconds)
+        if seconds != self._timeout:  # it is a system call
+            self._timeout = seconds
+            self._socket.settimeout(seconds)
 
     def set_deadline(self, seconds: float) -> None:
         """Set the time within which all that is read must arrive, until `set_timeout`."""
@@ -70,8 +78,22 @@ class Connection:
         except (OSError, ValueError) as error:
             raise AssociationLost(f"the connection failed: {_reason(error)}") from None
 
+    def send_parts(self, parts: Sequence[bytes | bytearray | memoryview]) -> None:
+        """Send parts one after the other, as `send`, without joining them."""
+        if isinstance(self._socket, ssl.SSLSocket) or len(parts) <= _FEW_PARTS:
+            self.send(b"".join(parts))
+            return
+        try:
+            for start in range(0, len(parts), _MAX_PARTS):
+                left = parts[start : start + _MAX_PARTS]
+                while left := _after(left, self._socket.sendmsg(left)):
+                    pass
+        except (OSError, ValueError) as error:
+            raise AssociationLost(f"the connection failed: {_reason(error)}") from None
+
     def wait_for_close(self, seconds: float) -> None:
         """Wait until the peer closes the connection, for a limited time; what it sends is discarded."""
+        self._timeout = None
         self._socket.settimeout(seconds)
         try:
             while self._socket.recv_into(self._view):
@@ -102,6 +124,7 @@ class Connection:
     def _receive(self, target: memoryview) -> int:
         try:
             if self._deadline is not None:
+                self._timeout = None
                 self._socket.settimeout(max(self._deadline - time.monotonic(), 0.001))
             count = self._socket.recv_into(target)
         except (OSError, ValueError) as error:
@@ -109,6 +132,15 @@ class Connection:
         if not count:
             raise AssociationLost("the peer has closed the connection")
         return count
+
+
+def _after(parts: Sequence[bytes | bytearray | memoryview], count: int) -> Sequence[bytes | bytearray | memoryview]:
+    """Return what is left of parts after a number of bytes."""
+    for number, part in enumerate(parts):
+        if count < len(part):
+            return [memoryview(part)[count:], *parts[number + 1 :]]
+        count -= len(part)
+    return ()
 
 
 def _reason(error: Exception) -> str:

@@ -18,7 +18,8 @@ _P_DATA = struct.Struct(">BBLLBB")
 _MAX_COMMAND_BYTES = 64 << 10
 _MAX_SENT_PDU_BYTES = 256 << 10
 _MIN_SENT_PDU_BYTES = 128
-_SENT_AT_ONCE_BYTES = 256 << 10
+_SENT_AT_ONCE_BYTES = 1 << 20
+_HELD_BYTES = 32 << 10
 _COMMAND, _LAST = 1, 2
 """Bits of the message control header (PS3.8 Annex E.2)."""
 
@@ -173,29 +174,44 @@ class MessageWriter:
         self._connection = connection
         most = min(peer_max_pdu or _MAX_SENT_PDU_BYTES, _MAX_SENT_PDU_BYTES)
         self._fragment_bytes = max(most, _MIN_SENT_PDU_BYTES) - 6  # the PDU length includes the header of the PDV
+        self._waiting: list[Bytes] = []
+        self._waiting_bytes = 0
 
-    def write(self, context_id: int, command: Command, data_set: Iterable[Bytes] | None) -> None:
-        """Send a message. Raises AssociationLost if the peer does not accept it."""
+    def write(self, context_id: int, command: bytes, data_set: Iterable[Bytes] | None, *, is_held: bool) -> None:
+        """Send a message.
+
+        Args:
+            command: the encoded command set.
+            is_held: it may wait for the next message, so that both are sent at once.
+
+        Raises:
+            AssociationLost: the peer does not accept it.
+        """
         # PDUs may be small, with DCMTK 16 KiB by default: several are sent at once.
-        parts = [*_pdu(context_id, _COMMAND | _LAST, command.encode())]
+        self._add(context_id, _COMMAND | _LAST, command)
         if data_set is not None:
             previous: Bytes | None = None
-            waiting = 0
             for fragment in _fragments(data_set, self._fragment_bytes):
                 if previous is not None:
-                    parts += _pdu(context_id, 0, previous)
-                    waiting += len(previous)
-                if waiting >= _SENT_AT_ONCE_BYTES:
-                    self._connection.send(b"".join(parts))
-                    parts, waiting = [], 0
+                    self._add(context_id, 0, previous)
+                if self._waiting_bytes >= _SENT_AT_ONCE_BYTES:
+                    self.send_held()
                 previous = fragment
-            parts += _pdu(context_id, _LAST, b"" if previous is None else previous)
-        self._connection.send(b"".join(parts))
+            self._add(context_id, _LAST, b"" if previous is None else previous)
+        if not is_held or self._waiting_bytes >= _HELD_BYTES:
+            self.send_held()
 
+    def send_held(self) -> None:
+        """Send what waits. Raises: as `write`."""
+        if self._waiting:
+            parts, self._waiting, self._waiting_bytes = self._waiting, [], 0
+            self._connection.send_parts(parts)
 
-def _pdu(context_id: int, flags: int, data: Bytes) -> tuple[Bytes, Bytes]:
-    """Return header and data of a P-DATA-TF PDU with one fragment."""
-    return _P_DATA.pack(PduType.P_DATA, 0, len(data) + 6, len(data) + 2, context_id, flags), data
+    def _add(self, context_id: int, flags: int, data: Bytes) -> None:
+        """Add a P-DATA-TF PDU with one fragment to those that are sent next."""
+        size = len(data)
+        self._waiting += (_P_DATA.pack(PduType.P_DATA, 0, size + 6, size + 2, context_id, flags), data)
+        self._waiting_bytes += size
 
 
 def _fragments(parts: Iterable[Bytes], most_bytes: int) -> Iterator[Bytes]:

@@ -41,13 +41,14 @@ class ResponseWriter:
 
     def write(self, dicom_json: bytes) -> bytes:
         """Return the identifier for a match in DICOM JSON."""
-        return self.of_data_set(orjson.loads(dicom_json))
+        is_ascii = dicom_json.isascii() and b"\\u" not in dicom_json
+        return self.of_data_set(orjson.loads(dicom_json), is_ascii=is_ascii)
 
-    def of_data_set(self, found: DataSet) -> bytes:
-        """Return the identifier for a match."""
+    def of_data_set(self, found: DataSet, *, is_ascii: bool = False) -> bytes:
+        """Return the identifier for a match; `is_ascii` if all of its text is known to be ASCII."""
         response = _selected(found, self._requested)
         response.update(self._fixed)
-        terms = common(self._terms, texts_of(response))
+        terms = self._terms if is_ascii else common(self._terms, texts_of(response))
         if terms:
             response[SPECIFIC_CHARACTER_SET] = {"vr": "CS", "Value": list(terms)}
         else:

@@ -66,15 +66,14 @@ def send_matches(
                 identifier = identifier_of(match)
                 if identifier is None:
                     continue
-                if request.is_cancelled():
-                    request.respond(statuses.CANCEL)
-                    return
                 if sent == most_matches:
                     comment = f"There are more than {most_matches} matches"
                     request.respond(statuses.OUT_OF_RESOURCES, error_comment=comment)
                     return
-                request.respond(pending, identifier)
+                request.respond(pending, identifier, is_held=True)
                 sent += 1
+            if page.next_page_token:
+                request.association.send_held()
             if request.is_cancelled():
                 request.respond(statuses.CANCEL)
                 return
