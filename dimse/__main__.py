@@ -12,8 +12,8 @@ import logging
 import os
 import signal
 import socket
-import sys
 import warnings
+from contextlib import ExitStack
 from typing import Annotated, NoReturn
 
 import typer
@@ -29,6 +29,7 @@ from dimse.associations.errors import CannotConnect
 from dimse.associations.requestor import Requestor
 from dimse.config import RemoteSettings, Settings, dimse_tls_files
 from dimse.gateway import Gateway, limits_of
+from dimse.monitoring import log_to_stderr, monitored
 from dimse.services.echo import verify
 
 collector.enable()
@@ -50,9 +51,7 @@ def serve(context: typer.Context) -> None:
     quiet_libraries()
     # Threads with heaps of their own would each keep the memory of a few messages.
     tune_malloc(mmap_threshold_bytes=1 << 20, trim_threshold_bytes=4 << 20, arenas=2)
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
-    )
+    log_to_stderr(settings)
     inherited = os.environ.get(DIMSE_SOCKET)
     try:
         listener = socket.socket(fileno=int(inherited)) if inherited else listen(settings.dimse)
@@ -68,8 +67,13 @@ def serve(context: typer.Context) -> None:
     _log.info("the gateway %s listens on %s:%s, the core is %s", settings.ae_title, host, port, settings.core)
     if not (is_loopback(settings.dimse) or settings.dimse_tls_certificate):
         _log.warning("%s is not encrypted (dimse_tls_certificate): images can be read on the network", settings.dimse)
-    notify("READY=1")
-    gateway.run()
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(monitored(settings, is_shared=bool(inherited)))
+        except ValueError as error:
+            _give_up(str(error))
+        notify("READY=1")
+        gateway.run()
     _log.info("the gateway has stopped")
 
 

@@ -209,6 +209,12 @@ class Settings(CoreSettings):
         10, ge=0, description="Time that requests in progress have to finish when the gateway stops."
     )
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
+    log_format: str = Field(
+        "text",
+        pattern="^(text|json)$",
+        description="`text`, or `json`: one object for each line, with the ids of its trace "
+        "([observability](observability.md#logs)).",
+    )
 
     @property
     def processes(self) -> int:

@@ -19,6 +19,8 @@ from dicomstore.v1 import (
 )
 
 from common.core_channel import address_of, core_tls_files
+from common.settings import SecretText
+from common.telemetry import tracing
 from dimse.associations.peers import Peer
 from dimse.config import Settings
 
@@ -76,16 +78,23 @@ class Core:
 
 
 def call_metadata(peer: Peer, operation: str) -> Metadata:
-    """Return the metadata of a call for a peer: request id, credentials, and facts for the audit trail.
+    """Return the metadata of a call for a peer: request id, trace, credentials, and facts for the audit trail.
 
     Args:
         operation: as in "C-STORE".
     """
     facts = (
-        ("x-request-id", uuid.uuid4().hex),
         ("x-dicomstore-client", peer.address),
         ("x-dicomstore-method", operation),
         ("x-dicomstore-uri", peer.uri),
     )
-    token = peer.token.get_secret_value()
-    return (*facts, ("authorization", f"Bearer {token}")) if token else facts
+    return (*facts, *own_metadata(peer.token))
+
+
+def own_metadata(token: SecretText) -> Metadata:
+    """Return the metadata of a call of the gateway itself: request id, the trace of the current span, credentials."""
+    span = tracing.current()
+    trace = (("traceparent", span.traceparent),) if span is not None else ()
+    text = token.get_secret_value()
+    credentials = (("authorization", f"Bearer {text}"),) if text else ()
+    return (("x-request-id", uuid.uuid4().hex), *trace, *credentials)

@@ -46,6 +46,9 @@ collector.enable()
 HTTP_SOCKET = "DICOMSTORE_HTTP_SOCKET"
 """Variable with the descriptor of a listening socket, set by `dicomstore up`; not a setting."""
 
+GATEWAYS = "DICOMSTORE_GATEWAYS"
+"""Variable with the number of gateway processes, set by `dicomstore up`; not a setting."""
+
 WORKER_STATE = "DICOMSTORE_WORKER_STATE"
 """Variable with the descriptor of a file with the state of the worker, set by `dicomstore up`; not a setting."""
 
@@ -162,6 +165,7 @@ def _supervisor() -> Supervisor:
     return Supervisor(
         worker_runs=lambda: os.pread(int(descriptor), 1, 0) != b"0",
         need_worker=lambda: notify("X_DICOMSTORE_OPERATIONS=1", may_be_lost=True),
+        gateways=int(os.environ.get(GATEWAYS, "0")),
     )
 
 

@@ -32,7 +32,7 @@ from cli.processes.environment import (
     WorkersOption,
     environment_of,
 )
-from cli.processes.gateways import gateway_programs, gateway_socket
+from cli.processes.gateways import NODE, gateway_programs, gateway_socket
 from cli.processes.programs import Module, command, core_settings, facade_settings, gateway_settings
 from cli.processes.restarts import SupervisedProgram
 from common.addresses import InsecureOption, accept_insecure
@@ -41,6 +41,9 @@ from common.settings import without_password
 
 HTTP_SOCKET = "DICOMSTORE_HTTP_SOCKET"
 """Variable of a node: file descriptor of the shared HTTP listening socket."""
+
+GATEWAYS = "DICOMSTORE_GATEWAYS"
+"""Variable of a node: number of gateway processes."""
 
 WORKER_STATE = "DICOMSTORE_WORKER_STATE"
 """Variable of a node: file descriptor of a file that contains `1` if the worker runs, otherwise `0`."""
@@ -246,7 +249,12 @@ async def _run(
     """
     http_socket, worker_state = descriptors
     os.pwrite(worker_state, b"1", 0)  # nodes must not report a worker that has not been started yet
-    environment = {**plan.environment, HTTP_SOCKET: str(http_socket), WORKER_STATE: str(worker_state)}
+    environment = {
+        **plan.environment,
+        HTTP_SOCKET: str(http_socket),
+        WORKER_STATE: str(worker_state),
+        GATEWAYS: str(plan.dimse_processes),
+    }
 
     def note_worker() -> None:
         os.pwrite(worker_state, b"0" if worker.is_down else b"1", 0)
@@ -276,7 +284,12 @@ async def _run(
     if gateway is not None:
         address = Address(parse_address(plan.dimse).host, gateway.getsockname()[1])
         gateways = gateway_programs(
-            gateway, address, plan.dimse_processes, plan.environment, echo=not quiet, on_change=changed.set
+            gateway,
+            address,
+            plan.dimse_processes,
+            {**plan.environment, NODE: str(plan.data)},
+            echo=not quiet,
+            on_change=changed.set,
         )
         programs += gateways
 

@@ -11,6 +11,9 @@ from cli.processes.restarts import SupervisedProgram
 _SOCKET = "DICOMSTORE_DIMSE_SOCKET"
 """Variable of a gateway process: file descriptor of the shared listening socket."""
 
+NODE = "DICOMSTORE_DIMSE_NODE"
+"""Variable of a gateway process: data directory of the node whose metrics include its own."""
+
 
 def gateway_socket(address: str) -> socket.socket:
     """Return a socket that listens on HOST:PORT. Raises Failure if it is impossible."""

@@ -79,6 +79,61 @@ INDEX_SECONDS = HistogramFamily(
 INDEX_FAILURES = CounterFamily("dicomstore_index_failures_total", "Transactions of the index that failed.", ("kind",))
 INDEX_WAITING = Gauge("dicomstore_index_transactions_waiting", "Transactions that wait for a thread.", ("kind",))
 
+# The DIMSE gateway
+DIMSE_PROCESSES = Gauge(
+    "dicomstore_dimse_processes", "Gateway processes that `dicomstore up --dimse` runs, whether or not they work."
+)
+DIMSE_ASSOCIATIONS = Gauge(
+    "dicomstore_dimse_associations",
+    "Open associations, by the role of the gateway: `acceptor` or `requestor`.",
+    ("role",),
+)
+DIMSE_ASSOCIATIONS_LIMIT = Gauge(
+    "dicomstore_dimse_associations_limit", "Setting `max_associations`, for associations that peers request."
+)
+DIMSE_ASSOCIATION_REQUESTS = CounterFamily(
+    "dicomstore_dimse_association_requests_total",
+    "Requests for associations, by the role of the gateway and the result: `ACCEPTED`, or the problem (docs/dimse.md).",
+    ("role", "result"),
+)
+DIMSE_REQUESTS = CounterFamily(
+    "dicomstore_dimse_requests_total",
+    "Requests of peers that have ended, by DIMSE service (`C-STORE`) and class of the final status (PS3.7 Annex C): "
+    "`success`, `warning`, `failure`, `cancel`; `lost` if the association ended before.",
+    ("service", "status"),
+)
+DIMSE_SECONDS = HistogramFamily(
+    "dicomstore_dimse_request_duration_seconds",
+    "Time from the command of a request to its final response, by DIMSE service.",
+    ("service",),
+    SECONDS,
+)
+DIMSE_INSTANCES = CounterFamily(
+    "dicomstore_dimse_instances_total",
+    "Instances in C-STORE requests: `received` and passed on to the core, or `sent` and answered by the peer.",
+    ("direction",),
+)
+DIMSE_BYTES = CounterFamily(
+    "dicomstore_dimse_instance_bytes_total", "Bytes of these instances as files.", ("direction",)
+)
+DIMSE_SUBOPERATIONS = CounterFamily(
+    "dicomstore_dimse_suboperations_total",
+    "Instances that a `C-MOVE`, `C-GET` or transfer (`send`) sent, by result: `completed`, `warning`, or `failed`.",
+    ("service", "result"),
+)
+DIMSE_TRANSFERS = CounterFamily(
+    "dicomstore_dimse_transfer_attempts_total",
+    "Attempts of transfers that have ended, by work (`pull`, `send`, `notification`) and result: `succeeded`, "
+    "`failed`, or `stopped` (cancelled, or continued by another process).",
+    ("work", "result"),
+)
+DIMSE_TRANSFER_SECONDS = HistogramFamily(
+    "dicomstore_dimse_transfer_attempt_duration_seconds",
+    "Duration of attempts of transfers, by work.",
+    ("work",),
+    (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600),
+)
+
 # Pixel workers
 PIXEL_SECONDS = HistogramFamily(
     "dicomstore_pixel_job_duration_seconds",
@@ -119,6 +174,12 @@ CHANGE_FEED_SECONDS = HistogramFamily(
 WEBHOOK_EVENTS = Gauge(
     "dicomstore_webhook_events",
     "Events of webhooks by state: `waiting` to be sent again, or `dead`.",
+    ("state",),
+    of_archive=True,
+)
+TRANSFERS = Gauge(
+    "dicomstore_transfers",
+    "Transfers by state: `waiting` for the first or another attempt, `running`, or `failed` and not retried.",
     ("state",),
     of_archive=True,
 )

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from common.telemetry.metrics import Snapshot, as_json, from_json, snapshot
 
-KINDS = ("node", "core", "facade", "worker")
+KINDS = ("node", "core", "facade", "worker", "dimse")
 MAX_PROCESSES = 64
 """Processes of a kind; further ones have metrics of their own, and are not included in those of others."""
 

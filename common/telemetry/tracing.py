@@ -160,6 +160,16 @@ def received(name: str, traceparent: str, attributes: Attributes, kind: str = SE
     return Span(name, kind, trace_id, "", is_remote=False, is_sampled=is_sampled, attributes=attributes)
 
 
+def begun(name: str, attributes: Attributes, kind: str = INTERNAL) -> AbstractContextManager[Span | None]:
+    """Return the span of work that no call of another process caused: a part of the current span, or of a new trace.
+
+    Nothing while traces are not recorded, so that calls of other processes do not have a trace of no use.
+    """
+    if _recorder is None or _current.get() is not None:
+        return part(name, attributes, kind)
+    return received(name, "", attributes, kind)
+
+
 def part(name: str, attributes: Attributes, kind: str = INTERNAL) -> AbstractContextManager[Span | None]:
     """Return the span of a part of the work of the current span; nothing if that is not sampled."""
     parent = _current.get()

@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from common.telemetry.catalogue import DIMSE_ASSOCIATION_REQUESTS
 from dimse.associations import pdus
-from dimse.associations.association import Association, Limits, Request
+from dimse.associations.association import ACCEPTOR, Association, Limits, Request
 from dimse.associations.connection import Connection
 from dimse.associations.errors import AssociationLost, ProtocolError, Rejected, described
 from dimse.associations.limits import AssociationCounts
@@ -137,6 +138,7 @@ class Acceptor:
         ip = _plain(address[0])
         if not self._counts.connect(ip):
             _log.warning("address=%s event=closed reason=too many connections without association", ip)
+            _count("BUSY")
             connected.close()
             return
         thread = threading.Thread(target=self._run_thread, args=(connected, ip), name="association", daemon=True)
@@ -158,6 +160,8 @@ class Acceptor:
                 self._run_established(association)
         except (AssociationLost, ProtocolError, OSError) as error:
             _log.info("address=%s event=lost reason=%s", ip, error)
+            if not was_associated:
+                _count("PROTOCOL_ERROR" if isinstance(error, ProtocolError) else "ASSOCIATION_LOST")
         except Exception as error:  # noqa: BLE001 - it must not end the process
             _log.error("address=%s event=failed reason=%s", ip, described(error))
         finally:
@@ -207,17 +211,26 @@ class Acceptor:
         try:
             peer = self._peers.identify(request.calling, request.called, ip, names)
             if self._stopping:
-                raise Rejected(2, 3, 1, "the gateway stops")
+                raise Rejected(2, 3, 1, "STOPPING", "the gateway stops")
             self._counts.associate(ip)
         except Rejected as rejected:
             _log.warning("address=%s event=rejected reason=%s", ip, rejected)
+            _count(rejected.problem)
             connection.send(pdus.encode_rejection(rejected.result, rejected.source, rejected.reason))
             connection.wait_for_close(self._limits.end_seconds)
             return None
+        _count("ACCEPTED")
         with suppress(AssociationLost):  # which the next read finds out
             connection.send(encoded)
         return Association(
-            connection, peer, contexts, self._limits, request.max_pdu_bytes, roles=roles, extended=extended
+            connection,
+            peer,
+            contexts,
+            self._limits,
+            request.max_pdu_bytes,
+            role=ACCEPTOR,
+            roles=roles,
+            extended=extended,
         )
 
     def _run_established(self, association: Association) -> None:
@@ -243,6 +256,11 @@ class Acceptor:
             association.close()
             seconds = time.monotonic() - began
             _log_line(association.peer, end, f"requests={association.requests} seconds={seconds:.1f}")
+
+
+def _count(result: str) -> None:
+    """Count a request for an association."""
+    DIMSE_ASSOCIATION_REQUESTS.of(ACCEPTOR, result).value += 1
 
 
 def _log_line(peer: Peer, event: str, facts: str) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from common.telemetry.catalogue import DIMSE_ASSOCIATIONS
 from dimse.associations import pdus
 from dimse.associations.commands import Command, CommandField
 from dimse.associations.connection import Connection
@@ -24,6 +25,9 @@ _MAX_DATA_SET_BYTES = 4 << 20
 
 _MAX_DEPTH = 3
 _RELEASE_RP_BYTES = 10
+
+ACCEPTOR, REQUESTOR = "acceptor", "requestor"
+"""Roles of the gateway in an association."""
 
 
 class Context(NamedTuple):
@@ -52,11 +56,15 @@ class Limits:
 
 @dataclass(slots=True)
 class Request:
-    """A request of the peer. Its data set, if any, is read from `association`."""
+    """A request of the peer. Its data set, if any, is read from `association`.
+
+    status: of the last response; None before.
+    """
 
     association: "Association"
     context: Context
     command: Command
+    status: int | None = None
     _encoded: dict[tuple[int, bool], bytes] = field(default_factory=dict)
 
     @property
@@ -85,6 +93,7 @@ class Request:
         self.association.send_encoded(
             self.context, encoded, [data_set] if data_set is not None else None, is_held=is_held
         )
+        self.status = status
 
     def is_cancelled(self) -> bool:
         """Return whether the peer has sent C-CANCEL for this request; does not wait."""
@@ -112,6 +121,7 @@ class Association:
         limits: Limits,
         peer_max_pdu: int,
         *,
+        role: str = ACCEPTOR,
         roles: Mapping[str, Roles] = MappingProxyType({}),
         extended: Mapping[str, bytes] = MappingProxyType({}),
     ) -> None:
@@ -119,6 +129,7 @@ class Association:
 
         Args:
             peer_max_pdu: largest PDU that the peer accepts; 0 means no limit.
+            role: of this side, for the metrics: `ACCEPTOR` or `REQUESTOR`.
         """
         self.peer = peer
         self.contexts = contexts
@@ -137,6 +148,9 @@ class Association:
         self._depth = 0
         self._is_over = False
         self.is_release_requested = False
+        self._open = DIMSE_ASSOCIATIONS.of(role)
+        self._open.value += 1
+        self._is_closed = False
 
     # -----------------------------------------------------------------------------------------------------------------
     # Receiving
@@ -320,7 +334,7 @@ class Association:
                 self._connection.set_timeout(self.limits.end_seconds)
                 self._connection.send(pdus.RELEASE_RQ)
                 self._connection.read(_RELEASE_RP_BYTES)
-        self._connection.close()
+        self._close()
 
     def abort(self, source: AbortSource = AbortSource.SERVICE_USER) -> None:
         """Abort the association, unless it is over, and close the connection."""
@@ -329,7 +343,13 @@ class Association:
             self._connection.set_timeout(self.limits.end_seconds)
             with suppress(AssociationLost):
                 self._connection.send(pdus.abort(source))
+        self._close()
+
+    def _close(self) -> None:
         self._connection.close()
+        if not self._is_closed:
+            self._is_closed = True
+            self._open.value -= 1
 
     def close(self) -> None:
         """Close the connection; aborts the association if it is not over."""

@@ -18,12 +18,13 @@ class Rejected(Exception):
         result: 1 permanent, 2 transient.
         source: 1 service user, 2 service provider (ACSE), 3 service provider (presentation).
         reason: depends on `source`.
+        problem: the same in one word, for the metrics (docs/dimse.md).
         text: for the log.
     """
 
-    def __init__(self, result: int, source: int, reason: int, text: str) -> None:
+    def __init__(self, result: int, source: int, reason: int, problem: str, text: str) -> None:
         super().__init__(text)
-        self.result, self.source, self.reason = result, source, reason
+        self.result, self.source, self.reason, self.problem = result, source, reason, problem
 
 
 class CannotConnect(Exception):

@@ -36,7 +36,7 @@ class AssociationCounts:
         key = _key(address)
         with self._lock:
             if self._associated.total() >= self._most or self._associated[key] >= self._most_per_address:
-                raise Rejected(2, 3, 2, "there are too many associations")
+                raise Rejected(2, 3, 2, "BUSY", "there are too many associations")
             _subtract(self._pending, key)
             self._associated[key] += 1
 

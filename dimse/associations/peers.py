@@ -60,7 +60,7 @@ class Peers:
         """
         settings = self._settings
         if called != settings.ae_title and called not in settings.ae_partitions:
-            raise Rejected(1, 1, 7, "the called AE title is not that of the archive")
+            raise Rejected(1, 1, 7, "CALLED_AE_REJECTED", "the called AE title is not that of the archive")
         remotes = {name: remote for name, remote in settings.remotes.items() if remote.ae_title == calling}
         for name, remote in remotes.items():
             if _is_from(remote, address) and (not remote.certificate or remote.certificate in (names or ())):
@@ -68,9 +68,10 @@ class Peers:
                 token = remote.token if remote.token.get_secret_value() else settings.dimse_token
                 return Peer(calling, called, address, partition, token, name)
         if remotes:
-            raise Rejected(1, 1, 3, "the address or the certificate is not that of the remote with this AE title")
+            text = "the address or the certificate is not that of the remote with this AE title"
+            raise Rejected(1, 1, 3, "CALLING_AE_REJECTED", text)
         if not self._accepts_all:
-            raise Rejected(1, 1, 3, "no remote has this AE title")
+            raise Rejected(1, 1, 3, "CALLING_AE_REJECTED", "no remote has this AE title")
         partition = settings.ae_partitions.get(called) or settings.dimse_partition
         return Peer(calling, called, address, partition, settings.dimse_token)
 

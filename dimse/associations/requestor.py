@@ -6,9 +6,11 @@ from contextlib import suppress
 from dataclasses import replace
 from types import MappingProxyType
 
+from common.telemetry.catalogue import DIMSE_ASSOCIATION_REQUESTS
+from common.telemetry.tracing import CLIENT, part
 from common.tls import TlsFiles
 from dimse.associations import pdus
-from dimse.associations.association import Association, Context, Limits
+from dimse.associations.association import REQUESTOR, Association, Context, Limits
 from dimse.associations.connection import Connection
 from dimse.associations.errors import AssociationLost, CannotConnect, ProtocolError
 from dimse.associations.pdus import AbortSource, AssociationRequest, PduType, ProposedContext, Roles
@@ -71,6 +73,16 @@ class Requestor:
         )
         limits = replace(self._limits, silent_seconds=max(self._limits.silent_seconds, silent_seconds))
         request = AssociationRequest(remote.ae_title, calling, contexts, limits.max_pdu_bytes, roles)
+        try:
+            with part("associate", {}, CLIENT):
+                association = self._opened(remote, calling, request, limits)
+        except CannotConnect as error:
+            DIMSE_ASSOCIATION_REQUESTS.of(REQUESTOR, error.problem).value += 1
+            raise
+        DIMSE_ASSOCIATION_REQUESTS.of(REQUESTOR, "ACCEPTED").value += 1
+        return association
+
+    def _opened(self, remote: RemoteSettings, calling: str, request: AssociationRequest, limits: Limits) -> Association:
         connected = self._connected(remote)
         connection = Connection(connected)
         try:
@@ -130,7 +142,8 @@ class Requestor:
             for one in request.contexts
             if chosen.get(one.context_id) in one.transfer_syntaxes
         }
-        return Association(connection, peer, contexts, limits, acceptance.max_pdu_bytes, roles=acceptance.roles)
+        maximum, roles = acceptance.max_pdu_bytes, acceptance.roles
+        return Association(connection, peer, contexts, limits, maximum, role=REQUESTOR, roles=roles)
 
     @property
     def ae_title(self) -> str:

@@ -41,6 +41,11 @@ class Instance:
         else:
             self._file.write(data)
 
+    @property
+    def size_bytes(self) -> int:
+        """Size of the Part 10 file."""
+        return self._size
+
     def data_set(self) -> Iterator[bytes | memoryview] | None:
         """Return the bytes of the encoded data set, whose number is even; None if this is no Part 10 file."""
         offset = data_set_offset(self._head())

@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 from dicomstore.v1.retrieve_service_pb2 import RetrieveInstancesRequest
 
+from common.telemetry.catalogue import DIMSE_BYTES, DIMSE_INSTANCES, DIMSE_SUBOPERATIONS
 from dimse.associations.association import Association, Context
 from dimse.associations.commands import Command, CommandField
 from dimse.associations.errors import AssociationLost, ProtocolError
@@ -21,6 +22,8 @@ _PENDING_SECONDS = 0.25
 
 _WARNINGS = (0xB000, 0xB006, 0xB007, 0x0107, 0x0116)
 """Statuses of C-STORE responses with which the instance is stored (PS3.4 Table B.2-1, PS3.7 Annex C)."""
+
+_SENT, _SENT_BYTES = DIMSE_INSTANCES.of("sent"), DIMSE_BYTES.of("sent")
 
 
 class TransferFailed(Exception):
@@ -35,9 +38,11 @@ Retrieve = Callable[[RetrieveInstancesRequest], Any]
 class Counts:
     """Numbers of sub-operations, and the SOP Instance UIDs of those that failed.
 
+    service: what they are a part of, for the metrics.
     last_failure: status of the last response that is a failure; 0 if there was none.
     """
 
+    service: str
     remaining: int
     completed: int = 0
     warning: int = 0
@@ -53,16 +58,19 @@ class Counts:
         """Count a successful sub-operation."""
         self.remaining -= 1
         self.completed += 1
+        DIMSE_SUBOPERATIONS.of(self.service, "completed").value += 1
 
     def complete_with_warning(self) -> None:
         """Count a sub-operation that succeeded with a warning."""
         self.remaining -= 1
         self.warning += 1
+        DIMSE_SUBOPERATIONS.of(self.service, "warning").value += 1
 
     def fail(self, uid: str) -> None:
         """Count a failed sub-operation."""
         self.remaining -= 1
         self.failed_uids.append(uid)
+        DIMSE_SUBOPERATIONS.of(self.service, "failed").value += 1
 
     def of_response(self, *, is_final: bool) -> dict[str, Any]:
         """Return the elements of a response; a final one other than that of a cancellation has no remaining."""
@@ -152,6 +160,8 @@ class SubOperations:
             self._association.discard_data_set()
         except (AssociationLost, ProtocolError) as error:
             raise TransferFailed(str(error)) from error
+        _SENT.value += 1
+        _SENT_BYTES.value += instance.size_bytes
         if status == 0:
             counts.complete()
         elif status in _WARNINGS:

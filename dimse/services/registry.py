@@ -12,6 +12,7 @@ from dimse.services import statuses
 from dimse.services.commitment.commitment import Commitments
 from dimse.services.echo import Echo
 from dimse.services.find import FIND_EXTENSIONS, PATIENT_ROOT_FIND, STUDY_ROOT_FIND, Find
+from dimse.services.observation import observed
 from dimse.services.procedure_steps import ProcedureSteps
 from dimse.services.retrieve import (
     PATIENT_ROOT_GET,
@@ -81,6 +82,10 @@ class Dispatcher:
         Raises:
             AssociationLost, ProtocolError: the association is over.
         """
+        with observed(request):
+            self._serve(request)
+
+    def _serve(self, request: Request) -> None:
         service = self._service(request)
         try:
             if service is None:

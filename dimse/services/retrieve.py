@@ -111,7 +111,7 @@ class Get(_Retrieve):
         association = request.association
         can_receive = {uid for uid, role in association.roles.items() if role.scp}
         contexts = by_class(one for one in association.contexts.values() if one.abstract_syntax in can_receive)
-        counts = Counts(selection.count())
+        counts = Counts("C-GET", selection.count())
         operations = SubOperations(association, contexts, Origin(), request.command.priority or 0)
         try:
             is_complete = self._run(request, "C-GET", selection, operations, counts)
@@ -141,7 +141,7 @@ class Move(_Retrieve):
             comment = "The settings have no remote with this AE title and a host"
             request.respond(UNKNOWN_DESTINATION, error_comment=comment)
             return
-        counts = Counts(selection.count())
+        counts = Counts("C-MOVE", selection.count())
         is_complete = True
         if counts.remaining:
             is_complete = self._send(request, selection, remote, counts)

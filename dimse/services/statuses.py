@@ -1,5 +1,7 @@
 """Status codes of responses (PS3.7 Annex C, PS3.4)."""
 
+import enum
+
 SUCCESS = 0x0000
 CANCEL = 0xFE00
 PENDING = 0xFF00
@@ -24,3 +26,26 @@ CANNOT_UNDERSTAND = 0xC000
 COERCION_OF_DATA_ELEMENTS = 0xB000
 ELEMENTS_DISCARDED = 0xB006
 WARNING_DATA_SET_DOES_NOT_MATCH_SOP_CLASS = 0xB007
+
+_WARNINGS = frozenset({0x0001, 0x0107, 0x0116})
+
+
+class StatusClass(enum.StrEnum):
+    """Class of a status (PS3.7 section C.1)."""
+
+    SUCCESS = "success"
+    WARNING = "warning"
+    FAILURE = "failure"
+    CANCEL = "cancel"
+    PENDING = "pending"
+
+
+def class_of(status: int) -> StatusClass:
+    """Return the class of a status."""
+    if status == SUCCESS:
+        return StatusClass.SUCCESS
+    if status in (PENDING, PENDING_WITH_WARNING):
+        return StatusClass.PENDING
+    if status == CANCEL:
+        return StatusClass.CANCEL
+    return StatusClass.WARNING if status >> 12 == 0xB or status in _WARNINGS else StatusClass.FAILURE

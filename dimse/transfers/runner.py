@@ -8,9 +8,11 @@ from collections.abc import Callable
 import grpc
 from dicomstore.v1.transfer_service_pb2 import ClaimTransfersRequest, ClaimTransfersResponse
 
+from common.telemetry import tracing
+from common.telemetry.catalogue import DIMSE_TRANSFER_SECONDS, DIMSE_TRANSFERS
 from dimse.associations.errors import AssociationLost, CannotConnect, ProtocolError, described
 from dimse.core import Core, Metadata
-from dimse.transfers.work import AttemptFailed, LeaseLost, Work
+from dimse.transfers.work import STOPPED, AttemptFailed, LeaseLost, Work
 
 _WAIT_SECONDS = 60
 _MIN_PAUSE_SECONDS = 1.0
@@ -129,19 +131,32 @@ class TransferRunner:
         thread.start()
 
     def _run(self, work: Work) -> None:
+        kind = str(work.transfer.WhichOneof("work"))
+        began = time.monotonic()
+        with tracing.begun(f"transfer {kind}", {"dicomstore.attempt": work.transfer.attempts}):
+            result = self._attempt(work, kind)
+        DIMSE_TRANSFERS.of(kind, result).value += 1
+        DIMSE_TRANSFER_SECONDS.of(kind).observe(time.monotonic() - began)
+
+    def _attempt(self, work: Work, kind: str) -> str:
+        """Process a transfer, and report its end; return the result for the metrics."""
         transfer = work.transfer
-        facts = f"transfer={transfer.id} remote={transfer.remote} work={transfer.WhichOneof('work')}"
+        facts = f"transfer={transfer.id} remote={transfer.remote} work={kind}"
         _log.info("%s event=started attempt=%d", facts, transfer.attempts)
         try:
             failure = self._failure(work)
             if failure is None:
                 work.end()
                 _log.info("%s event=succeeded instances=%d", facts, work.progress.completed)
-            else:
-                work.end(failure.problem, is_permanent=failure.is_permanent)
-                _log.warning("%s event=failed problem=%s reason=%s", facts, failure.problem, failure)
+                return "succeeded"
+            work.end(failure.problem, is_permanent=failure.is_permanent)
+            _log.warning("%s event=failed problem=%s reason=%s", facts, failure.problem, failure)
+            if (span := tracing.current()) is not None:
+                span.fault = failure.problem
+            return "stopped" if failure.problem == STOPPED else "failed"
         except LeaseLost:
             _log.info("%s event=stopped reason=the lease is lost, or it was cancelled", facts)
+            return "stopped"
         finally:
             with self._lock:
                 del self._active[work]

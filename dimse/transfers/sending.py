@@ -60,7 +60,7 @@ class Sender:
 
     def _send(self, work: Work, operations: SubOperations, selection: Selection) -> str:
         """Send some instances; return the problem of the last one that failed."""
-        counts = Counts(selection.count())
+        counts = Counts("send", selection.count())
         completed, warnings, failed = work.progress.completed, work.progress.warnings, work.progress.failed
 
         def report() -> None:

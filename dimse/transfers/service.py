@@ -1,7 +1,6 @@
 """Transfers of a gateway process: what performs them, and what creates them."""
 
 import logging
-import uuid
 from collections.abc import Callable
 
 from dicomstore.v1.capabilities_service_pb2 import GetCapabilitiesRequest
@@ -9,7 +8,7 @@ from dicomstore.v1.capabilities_service_pb2 import GetCapabilitiesRequest
 from dimse.associations.association import Association, Request
 from dimse.associations.requestor import Requestor
 from dimse.config import Settings
-from dimse.core import Core, Metadata
+from dimse.core import Core, Metadata, own_metadata
 from dimse.transfers.forwarding import Forwarding, rules_of
 from dimse.transfers.notifying import Notifier
 from dimse.transfers.pulling import Puller
@@ -78,9 +77,7 @@ class Transfers:
 
     def _metadata(self) -> Metadata:
         """Return the metadata of a call with the credentials of the gateway."""
-        request_id = ("x-request-id", uuid.uuid4().hex)
-        token = self._settings.dimse_token.get_secret_value()
-        return (request_id, ("authorization", f"Bearer {token}")) if token else (request_id,)
+        return own_metadata(self._settings.dimse_token)
 
     def _partition_in_requests(self, partition: str) -> str:
         """Return the name of a partition as requests state it: empty while partitions are disabled."""

@@ -19,6 +19,9 @@ from dicomstore.v1.transfer_service_pb2 import (
 from dimse.associations.association import Association
 from dimse.core import Core, Metadata
 
+STOPPED = "GATEWAY_STOPPED"
+"""Problem of an attempt that ends because the gateway stops."""
+
 _log = logging.getLogger("dimse.transfers")
 
 
@@ -100,7 +103,7 @@ class Work:
         if self._is_lost:
             raise LeaseLost
         if self._is_stopped:
-            raise AttemptFailed("GATEWAY_STOPPED")
+            raise AttemptFailed(STOPPED)
 
     @contextmanager
     def using(self, association: Association) -> Iterator[None]:

@@ -59,14 +59,16 @@ _REMOVED_FILES = 5000
 
 @dataclass(frozen=True, slots=True)
 class Supervisor:
-    """The program that runs the operations worker. Without one, a service manager does.
+    """The program that runs the operations worker and the gateway. Without one, a service manager does.
 
     worker_runs: whether the worker runs, or is stopped only because it is not needed.
     need_worker: reports that there are unfinished operations; called repeatedly while there are.
+    gateways: number of processes of the DIMSE gateway that it runs.
     """
 
     worker_runs: Callable[[], bool] = lambda: True
     need_worker: Callable[[], None] = lambda: None
+    gateways: int = 0
 
 
 NO_SUPERVISOR = Supervisor()

@@ -36,6 +36,8 @@ async def monitored(components: IndexComponents, kind: str) -> AsyncIterator[Nei
             yield Sample(catalogue.INGEST_WAITING, budget.waiting)
             yield Sample(catalogue.RESPONSES, components.response_budget.responses)
             yield from components.workers.samples()
+            if components.supervisor.gateways:
+                yield Sample(catalogue.DIMSE_PROCESSES, components.supervisor.gateways)
 
     with provided(process_samples), provided(cache_samples), provided(samples):
         async with joined(group_of(components.settings.data), kind) as neighbours:
@@ -55,6 +57,7 @@ def _figures(components: ArchiveComponents) -> ArchiveFigures:
         changes=database.changes,
         consumers=database.consumers,
         webhooks=database.webhooks,
+        transfers=database.transfers,
         operations=database.operations,
         blobs=components.blobs,
         data=components.settings.data,

@@ -169,7 +169,9 @@ def test_marks_appear_in_no_log_error_url_metric_or_trace(archive: Archive, coll
     assert not faults, "\n".join(faults)
 
 
-def test_marks_appear_in_no_log_or_response_of_the_dimse_gateway(archive: Archive) -> None:
+def test_marks_appear_in_no_log_response_metric_or_trace_of_the_dimse_gateway(
+    archive: Archive, collector: Collector
+) -> None:
     operator = (archive.data / "operator.token").read_text().strip()
     archive.start_gateway(dimse_token=operator)
     contexts = [(SECONDARY_CAPTURE, EXPLICIT_LITTLE), (FIND, EXPLICIT_LITTLE), (COMMITMENT, EXPLICIT_LITTLE)]
@@ -192,12 +194,21 @@ def test_marks_appear_in_no_log_or_response_of_the_dimse_gateway(archive: Archiv
     with socket.create_connection(("127.0.0.1", archive.dimse_port)) as connection:
         connection.sendall(PATIENT.encode() * 10)
         connection.recv(100)
+    services = {"C-STORE", "C-FIND", "N-ACTION"}
+    collector.wait_for(lambda got: services <= {span.name for at, span in got.spans if at == "dimse-1"})
+    counted = "dicomstore_dimse_request_duration_seconds"
+    collector.wait_for(lambda got: any((at, one.name) == ("dimse-1", counted) for at, one in got.metrics))
+    telemetry = [text for text in collector.texts if "dimse-1" in text]
+    assert not [text for text in telemetry if UID_ROOT in text], "no UIDs, of which there are any number"
     logs = archive.logs()
-    assert "calling=TESTER" in logs
+    lines = [json.loads(line) for line in logs.splitlines()]
+    failed = [line for line in lines if line["logger"] == "dimse.access"]
+    assert failed[0]["fields"]["calling"] == "TESTER"
+    assert {line["trace_id"] for line in failed} <= {span.trace_id.hex() for _, span in collector.spans}
     marks = re.compile(f"{PATIENT}|{SECRET}|{re.escape(operator)}", re.IGNORECASE)
     assert len(comments) > 20
     assert any("status=0," in comment for comment in comments)
-    assert [text for text in [*comments, *logs.splitlines()] if marks.search(text)] == []
+    assert [text for text in [*comments, *telemetry, *logs.splitlines()] if marks.search(text)] == []
 
 
 def test_secrets_are_in_no_file_of_the_archive(archive: Archive) -> None:

@@ -221,13 +221,18 @@ async def test_stored_instances_are_available_after_a_restart(tmp_path: Path) ->
         assert json.loads(output)["00080018"]["Value"] == ["1.5"]
 
 
-async def test_up_runs_the_dimse_gateway_and_stops_it(tmp_path: Path) -> None:
+async def test_up_runs_the_dimse_gateway_with_its_metrics_and_stops_it(tmp_path: Path) -> None:
     uid = new_uid()
     async with up(tmp_path, "--workers", 1, "--dimse", "127.0.0.1:0", DICOMSTORE_DIMSE_PROCESSES="2") as archive:
         [port] = re.findall(r"DIMSE +DICOMSTORE at 127\.0\.0\.1:(\d+)", archive.welcome)
         file = part10(SOPInstanceUID=uid)
         response = await asyncio.to_thread(store, int(port), file, SECONDARY_CAPTURE, uid)
         assert response.status == 0
+        _, body = await asyncio.to_thread(get, f"{archive.url}/metrics")
+        metrics = {line.rpartition(" ")[0]: line.rpartition(" ")[2] for line in body.decode().splitlines()}
+        assert metrics['dicomstore_dimse_processes{process="node-1"}'] == "2"
+        received = 'dicomstore_dimse_instances_total{direction="received",process="dimse-%d"}'
+        assert sum(int(metrics.get(received % process, "0")) for process in (1, 2)) == 1
         exit_code, _ = await archive.ended(signal.SIGINT)
         assert exit_code == 0
 

@@ -8,6 +8,8 @@ from dicomstore.v1.errors_pb2 import ErrorReason
 from dicomstore.v1.resources_pb2 import Address
 from dicomstore.v1.store_service_pb2 import StoreHeader, ValidationMode
 
+from common.telemetry import tracing
+from common.telemetry.catalogue import DIMSE_BYTES, DIMSE_INSTANCES
 from dimse.associations.association import Association, Request
 from dimse.associations.commands import CommandField
 from dimse.associations.peers import Peer
@@ -22,6 +24,8 @@ from dimse.services.storage.uploads import Upload, UploadFailed, Uploads
 
 _PIECE_BYTES = 640 << 10
 """Size of the pieces of a large instance; a smaller one, such as a CT slice, is a single message."""
+
+_RECEIVED, _RECEIVED_BYTES = DIMSE_INSTANCES.of("received"), DIMSE_BYTES.of("received")
 
 _MISMATCH = Answer(
     statuses.DATA_SET_DOES_NOT_MATCH_SOP_CLASS, "SOP Class or Instance UID differs from that of the command"
@@ -49,7 +53,16 @@ class Store:
 
     def serve(self, request: Request) -> None:
         """Store an instance, and respond with the outcome."""
-        answer = self._store(request)
+        span = tracing.current()
+        if span is not None and span.is_sampled:
+            # Its call of the core is part of its trace, and of no other one.
+            self.association_ended(request.association)
+            try:
+                answer = self._store(request)
+            finally:
+                self.association_ended(request.association)
+        else:
+            answer = self._store(request)
         request.association.discard_data_set()
         request.respond(answer.status, error_comment=answer.comment)
 
@@ -104,8 +117,10 @@ class Store:
                 return self._upload(association, view, start, size, transfer_syntax)
             try:
                 digest = sha256(view[start:size]) if association.has_more_data else None
+                sent = 0
                 while association.has_more_data:
                     upload.send(bytes(view[:size]), last=False)
+                    sent += size
                     size = association.read_data_set(view)
                     if digest is not None:
                         digest.update(view[:size])
@@ -114,6 +129,8 @@ class Store:
             except BaseException:
                 upload.cancel()
                 raise
+        _RECEIVED.value += 1
+        _RECEIVED_BYTES.value += sent + size
         if outcome.failed.reason == ErrorReason.ERROR_REASON_INSTANCE_ALREADY_EXISTS:
             digest = digest or sha256(view[start:size])
             instance = outcome.failed.instance

@@ -10,10 +10,12 @@ from pathlib import Path
 from common.telemetry import catalogue
 from common.telemetry.metrics import Sample
 from server.domain.monitoring.metrics import ArchiveReading
+from server.model.lifecycle.transfer import TransferState
 from server.ports.blobs import BlobStore
 from server.ports.consumers import Consumers
 from server.ports.events.webhooks import Webhooks
 from server.ports.index import ChangeLog
+from server.ports.lifecycle.transfers import TransferRecord
 from server.ports.operations import Operations
 
 _MAX_CONSUMERS = 1000
@@ -29,6 +31,7 @@ class ArchiveFigures:
         changes: ChangeLog,
         consumers: Consumers,
         webhooks: Webhooks,
+        transfers: TransferRecord,
         operations: Operations,
         blobs: BlobStore,
         data: Path,
@@ -37,6 +40,7 @@ class ArchiveFigures:
         self._changes = changes
         self._consumers = consumers
         self._webhooks = webhooks
+        self._transfers = transfers
         self._operations = operations
         self._blobs = blobs
         self._data = data
@@ -47,6 +51,7 @@ class ArchiveFigures:
         return {
             "changeFeed": self._change_feed,
             "webhooks": self._webhook_events,
+            "transfers": self._transfer_states,
             "operations": self._unfinished_operations,
             "disk": self._disk,
             "blobs": self._blob_space,
@@ -69,6 +74,11 @@ class ArchiveFigures:
             Sample(catalogue.WEBHOOK_EVENTS, sum(backlog.waiting for backlog in backlogs), ("waiting",)),
             Sample(catalogue.WEBHOOK_EVENTS, sum(backlog.dead for backlog in backlogs), ("dead",)),
         ]
+
+    async def _transfer_states(self) -> Iterable[Sample]:
+        numbers = await self._transfers.numbers()
+        states = (TransferState.WAITING, TransferState.RUNNING, TransferState.FAILED)
+        return [Sample(catalogue.TRANSFERS, numbers.get(state, 0), (state.name.lower(),)) for state in states]
 
     async def _unfinished_operations(self) -> Iterable[Sample]:
         unfinished = await self._operations.unfinished()

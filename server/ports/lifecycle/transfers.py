@@ -1,6 +1,6 @@
 """The record of transfers between the archive and other systems."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -46,6 +46,10 @@ class TransferRecord(Protocol):
             states, remote: filters; empty means all.
             before: only those with smaller record keys.
         """
+        ...
+
+    async def numbers(self) -> Mapping[TransferState, int]:
+        """Return the numbers of transfers by state; those without any may be missing."""
         ...
 
     async def change(self, transfer_id: str, change: Change) -> Transfer | None:

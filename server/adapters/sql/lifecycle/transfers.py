@@ -1,7 +1,7 @@
 """The record of transfers between the archive and other systems."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -82,6 +82,13 @@ class SqlTransfers:
             newest = newest.where(_t.key < before)
         return await self._transactions.read(
             lambda connection: [(row.key, _transfer(row)) for row in connection.execute(newest)]
+        )
+
+    async def numbers(self) -> Mapping[TransferState, int]:
+        """See the port."""
+        counted = select(_t.state, func.count()).group_by(_t.state)
+        return await self._transactions.read(
+            lambda connection: {TransferState(state): count for state, count in connection.execute(counted)}
         )
 
     async def change(self, transfer_id: str, change: Change) -> Transfer | None:

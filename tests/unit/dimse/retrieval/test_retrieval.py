@@ -151,7 +151,7 @@ def test_each_stored_form_has_a_context_of_its_own() -> None:
 
 
 def test_counts_of_sub_operations() -> None:
-    counts = Counts(4)
+    counts = Counts("C-MOVE", 4)
     counts.complete()
     counts.complete_with_warning()
     counts.fail("1.2")
