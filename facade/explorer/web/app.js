@@ -6,10 +6,11 @@ import { Layout } from "./components/layout.js";
 import { Empty, Failure, Loading, Page } from "./components/states.js";
 import { Toasts } from "./components/toasts.js";
 import { getJson } from "./lib/api.js";
-import { href, navigate, useLocation } from "./lib/router.js";
-import { ROOT, partitions, restoreLocation, settings } from "./lib/session.js";
+import { grants, may, mayOpen } from "./lib/permissions.js";
+import { href, navigate, restore, useLocation } from "./lib/router.js";
+import { ROOT, partitions, settings, takeReturn } from "./lib/session.js";
 import { t } from "./lib/texts.js";
-import { HOME, PAGES } from "./pages/index.js";
+import { PAGES, homePath } from "./pages/index.js";
 
 function App() {
   const [start, setStart] = useState({ isReady: false, error: null });
@@ -20,19 +21,19 @@ function App() {
       (error) => setStart({ isReady: false, error }),
     );
   useEffect(begin, []);
-  const isHome = location.segments.length === 0;
+  const isHome = start.isReady && location.segments.length === 0;
   const isMisplaced = start.isReady && partitions.value.length > 0 && !location.partition;
   useEffect(() => {
     if (isHome || isMisplaced) {
       const params = Object.fromEntries([...new Set(location.params.keys())].map((key) => [key, location.params.getAll(key)]));
       const partition = isMisplaced ? partitions.value[0] : location.partition;
-      navigate(isHome ? HOME : location.path, params, { replace: true, partition });
+      navigate(isMisplaced ? location.path : homePath(), params, { replace: true, partition });
     }
   }, [isHome, isMisplaced]);
   const page = PAGES.find((each) => each.path === `/${location.segments[0] ?? ""}`);
   const isWaiting = !start.isReady || isHome || isMisplaced;
   return html`
-    <${Layout} pages=${PAGES} current=${page}>
+    <${Layout} pages=${start.isReady ? PAGES.filter(mayOpen) : []} current=${page}>
       ${start.error
         ? html`<${Failure} error=${start.error} retry=${begin} />`
         : isWaiting
@@ -56,12 +57,16 @@ function CurrentPage({ page, location }) {
       },
       () => setState({ component: null, error: new Error(t("error.module")) }),
     );
+  const isPermitted = page !== undefined && mayOpen(page);
   useEffect(() => {
-    if (!state.component) load();
+    if (!state.component && isPermitted) load();
   }, [page]);
+  if (page && !isPermitted) {
+    return html`<${Page} title=${t(page.title)}><${Empty} icon="shield" title=${t("forbidden.title")}><p>${t("forbidden.text")}</p><//><//>`;
+  }
   if (!page) {
     return html`<${Page} title=${t("missing.title")}>
-      <${Empty} icon="search" title=${t("missing.text")}><a href=${href(HOME)}>${t("missing.home")}</a><//>
+      <${Empty} icon="search" title=${t("missing.text")}><a href=${href("/")}>${t("missing.home")}</a><//>
     <//>`;
   }
   if (error) {
@@ -79,11 +84,12 @@ async function prepared() {
   const response = await fetch(new URL("explorer/settings.json", ROOT)).catch(() => null);
   if (!response?.ok) throw new Error(t("error.network"));
   settings.set(await response.json());
-  if (settings.value.hasPartitions) {
-    const found = await getJson("/partitions", { isService: true });
-    partitions.set(found.map((each) => each.partitionName));
-  }
+  const { hasPartitions, needsLogin } = settings.value;
+  grants.set(needsLogin ? (await getJson("/me", { isService: true })).grants : null);
+  const found = hasPartitions && may("read", "anywhere") ? await getJson("/partitions", { isService: true }) : [];
+  partitions.set(found.map((each) => each.partitionName));
 }
 
-restoreLocation();
+const returnTo = takeReturn();
+if (returnTo) restore(returnTo);
 render(html`<${App} />`, document.getElementById("app"));

@@ -47,7 +47,7 @@ export function Layout({ pages, current, children }) {
         aria-controls="navigation"
         onClick=${() => setOpen(!isOpen)}
       />
-      <a class="brand" href=${href("/studies")} aria-label=${t("layout.home")}><${Logo} /><span>dicomstore</span></a>
+      <a class="brand" href=${href("/")} aria-label=${t("layout.home")}><${Logo} /><span>dicomstore</span></a>
       <div class="head-actions">
         <${PartitionSwitch} />
         <${AppearanceButton} />

@@ -1,7 +1,7 @@
 // Lists of the API with a `Link` to the next page, as tables that grow on request.
 import { html, useEffect, useState } from "../vendor/htm-preact-standalone.js";
 import { getPage } from "../lib/api.js";
-import { href } from "../lib/router.js";
+import { DEFAULT_PARTITION, href } from "../lib/router.js";
 import { t } from "../lib/texts.js";
 import { Button } from "./buttons.js";
 import { Failure, useLoaded } from "./states.js";
@@ -48,11 +48,9 @@ export function Resource({ row, isLink = true }) {
   if (!level) return t("resource.partition");
   const uid = html`<span class="mono break">${row[level]}</span>`;
   const name = t(`resource.${level}`);
-  const target = href(["study", row.studyInstanceUid], {}, row.partitionName && row.partitionName !== DEFAULT ? row.partitionName : undefined);
+  const target = href(["study", row.studyInstanceUid], {}, row.partitionName && row.partitionName !== DEFAULT_PARTITION ? row.partitionName : undefined);
   return html`<span class="resource"><span class="soft">${name}</span> ${isLink ? html`<a href=${target}>${uid}</a>` : uid}</span>`;
 }
-
-const DEFAULT = "Microsoft.Default";
 
 /** Reload something every `milliseconds` while `isOn`, unless the page is hidden. */
 export function useInterval(work, milliseconds, isOn = true) {

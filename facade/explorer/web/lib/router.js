@@ -2,6 +2,9 @@
 // "#/partitions/radiology/studies?PatientName=DOE*". Browsers do not send the fragment, so no server logs it.
 import { createStore, useStore } from "./store.js";
 
+/** The partition of requests without one in their path. */
+export const DEFAULT_PARTITION = "Microsoft.Default";
+
 const IN_PARTITION = /^\/partitions\/([^/]+)(\/.*)?$/;
 
 /** Return `partition` ("" without one), `path` ("/studies"), its `segments`, and `params` of a fragment. */
@@ -50,6 +53,12 @@ export function navigate(path, params = {}, { replace = false, partition } = {})
   } else {
     window.location.hash = target; // "hashchange" follows
   }
+}
+
+/** Show the page of a fragment in place of the present one. */
+export function restore(hash) {
+  history.replaceState(null, "", hash);
+  read();
 }
 
 /** Change parameters of the current page; those with the value null or "" are removed. */

@@ -27,9 +27,9 @@ export function logIn() {
   return true;
 }
 
-/** Return to the page from which the login was started. */
-export function restoreLocation() {
-  const kept = sessionStorage.getItem(RETURN_KEY);
+/** Return the fragment of the page from which the login was started, once; "" without one. */
+export function takeReturn() {
+  const kept = sessionStorage.getItem(RETURN_KEY) ?? "";
   sessionStorage.removeItem(RETURN_KEY);
-  if (kept && !window.location.hash) history.replaceState(null, "", kept);
+  return window.location.hash ? "" : kept;
 }

@@ -9,6 +9,7 @@ import { Failure, Loading, Page, useLoaded } from "../components/states.js";
 import { toast, toastError } from "../components/toasts.js";
 import { getJson, request, sendJson } from "../lib/api.js";
 import { formatAge, formatExactly } from "../lib/format.js";
+import { may } from "../lib/permissions.js";
 import { partitions } from "../lib/session.js";
 import { hasText, t } from "../lib/texts.js";
 
@@ -17,9 +18,19 @@ const DAYS = [7, 30, 90, 365];
 
 export default function Access() {
   const me = useLoaded((signal) => getJson("/me", { isService: true, signal }), []);
+  return html`<${Page} title=${t("access.title")}>
+    <section class="card stack" aria-label=${t("access.me")}>
+      <h2>${t("access.me")}</h2>
+      ${me.error ? html`<${Failure} error=${me.error} retry=${me.reload} />` : me.value ? html`<${Me} me=${me.value} />` : html`<${Loading} />`}
+    </section>
+    ${may("administer", "archive") && html`<${Tokens} roles=${me.value?.knownRoles ?? []} />`}
+  <//>`;
+}
+
+function Tokens({ roles }) {
   const [hasInvalid, setInvalid] = useState(false);
   const list = usePages("/tokens", { isService: true, params: { includeinvalid: hasInvalid ? "true" : "" } });
-  const add = async () => (await openDialog(NewToken, { roles: me.value?.knownRoles ?? [] })) && list.reload();
+  const add = async () => (await openDialog(NewToken, { roles })) && list.reload();
   const columns = [
     { key: "name", title: t("access.name") },
     { key: "roles", title: t("access.roles"), render: (row) => row.roles.join(", ") },
@@ -29,17 +40,16 @@ export default function Access() {
     { key: "expires", title: t("access.expires"), render: (row) => html`<${Expiry} token=${row} />` },
     { key: "actions", title: t("list.actions"), render: (row) => !row.revokedTime && html`<${Button} onClick=${() => revoke(row, list.reload)}>${t("access.revoke")}<//>` },
   ];
-  return html`<${Page} title=${t("access.title")} actions=${html`<${Button} kind="primary" icon="plus" onClick=${add}>${t("access.add")}<//>`}>
-    <section class="card stack" aria-label=${t("access.me")}>
-      <h2>${t("access.me")}</h2>
-      ${me.error ? html`<${Failure} error=${me.error} retry=${me.reload} />` : me.value ? html`<${Me} me=${me.value} />` : html`<${Loading} />`}
-    </section>
+  return html`
     <div class="section-head">
       <h2>${t("access.tokens")}</h2>
-      <${Checkbox} label=${t("access.invalid")} checked=${hasInvalid} onChange=${setInvalid} />
+      <div class="row-actions">
+        <${Checkbox} label=${t("access.invalid")} checked=${hasInvalid} onChange=${setInvalid} />
+        <${Button} kind="primary" icon="plus" onClick=${add}>${t("access.add")}<//>
+      </div>
     </div>
     <${ListTable} list=${list} caption=${t("access.tokens")} columns=${columns} keyOf=${(row) => row.id} empty=${t("access.empty")} />
-  <//>`;
+  `;
 }
 
 function Me({ me }) {

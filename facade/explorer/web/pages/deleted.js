@@ -7,6 +7,7 @@ import { Page } from "../components/states.js";
 import { toast, toastError } from "../components/toasts.js";
 import { sendJson } from "../lib/api.js";
 import { formatAge, formatExactly } from "../lib/format.js";
+import { may } from "../lib/permissions.js";
 import { navigate, setParams } from "../lib/router.js";
 import { t } from "../lib/texts.js";
 
@@ -20,8 +21,8 @@ export default function Deleted({ location }) {
     { key: "author", title: t("deleted.author"), isSecondary: true },
     { key: "reason", title: t("list.reason"), isSecondary: true },
     { key: "erasedTime", title: t("deleted.erased"), isSecondary: true, render: (row) => html`<span title=${formatExactly(row.erasedTime)}>${formatAge(row.erasedTime)}</span>` },
-    { key: "actions", title: t("list.actions"), render: (row) => html`<${Button} icon="restore" onClick=${() => restore(row, list.reload)}>${t("deleted.restore")}<//>` },
-  ];
+    may("delete") && { key: "actions", title: t("list.actions"), render: (row) => html`<${Button} icon="restore" onClick=${() => restore(row, list.reload)}>${t("deleted.restore")}<//>` },
+  ].filter(Boolean);
   return html`<${Page} title=${t("deleted.title")} actions=${html`<${Button} icon="refresh" onClick=${list.reload}>${t("list.reload")}<//>`}>
     <p class="soft">${t("deleted.text")}</p>
     <div class="card list-filters">

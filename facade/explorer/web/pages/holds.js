@@ -7,6 +7,7 @@ import { Page } from "../components/states.js";
 import { toast, toastError } from "../components/toasts.js";
 import { request } from "../lib/api.js";
 import { formatAge, formatExactly } from "../lib/format.js";
+import { may } from "../lib/permissions.js";
 import { t } from "../lib/texts.js";
 
 export default function Holds() {
@@ -17,8 +18,8 @@ export default function Holds() {
     { key: "reason", title: t("list.reason") },
     { key: "author", title: t("holds.author"), isSecondary: true },
     { key: "time", title: t("holds.time"), isSecondary: true, render: (row) => html`<span title=${formatExactly(row.time)}>${formatAge(row.time)}</span>` },
-    { key: "actions", title: t("list.actions"), render: (row) => html`<${Button} onClick=${() => release(row, list.reload)}>${t("holds.release")}<//>` },
-  ];
+    may("administer") && { key: "actions", title: t("list.actions"), render: (row) => html`<${Button} onClick=${() => release(row, list.reload)}>${t("holds.release")}<//>` },
+  ].filter(Boolean);
   return html`<${Page} title=${t("holds.title")}>
     <p class="soft">${t("holds.text")}</p>
     <${ListTable}

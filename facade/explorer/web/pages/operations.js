@@ -9,12 +9,15 @@ import { Table } from "../components/table.js";
 import { toastError } from "../components/toasts.js";
 import { getJson, getPage, request } from "../lib/api.js";
 import { formatAge, formatExactly } from "../lib/format.js";
+import { may } from "../lib/permissions.js";
 import { setParams } from "../lib/router.js";
 import { hasText, t } from "../lib/texts.js";
 
 const UNFINISHED = ["notStarted", "running"];
 const STATES = ["running", "succeeded", "failed", "canceled"];
 const KINDS = { running: "accent", notStarted: "", succeeded: "success", failed: "danger", canceled: "warning" };
+/** The action that starting and cancelling an operation requires. */
+const ACTIONS = { reindex: "manageExtendedQueryTags", update: "write", export: "export", import: "administer", move: "administer" };
 const POLL_MS = 2000;
 
 export default function Operations({ location }) {
@@ -61,7 +64,7 @@ function Actions({ operation, reload }) {
   };
   return html`<div class="row-actions">
     <${Button} kind="quiet" icon="info" label=${t("list.details")} onClick=${() => openDialog(Details, { operation })} />
-    ${UNFINISHED.includes(operation.status) && html`<${Button} kind="quiet" icon="close" label=${t("operations.cancel")} onClick=${cancel} />`}
+    ${UNFINISHED.includes(operation.status) && may(ACTIONS[operation.type] ?? "administer", "anywhere") && html`<${Button} kind="quiet" icon="close" label=${t("operations.cancel")} onClick=${cancel} />`}
   </div>`;
 }
 

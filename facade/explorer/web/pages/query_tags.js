@@ -9,6 +9,7 @@ import { Table } from "../components/table.js";
 import { toast, toastError } from "../components/toasts.js";
 import { getJson, request, sendJson } from "../lib/api.js";
 import { formatMoment, formatNumber } from "../lib/format.js";
+import { may } from "../lib/permissions.js";
 import { t } from "../lib/texts.js";
 
 const REPRESENTATIONS = "AE AS CS DA DT FD FL IS LO PN SH SL SS TM UI UL US".split(" ");
@@ -24,15 +25,16 @@ export default function QueryTags() {
   const rows = value ?? [];
   useInterval(useCallback(reload, []), POLL_MS, rows.some((row) => row.status !== "ready"));
   const add = async () => (await openDialog(NewTag)) && reload();
+  const mayManage = may("manageExtendedQueryTags", "archive");
   const columns = [
     { key: "path", title: t("tags.attribute"), render: (row) => html`<span class="mono">(${row.path.slice(0, 4)},${row.path.slice(4)})</span> ${row.privateCreator && html`<span class="soft">${row.privateCreator}</span>`}` },
     { key: "vr", title: t("tags.vr"), isSecondary: true },
     { key: "level", title: t("tags.level"), render: (row) => t(`tags.level.${row.level}`) },
     { key: "status", title: t("tags.status"), render: (row) => html`<${Status} tag=${row} />` },
     { key: "errors", title: t("tags.errors"), isNumber: true, render: (row) => (row.errors ? html`<${Button} onClick=${() => openDialog(Errors, { tag: row })}>${formatNumber(row.errors.count)}<//>` : "0") },
-    { key: "actions", title: t("list.actions"), render: (row) => html`<${Actions} tag=${row} reload=${reload} />` },
-  ];
-  return html`<${Page} title=${t("tags.title")} actions=${html`<${Button} kind="primary" icon="plus" onClick=${add}>${t("tags.add")}<//>`}>
+    mayManage && { key: "actions", title: t("list.actions"), render: (row) => html`<${Actions} tag=${row} reload=${reload} />` },
+  ].filter(Boolean);
+  return html`<${Page} title=${t("tags.title")} actions=${mayManage && html`<${Button} kind="primary" icon="plus" onClick=${add}>${t("tags.add")}<//>`}>
     <p class="soft">${t("tags.text")}</p>
     ${error
       ? html`<${Failure} error=${error} retry=${reload} />`

@@ -9,6 +9,7 @@ import { Page } from "../components/states.js";
 import { toast, toastError } from "../components/toasts.js";
 import { request, sendJson } from "../lib/api.js";
 import { formatAge, formatExactly } from "../lib/format.js";
+import { may } from "../lib/permissions.js";
 import { t } from "../lib/texts.js";
 
 const DAY_S = 86_400;
@@ -25,7 +26,7 @@ export default function Shares() {
     { key: "expiresTime", title: t("shares.expires"), render: (row) => html`<span title=${formatExactly(row.expiresTime)}>${formatAge(row.expiresTime)}</span>` },
     { key: "actions", title: t("list.actions"), render: (row) => html`<${Button} onClick=${() => revoke(row, list.reload)}>${t("shares.revoke")}<//>` },
   ];
-  return html`<${Page} title=${t("shares.title")} actions=${html`<${Button} kind="primary" icon="plus" onClick=${add}>${t("shares.upload")}<//>`}>
+  return html`<${Page} title=${t("shares.title")} actions=${may("administer") && html`<${Button} kind="primary" icon="plus" onClick=${add}>${t("shares.upload")}<//>`}>
     <p class="soft">${t("shares.text")}</p>
     <${ListTable} list=${list} caption=${t("shares.title")} columns=${columns} keyOf=${(row) => row.id} empty=${t("shares.empty")} />
   <//>`;

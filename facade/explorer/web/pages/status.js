@@ -6,6 +6,7 @@ import { Plot } from "../components/plot.js";
 import { Page, useLoaded } from "../components/states.js";
 import { formatBytes, formatNumber } from "../lib/format.js";
 import { quantileOf, rateOf, readMetrics, sumOf } from "../lib/metrics.js";
+import { may } from "../lib/permissions.js";
 import { ROOT } from "../lib/session.js";
 import { hasText, t } from "../lib/texts.js";
 
@@ -23,7 +24,7 @@ export default function Status() {
   useInterval(useCallback(health.reload, []), 5 * POLL_MS);
   return html`<${Page} title=${t("status.title")} actions=${html`<${Button} icon="refresh" onClick=${health.reload}>${t("list.reload")}<//>`}>
     <${Health} ...${health} />
-    <${Metrics} />
+    ${may("monitor", "archive") ? html`<${Metrics} />` : html`<p class="card soft">${t("status.metrics.forbidden")}</p>`}
   <//>`;
 }
 

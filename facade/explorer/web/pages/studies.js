@@ -13,6 +13,7 @@ import { textOf, valueOf } from "../lib/dicom.js";
 import { formatDate, formatName } from "../lib/format.js";
 import { NARROW, useMedia } from "../lib/media.js";
 import { PagedList } from "../lib/paged.js";
+import { may } from "../lib/permissions.js";
 import { href, navigate, setParams } from "../lib/router.js";
 import { createKeptStore, useStore } from "../lib/store.js";
 import { t } from "../lib/texts.js";
@@ -114,12 +115,12 @@ function List({ listKey, params, tags }) {
   const act = (work) => () => loadActions().then(work).then(after).catch(toastError);
   const actions = [
     { label: t("action.download"), icon: "download", run: () => loadActions().then((all) => all.download(chosen)).catch(toastError) },
-    { label: t("action.share"), icon: "share", run: act((all) => all.askToShare(chosen.map((uid) => `/studies/${uid}`)).then(() => null)) },
-    { label: t("action.label"), icon: "label", run: act((all) => all.askForLabels(chosen)) },
-    { label: t("action.update"), icon: "edit", run: act((all) => all.askToUpdate(chosen)) },
-    { label: t("action.export"), icon: "export", run: act((all) => all.askToExport(chosen)) },
-    { label: t("action.delete"), icon: "trash", isDanger: true, run: act((all) => all.askToDelete(chosen, refresh)) },
-  ];
+    { label: t("action.share"), icon: "share", action: "administer", run: act((all) => all.askToShare(chosen.map((uid) => `/studies/${uid}`)).then(() => null)) },
+    { label: t("action.label"), icon: "label", action: "write", run: act((all) => all.askForLabels(chosen)) },
+    { label: t("action.update"), icon: "edit", action: "write", run: act((all) => all.askToUpdate(chosen)) },
+    { label: t("action.export"), icon: "export", action: "export", run: act((all) => all.askToExport(chosen)) },
+    { label: t("action.delete"), icon: "trash", action: "delete", isDanger: true, run: act((all) => all.askToDelete(chosen, refresh)) },
+  ].filter(({ action }) => !action || may(action));
   const selectAll = () => setSelection(new Set([...list.loaded()].map(([, row]) => uidOf(row))));
   const areFieldsShown = isNarrow ? isOpenNarrow : isOpen;
   const toggle = () => (isNarrow ? setOpenNarrow(!isOpenNarrow) : areFiltersOpen.set(!isOpen));

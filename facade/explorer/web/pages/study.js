@@ -8,6 +8,7 @@ import { getJson, getPage, urlOf } from "../lib/api.js";
 import { useChanges } from "../lib/changes.js";
 import { labelsOf, textOf, valueOf, valuesOf } from "../lib/dicom.js";
 import { formatDate, formatName, formatTime } from "../lib/format.js";
+import { may } from "../lib/permissions.js";
 import { currentLocation, href, navigate, setParams } from "../lib/router.js";
 import { settings } from "../lib/session.js";
 import { t } from "../lib/texts.js";
@@ -89,6 +90,12 @@ function Actions({ uid, reload }) {
   const viewers = settings.value?.viewers ?? [];
   const changed = (result) => result && reload();
   const removed = (result) => result?.length && navigate("/studies");
+  const more = [
+    may("write") && { label: t("action.label"), icon: "label", run: () => askForLabels([uid]).then(changed) },
+    may("write") && { label: t("action.update"), icon: "edit", run: () => askToUpdate([uid]) },
+    may("export") && { label: t("action.export"), icon: "export", run: () => askToExport([uid]) },
+    may("delete") && { label: t("action.delete"), icon: "trash", isDanger: true, run: () => askToDelete([uid], () => {}).then(removed) },
+  ].filter(Boolean);
   return html`
     <${LinkButton} icon="back" href=${href("/studies")} label=${t("study.back")} />
     ${viewers.length === 1 &&
@@ -103,16 +110,8 @@ function Actions({ uid, reload }) {
       items=${viewers.map((viewer) => ({ label: viewer.name, href: viewerUrl(viewer.url, uid), target: "_blank" }))}
     >${t("study.open")}<//>`}
     <${LinkButton} icon="download" href=${zipUrl(`/studies/${uid}`)} download="${uid}.zip">${t("action.download")}<//>
-    <${Button} icon="share" onClick=${() => askToShare([`/studies/${uid}`])}>${t("action.share")}<//>
-    <${Menu}
-      label=${t("study.more")}
-      items=${[
-        { label: t("action.label"), icon: "label", run: () => askForLabels([uid]).then(changed) },
-        { label: t("action.update"), icon: "edit", run: () => askToUpdate([uid]) },
-        { label: t("action.export"), icon: "export", run: () => askToExport([uid]) },
-        { label: t("action.delete"), icon: "trash", isDanger: true, run: () => askToDelete([uid], () => {}).then(removed) },
-      ]}
-    />
+    ${may("administer") && html`<${Button} icon="share" onClick=${() => askToShare([`/studies/${uid}`])}>${t("action.share")}<//>`}
+    ${more.length > 0 && html`<${Menu} label=${t("study.more")} items=${more} />`}
   `;
 }
 

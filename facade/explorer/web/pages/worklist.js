@@ -10,6 +10,7 @@ import { toast, toastError } from "../components/toasts.js";
 import { getJson, request, sendJson } from "../lib/api.js";
 import { textOf, valueOf } from "../lib/dicom.js";
 import { formatDate, formatName, formatNumber, formatTime } from "../lib/format.js";
+import { may } from "../lib/permissions.js";
 import { href, setParams } from "../lib/router.js";
 import { t } from "../lib/texts.js";
 
@@ -36,7 +37,7 @@ export default function Worklist({ location }) {
   const isRules = location.segments[1] === "rules";
   return html`<${Page}
     title=${t(isRules ? "rules.title" : "worklist.title")}
-    actions=${html`<${LinkButton} href=${href(isRules ? "/worklist" : "/worklist/rules")}>${t(isRules ? "worklist.title" : "rules.title")}<//>`}
+    actions=${may("administer", "archive") && html`<${LinkButton} href=${href(isRules ? "/worklist" : "/worklist/rules")}>${t(isRules ? "worklist.title" : "rules.title")}<//>`}
   >
     ${isRules ? html`<${Rules} />` : html`<${Workitems} location=${location} />`}
   <//>`;
@@ -62,7 +63,7 @@ function Workitems({ location }) {
       <${TextField} label=${t("worklist.label")} value=${label} type="search" onChange=${(value) => setParams({ label: value.trim() }, { replace: true })} />
       <div class="list-filters-end">
         <${Button} icon="refresh" onClick=${list.reload}>${t("list.reload")}<//>
-        <${Button} kind="primary" icon="plus" onClick=${add}>${t("worklist.add")}<//>
+        ${may("write") && html`<${Button} kind="primary" icon="plus" onClick=${add}>${t("worklist.add")}<//>`}
       </div>
     </div>
     <${ListTable} list=${list} caption=${t("worklist.title")} columns=${columns} keyOf=${(row) => textOf(row, "SOPInstanceUID")} empty=${t("worklist.empty")} />
@@ -89,7 +90,7 @@ function Actions({ row, reload }) {
   };
   return html`<div class="row-actions">
     <${Button} kind="quiet" icon="info" label=${t("list.details")} onClick=${() => openDialog(Details, { uid })} />
-    ${["SCHEDULED", "IN PROGRESS"].includes(textOf(row, STATE)) && html`<${Button} kind="quiet" icon="close" label=${t("worklist.cancel")} onClick=${cancel} />`}
+    ${may("write") && ["SCHEDULED", "IN PROGRESS"].includes(textOf(row, STATE)) && html`<${Button} kind="quiet" icon="close" label=${t("worklist.cancel")} onClick=${cancel} />`}
   </div>`;
 }
 

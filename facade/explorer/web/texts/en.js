@@ -12,16 +12,19 @@ export default {
   "error.module": "A part of the application could not be loaded. Reload the page.",
   "error.unexpected": "Something went wrong on this page.",
 
+  "forbidden.title": "You may not open this page.",
+  "forbidden.text": "Your roles do not permit it. The page Access shows what they permit.",
+
   "missing.title": "Page not found",
   "missing.text": "There is no such page.",
-  "missing.home": "Go to the studies",
+  "missing.home": "Go to the start",
 
   "dialog.close": "Close",
   "dialog.cancel": "Cancel",
   "toast.dismiss": "Dismiss",
 
   "layout.skip": "Skip to the content",
-  "layout.home": "dicomstore, studies",
+  "layout.home": "dicomstore, start",
   "layout.menu": "Menu",
   "layout.navigation": "Pages",
   "layout.group.administration": "Administration",

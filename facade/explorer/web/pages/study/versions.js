@@ -8,6 +8,7 @@ import { toast, toastError } from "../../components/toasts.js";
 import { getJson, request, urlOf } from "../../lib/api.js";
 import { formatBytes, formatExactly } from "../../lib/format.js";
 import { titleOf } from "../../lib/keywords.js";
+import { may } from "../../lib/permissions.js";
 import { t } from "../../lib/texts.js";
 import { Value } from "./attributes.js";
 
@@ -56,7 +57,7 @@ export function Versions({ path, stamp }) {
           href=${urlOf(path, { version: row.version, accept: STORED })}
           download="${row.version}.dcm"
         />
-        ${!row.isCurrent && html`<${Button} kind="quiet" icon="restore" label=${t("versions.revertTo", { number: String(row.version) })} onClick=${() => revert(row.version)} />`}
+        ${!row.isCurrent && may("write") && html`<${Button} kind="quiet" icon="restore" label=${t("versions.revertTo", { number: String(row.version) })} onClick=${() => revert(row.version)} />`}
       </span>`,
     },
   ];
