@@ -1,5 +1,7 @@
 """Substring search: the trigram index does not change the results."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from sqlalchemy import create_engine, text
 from server.adapters.sql.core.tables import NAME_GROUPS
 from server.adapters.sql.search import study_search, trigrams
 from server.dicom.matching import normalise
+from server.model.ids import Uid
 from server.model.search.query import Between, Condition, Equals, Level, Like, NameMatches, NameWords, Query
 from server.ports.index import InstanceIndex
 from tests.contract.index.samples import EVERYTHING, NOON, identity, sample, study_ref
@@ -65,10 +68,10 @@ KEYS = st.dictionaries(
 )
 
 
-@pytest.mark.parametrize(
-    ("few", "newest", "most_sorted", "frequent"),
-    [(1000, 2000, 20_000, 10), (0, 2000, 20_000, 1), (0, 0, 20_000, 10), (0, 0, 0, 10), (0, 2, 1, 1)],
-)
+LIMITS = [(1000, 2000, 20_000, 10), (0, 2000, 20_000, 1), (0, 0, 20_000, 10), (0, 0, 0, 10), (0, 2, 1, 1)]
+"""Values of FEW, NEWEST (and SAMPLE), MAX_SORTED, and FREQUENT, with which searches take different ways."""
+
+
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None)
 @given(
     given_keys=st.lists(KEYS, min_size=1, max_size=6),
@@ -78,10 +81,6 @@ KEYS = st.dictionaries(
 )
 async def test_a_text_search_agrees_with_the_model(
     index: InstanceIndex,
-    few: int,
-    newest: int,
-    most_sorted: int,
-    frequent: int,
     given_keys: list[dict[str, str]],
     wanted: list[list[Condition]],
     level: Level,
@@ -103,34 +102,38 @@ async def test_a_text_search_agrees_with_the_model(
         ],
         NOON,
     )
+    results = [
+        [
+            (study_ref(n).study, series)
+            for n, keys in enumerate(given_keys, start=1)
+            for series in ((1,) if level is Level.STUDY else (1, 2))
+            if all(holds(condition, keys, [modalities[n % 2], modalities[n % 3]]) for condition in conditions)
+        ][::-1]
+        for conditions in wanted
+    ]
     try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(study_search, "FEW", few)
-            patch.setattr(study_search, "NEWEST", newest)
-            patch.setattr(study_search, "MAX_SORTED", most_sorted)
-            patch.setattr(study_search, "SAMPLE", newest)
-            patch.setattr(study_search, "FREQUENT", frequent)
-            for conditions in wanted:
-                expected = [
-                    (study_ref(n).study, series)
-                    for n, keys in enumerate(given_keys, start=1)
-                    for series in ((1,) if level is Level.STUDY else (1, 2))
-                    if all(holds(condition, keys, [modalities[n % 2], modalities[n % 3]]) for condition in conditions)
-                ]
-                expected.reverse()
-                for limit, skip in ((20, 0), (2, 0), (2, 1)):
-                    found = await index.search(Query(level, EVERYTHING, tuple(conditions), limit=limit, skip=skip))
-                    assert [match.resource.study for match in found] == [
-                        study for study, _ in expected[skip : skip + limit]
-                    ]
-                    if len(found) == limit:
-                        rest = Query(level, EVERYTHING, tuple(conditions), limit=20, after=found[-1].key)
-                        assert [match.resource.study for match in await index.search(rest)] == [
-                            study for study, _ in expected[skip + limit :]
-                        ]
+        for few, newest, most_sorted, frequent in LIMITS:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(study_search, "FEW", few)
+                patch.setattr(study_search, "NEWEST", newest)
+                patch.setattr(study_search, "MAX_SORTED", most_sorted)
+                patch.setattr(study_search, "SAMPLE", newest)
+                patch.setattr(study_search, "FREQUENT", frequent)
+                for conditions, expected in zip(wanted, results, strict=True):
+                    await _pages_agree(index, Query(level, EVERYTHING, tuple(conditions), limit=20), expected)
     finally:
         for n in range(1, len(given_keys) + 1):
             await index.delete(study_ref(n), NOON, NOON)
+
+
+async def _pages_agree(index: InstanceIndex, query: Query, expected: Sequence[tuple[Uid | None, int]]) -> None:
+    """Compare pages of a search, each with the rest after it, to the expected studies and numbers of series."""
+    for limit, skip in ((20, 0), (2, 0), (2, 1)):
+        found = await index.search(replace(query, limit=limit, skip=skip))
+        assert [match.resource.study for match in found] == [study for study, _ in expected[skip : skip + limit]]
+        if len(found) == limit:
+            rest = await index.search(replace(query, after=found[-1].key))
+            assert [match.resource.study for match in rest] == [study for study, _ in expected[skip + limit :]]
 
 
 @pytest.mark.parametrize(

@@ -69,10 +69,10 @@ def in_model(content: Mapping[str, str | Sequence[Sequence[str]]]) -> dict[str, 
     }
 
 
-@pytest.mark.parametrize(
-    ("few", "newest", "most_sorted", "frequent"),
-    [(1000, 2000, 20_000, 10), (0, 2, 20_000, 1), (0, 0, 20_000, 10), (0, 0, 0, 10), (0, 2, 1, 1)],
-)
+LIMITS = [(1000, 2000, 20_000, 10), (0, 2, 20_000, 1), (0, 0, 20_000, 10), (0, 0, 0, 10), (0, 2, 1, 1)]
+"""Values of FEW, NEWEST, MAX_SORTED and FREQUENT, with which searches take different ways."""
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None)
 @given(
     contents=st.lists(CONTENT, min_size=1, max_size=6),
@@ -81,10 +81,6 @@ def in_model(content: Mapping[str, str | Sequence[Sequence[str]]]) -> dict[str, 
 )
 async def test_a_text_search_for_workitems_agrees_with_the_model(
     database: Database,
-    few: int,
-    newest: int,
-    most_sorted: int,
-    frequent: int,
     contents: list[dict[str, str | Sequence[Sequence[str]]]],
     wanted: list[list[Condition]],
     cut: int,
@@ -101,26 +97,34 @@ async def test_a_text_search_for_workitems_agrees_with_the_model(
     for n, content in enumerate(contents):
         one = Workitem(Uid(f"1.{n}"), WorkitemState.SCHEDULED, "", "{}", search_values(content), NOON)
         assert await database.workitems.add(DEFAULT_PARTITION, one)
+    results = [
+        [f"1.{n}" for n, one in enumerate(contents) if all_hold(conditions, in_model(one))][::-1]
+        for conditions in wanted
+    ]
     try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(search_module, "FEW", few)
-            patch.setattr(search_module, "NEWEST", newest)
-            patch.setattr(search_module, "MAX_SORTED", most_sorted)
-            patch.setattr(search_module, "FREQUENT", frequent)
-            for conditions in wanted:
-                expected = [f"1.{n}" for n, one in enumerate(contents) if all_hold(conditions, in_model(one))][::-1]
-                assert await database.workitems.count(query(conditions)) == len(expected)
-                for limit, skip in ((20, 0), (2, 0), (2, 1)):
-                    page = await database.workitems.search(query(conditions, limit=limit, skip=skip))
-                    assert [one.uid for one in page.matches] == expected[skip : skip + limit]
-                    assert page.has_more == (skip + limit < len(expected))
-                    if page.has_more:
-                        after = page.matches[-1].key
-                        rest = await database.workitems.search(query(conditions, limit=20, after=after))
-                        assert [one.uid for one in rest.matches] == expected[skip + limit :]
+        for few, newest, most_sorted, frequent in LIMITS:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(search_module, "FEW", few)
+                patch.setattr(search_module, "NEWEST", newest)
+                patch.setattr(search_module, "MAX_SORTED", most_sorted)
+                patch.setattr(search_module, "FREQUENT", frequent)
+                for conditions, expected in zip(wanted, results, strict=True):
+                    await _pages_agree(database, conditions, expected)
     finally:
         for n in range(len(contents)):
             await database.workitems.restore(DEFAULT_PARTITION, Uid(f"1.{n}"), None)
+
+
+async def _pages_agree(database: Database, conditions: list[Condition], expected: list[str]) -> None:
+    """Compare the count and pages of a search, each with the rest after it, to the expected UIDs."""
+    assert await database.workitems.count(query(conditions)) == len(expected)
+    for limit, skip in ((20, 0), (2, 0), (2, 1)):
+        page = await database.workitems.search(query(conditions, limit=limit, skip=skip))
+        assert [one.uid for one in page.matches] == expected[skip : skip + limit]
+        assert page.has_more == (skip + limit < len(expected))
+        if page.has_more:
+            rest = await database.workitems.search(query(conditions, limit=20, after=page.matches[-1].key))
+            assert [one.uid for one in rest.matches] == expected[skip + limit :]
 
 
 async def test_parts_of_values_follow_changes_and_removals(database: Database) -> None:
