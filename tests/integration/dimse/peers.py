@@ -1,5 +1,6 @@
 """Application entities that query and retrieve, for tests, and the content of their archive."""
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
@@ -85,6 +86,19 @@ def found(association: Association, model: str, identifier: Dataset) -> tuple[li
         if match is not None:
             matches.append(match)
     return matches, statuses
+
+
+def cancel(association: Association, message: int, model: str) -> None:
+    """Cancel an operation, and return when the request is sent: another thread of pynetdicom does so."""
+    sent = threading.Event()
+
+    def on_sent(_: Any) -> None:
+        sent.set()
+
+    association.bind(evt.EVT_PDU_SENT, on_sent)
+    association.send_c_cancel(message, query_model=model)
+    assert sent.wait(20)
+    association.unbind(evt.EVT_PDU_SENT, on_sent)
 
 
 def data_sets(files: Iterable[bytes]) -> dict[str, Dataset]:

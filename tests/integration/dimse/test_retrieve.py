@@ -1,9 +1,6 @@
 """C-MOVE to remotes of the settings, and C-GET (PS3.4 sections C.4.2 and C.4.3)."""
 
-import random
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +19,7 @@ from tests.integration.dimse.peers import (
     Destination,
     Outcome,
     associated,
+    cancel,
     data_sets,
     keys,
     outcome_of,
@@ -220,11 +218,7 @@ def test_an_operation_can_be_cancelled(archive: RunningGateway, destination: Des
 
 
 def _cancel(association: Association, message: int, model: str, _: Any) -> int:
-    """Cancel an operation, and return when the request is sent: another thread of pynetdicom does so."""
-    sent = threading.Event()
-    association.bind(evt.EVT_PDU_SENT, lambda _: sent.set())
-    association.send_c_cancel(message, query_model=model)
-    assert sent.wait(20)
+    cancel(association, message, model)
     return SUCCESS
 
 
@@ -303,39 +297,3 @@ def test_c_get_can_be_cancelled(archive: RunningGateway) -> None:
         identifier = keys(QueryRetrieveLevel="STUDY", StudyInstanceUID="2.25.1")
         outcome = outcome_of(association.send_c_get(identifier, GET, msg_id=5))
     assert (outcome.status, outcome.completed, outcome.remaining) == (0xFE00, 1, 2)
-
-
-def test_concurrent_retrievals_never_send_an_instance_of_another_study(archive: RunningGateway) -> None:
-    """Eight associations retrieve studies, and cancel some operations; each receives instances of its study only.
-
-    Study 4 has an instance with the SOP Instance UID of one of study 1.
-    """
-    expected = {
-        "1": {"2.25.1.1.1", "2.25.1.1.2", "2.25.1.2.1"},
-        "2": {"2.25.2.1.1"},
-        "3": {"2.25.3.1.1"},
-        "4": {"2.25.1.1.1"},
-    }
-
-    def retrieve(seed: int) -> None:
-        choices = random.Random(seed)
-        receiver = Receiver()
-        with associated(archive.port, GET, receives=BOTH, handlers=[(evt.EVT_C_STORE, receiver.store)]) as association:
-            for message in range(1, 9):
-                number, is_cancelled = choices.choice("1234"), choices.random() < 0.4
-                receiver.received.clear()
-                receiver.status_of = partial(_cancel, association, message, GET) if is_cancelled else _succeed
-                identifier = keys(QueryRetrieveLevel="STUDY", StudyInstanceUID=f"2.25.{number}")
-                outcome = outcome_of(association.send_c_get(identifier, GET, msg_id=message))
-                assert {str(one.data_set.StudyInstanceUID) for one in receiver.received} <= {f"2.25.{number}"}
-                received = set(receiver.uids())
-                assert outcome.completed == len(receiver.received) == len(received)
-                assert outcome.failed == 0
-                if outcome.status == SUCCESS:
-                    assert received == expected[number]
-                else:
-                    assert (outcome.status, is_cancelled) == (0xFE00, True)
-                    assert outcome.remaining == len(expected[number] - received)
-
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(retrieve, range(8)))
