@@ -7,7 +7,7 @@ import time
 
 from common.tls import CHECK_SECONDS
 from dimse.associations.acceptor import Acceptor
-from dimse.associations.association import Association, Limits
+from dimse.associations.association import Association, Limits, Request
 from dimse.associations.limits import AssociationCounts
 from dimse.associations.peers import Peers
 from dimse.associations.requestor import Requestor
@@ -41,11 +41,9 @@ class Gateway:
         self.core = Core(settings)
         limits = limits_of(settings)
         requestor = Requestor(settings, limits, self._tls_files)
-        self._services = services_of(settings, self.core, requestor)
-        dispatcher = Dispatcher(self._services)
-        self._transfers = None
-        if settings.transfers:
-            self._transfers = Transfers(settings, requestor, dispatcher.serve, self._association_ended)
+        self._transfers = Transfers(settings, requestor, self._serve, self._association_ended)
+        self._services = services_of(settings, self.core, requestor, self._transfers.begin_report)
+        self._dispatcher = dispatcher = Dispatcher(self._services)
         self._acceptor = Acceptor(
             listener,
             tls=self._tls,
@@ -66,20 +64,21 @@ class Gateway:
         if self._tls is not None:
             watch.start()
         try:
-            if self._transfers is not None:
-                self._transfers.start()
+            self._transfers.start()
             self._acceptor.run()
         finally:
             self._stopped.set()
             end = time.monotonic() + self._settings.dimse_shutdown_seconds
-            if self._transfers is not None:
-                self._transfers.stop(self._settings.dimse_shutdown_seconds)
+            self._transfers.stop(self._settings.dimse_shutdown_seconds)
             self._acceptor.finish(max(end - time.monotonic(), 0))
             self.core.close()
 
     def stop(self) -> None:
         """Let `run` return; callable from a signal handler."""
         self._acceptor.stop()
+
+    def _serve(self, request: Request) -> None:
+        self._dispatcher.serve(request)
 
     def _association_ended(self, association: Association) -> None:
         for service in self._services:

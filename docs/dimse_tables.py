@@ -18,7 +18,7 @@ Row = tuple[str, ...]
 
 def _services() -> list[Service]:
     settings = Settings.model_construct()  # the defaults
-    return services_of(settings, Core(settings), Requestor(settings, limits_of(settings), None))
+    return services_of(settings, Core(settings), Requestor(settings, limits_of(settings), None), lambda *_: None)
 
 
 def service_rows() -> Iterable[Row]:

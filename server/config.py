@@ -429,7 +429,7 @@ class Settings(TlsSettings):
         30, gt=0, description="Time for which finished transfers to and from other systems are kept."
     )
     transfer_attempts: int = Field(
-        12,
+        30,
         ge=1,
         le=1000,
         description="Number of attempts without progress after which a transfer is a dead letter. The pauses between "

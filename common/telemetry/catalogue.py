@@ -123,8 +123,8 @@ DIMSE_SUBOPERATIONS = CounterFamily(
 )
 DIMSE_TRANSFERS = CounterFamily(
     "dicomstore_dimse_transfer_attempts_total",
-    "Attempts of transfers that have ended, by work (`pull`, `send`, `notification`) and result: `succeeded`, "
-    "`failed`, or `stopped` (cancelled, or continued by another process).",
+    "Attempts of transfers that have ended, by work (`pull`, `send`, `notification`, `commitment_report`) and result: "
+    "`succeeded`, `failed`, or `stopped` (cancelled, or continued by another process).",
     ("work", "result"),
 )
 DIMSE_TRANSFER_SECONDS = HistogramFamily(

@@ -41,10 +41,16 @@ class Requestor:
         self._limits = limits
         self._tls_files = tls_files
 
+    def remote_name(self, ae_title: str) -> str | None:
+        """Return the name of the remote with an AE title, to which the gateway can connect; None if there is none."""
+        return next(
+            (name for name, one in self._settings.remotes.items() if one.ae_title == ae_title and one.host), None
+        )
+
     def remote(self, ae_title: str) -> RemoteSettings | None:
         """Return the remote with an AE title, to which the gateway can connect; None if there is none."""
-        found = (one for one in self._settings.remotes.values() if one.ae_title == ae_title and one.host)
-        return next(found, None)
+        name = self.remote_name(ae_title)
+        return None if name is None else self._settings.remotes[name]
 
     def open(
         self,

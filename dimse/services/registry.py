@@ -9,7 +9,7 @@ from dimse.associations.requestor import Requestor
 from dimse.config import Settings
 from dimse.core import Core
 from dimse.services import statuses
-from dimse.services.commitment.commitment import Commitments
+from dimse.services.commitment.commitment import BeginReport, Commitments
 from dimse.services.echo import Echo
 from dimse.services.find import FIND_EXTENSIONS, PATIENT_ROOT_FIND, STUDY_ROOT_FIND, Find
 from dimse.services.observation import observed
@@ -38,12 +38,12 @@ _EXTENSIONS = {
 """Supported Service Class Application Information by SOP class."""
 
 
-def services_of(settings: Settings, core: Core, requestor: Requestor) -> list[Service]:
+def services_of(settings: Settings, core: Core, requestor: Requestor, begin_report: BeginReport) -> list[Service]:
     """Return all services."""
     return [
         Echo(),
         Store(settings, core),
-        Commitments(core, requestor),
+        Commitments(core, begin_report),
         Find(core, settings.max_matches),
         Get(core),
         Move(core, requestor),

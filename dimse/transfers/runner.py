@@ -27,6 +27,7 @@ class TransferRunner:
     """Processes up to `limit` transfers at a time, until `stop`.
 
     Args:
+        limit: 0: it claims none.
         metadata: returns the metadata of a call with the credentials of the gateway.
         perform: processes a transfer.
         partition_in_requests: returns the name of a partition as requests state it.
@@ -52,8 +53,8 @@ class TransferRunner:
         self._changed = threading.Event()
         self._waiting: grpc.Future[ClaimTransfersResponse] | None = None
         self._threads = [
-            threading.Thread(target=self._claim_all, name="transfers", daemon=True),
             threading.Thread(target=self._renew_all, name="transfer-leases", daemon=True),
+            *([threading.Thread(target=self._claim_all, name="transfers", daemon=True)] if limit else []),
         ]
 
     def start(self) -> None:
@@ -72,7 +73,7 @@ class TransferRunner:
             waiting.cancel()
         for work in active:
             work.stop()
-        for thread in (*active.values(), self._threads[0]):
+        for thread in (*active.values(), *self._threads[1:]):
             if thread.is_alive():
                 thread.join(max(end - time.monotonic(), 0))
 
@@ -119,32 +120,33 @@ class TransferRunner:
         seconds = self._lease_seconds = answer.lease_duration.ToTimedelta().total_seconds()
         for claimed in answer.transfers:
             partition = self._partition_in_requests(claimed.transfer.partition)
-            self._start(Work(self._core, self._metadata(), claimed, seconds, partition))
+            self.start_claimed(Work(self._core, self._metadata(), claimed, seconds, partition), self._perform)
         return bool(answer.transfers)
 
-    def _start(self, work: Work) -> None:
-        thread = threading.Thread(target=self._run, args=(work,), name="transfer", daemon=True)
+    def start_claimed(self, work: Work, perform: Callable[[Work], None]) -> None:
+        """Process a transfer that is claimed already, beyond the limit."""
+        thread = threading.Thread(target=self._run, args=(work, perform), name="transfer", daemon=True)
         with self._lock:
             self._active[work] = thread
         if self._stopped.is_set():
             work.stop()
         thread.start()
 
-    def _run(self, work: Work) -> None:
+    def _run(self, work: Work, perform: Callable[[Work], None]) -> None:
         kind = str(work.transfer.WhichOneof("work"))
         began = time.monotonic()
         with tracing.begun(f"transfer {kind}", {"dicomstore.attempt": work.transfer.attempts}):
-            result = self._attempt(work, kind)
+            result = self._attempt(work, kind, perform)
         DIMSE_TRANSFERS.of(kind, result).value += 1
         DIMSE_TRANSFER_SECONDS.of(kind).observe(time.monotonic() - began)
 
-    def _attempt(self, work: Work, kind: str) -> str:
+    def _attempt(self, work: Work, kind: str, perform: Callable[[Work], None]) -> str:
         """Process a transfer, and report its end; return the result for the metrics."""
         transfer = work.transfer
         facts = f"transfer={transfer.id} remote={transfer.remote} work={kind}"
         _log.info("%s event=started attempt=%d", facts, transfer.attempts)
         try:
-            failure = self._failure(work)
+            failure = self._failure(work, perform)
             if failure is None:
                 work.end()
                 _log.info("%s event=succeeded instances=%d", facts, work.progress.completed)
@@ -162,11 +164,11 @@ class TransferRunner:
                 del self._active[work]
             self._changed.set()
 
-    def _failure(self, work: Work) -> AttemptFailed | None:
+    def _failure(self, work: Work, perform: Callable[[Work], None]) -> AttemptFailed | None:
         """Process a transfer; return why it failed. Raises: LeaseLost."""
         try:
             try:
-                self._perform(work)
+                perform(work)
             except Exception:
                 work.check()
                 raise

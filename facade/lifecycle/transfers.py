@@ -219,8 +219,12 @@ def _work(value: Transfer) -> dict[str, Any]:
             return {"type": kind, "resources": _paths(value.pull.resources), "keys": keys, "method": method}
         case "send":
             return {"type": kind, "resources": _paths(value.send.resources)}
-        case _:
+        case "notification":
             return {"type": kind, "resources": _paths([value.notification.study])}
+        case "commitment_report":
+            return {"type": "commitment", "transactionUid": value.commitment_report.transaction_uid}
+        case _:
+            return {"type": "unknown"}
 
 
 def _paths(resources: Iterable[Address]) -> Sequence[str]:

@@ -79,6 +79,23 @@ async def test_a_gateway_processes_a_transfer(core: CoreClient) -> None:
     assert cancelled.transfer.state == pb.TRANSFER_STATE_SUCCEEDED
 
 
+async def test_a_gateway_claims_a_report_of_storage_commitment_that_it_creates(core: CoreClient) -> None:
+    stub = stub_of(core)
+    report = pb.CommitmentReport(transaction_uid="1.2.3", ae_title="ARCHIVE 2")
+    request = pb.CreateTransferRequest(remote="PACS", commitment_report=report, request_id="r", claim=True)
+    answer = await stub.CreateTransfer(request)
+    assert (answer.transfer.state, answer.lease_duration.seconds) == (pb.TRANSFER_STATE_RUNNING, 60)
+    assert (await stub.CreateTransfer(request)).lease == ""
+    assert not (await stub.ClaimTransfers(pb.ClaimTransfersRequest(max_transfers=10))).transfers
+    failure = pb.TransferOutcome(problem="TIMEOUT")
+    report_request = pb.ReportTransferRequest(id=answer.transfer.id, lease=answer.lease, outcome=failure)
+    assert (await stub.ReportTransfer(report_request)).leased
+    await stub.RetryTransfer(pb.RetryTransferRequest(id=answer.transfer.id))
+    assert (await claimed(core)).transfer.commitment_report == report
+    [record, _] = await audited(core.data, kind="executed", rpc="TransferService/CreateTransfer")
+    assert (record["work"], record["transaction"]) == ("commitmentreport", "1.2.3")
+
+
 async def test_a_cancelled_transfer_takes_the_lease_from_its_gateway(core: CoreClient) -> None:
     stub = stub_of(core)
     transfer = await created(core, pull=pb.Pull(keys=[{"attribute": "PatientName", "values": ["Doe*"]}]))
@@ -120,6 +137,8 @@ async def test_a_permanent_failure_is_a_dead_letter_until_it_is_retried(core: Co
         ({"pull": pb.Pull(keys=[{"attribute": "PatientID", "values": ["1" * 10_000]}])}, "INVALID_FIELD"),
         ({"pull": pb.Pull(resources=[STUDY], method=9)}, "INVALID_FIELD"),
         ({"notification": pb.Notification()}, "INVALID_FIELD"),
+        ({"commitment_report": pb.CommitmentReport()}, "INVALID_UID"),
+        ({"commitment_report": pb.CommitmentReport(transaction_uid="1", ae_title="a\\b")}, "INVALID_FIELD"),
         ({"remote": ""}, "INVALID_FIELD"),
         ({"remote": "a b"}, "INVALID_FIELD"),
         ({"rule": "a b"}, "INVALID_FIELD"),

@@ -1,11 +1,12 @@
 """Storage commitment (PS3.4 Annex J): N-ACTION requests it, N-EVENT-REPORT has the result.
 
 The result is reported on the association of the request if it is known and the peer waits, otherwise on a new one to
-the host of the remote.
+the host of the remote. The core records this report before the request is acknowledged.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import grpc
 from dicomstore.v1.commitment_service_pb2 import (
@@ -16,22 +17,22 @@ from dicomstore.v1.commitment_service_pb2 import (
     RequestCommitmentResponse,
 )
 
-from dimse.associations.association import Association, Context, Request
-from dimse.associations.commands import Command, CommandField
-from dimse.associations.errors import AssociationLost, CannotConnect
+from dimse.associations.association import Association, Request
+from dimse.associations.commands import CommandField
+from dimse.associations.errors import AssociationLost
 from dimse.associations.negotiation import UNCOMPRESSED
-from dimse.associations.pdus import Roles
 from dimse.associations.peers import Peer
-from dimse.associations.requestor import Requestor
 from dimse.core import Core, call_metadata
 from dimse.services import statuses
-from dimse.services.commitment.data_sets import CommitmentRequest, InvalidAction, event_of, parse_action
-from dimse.services.commitment.reports import Report, Reports
+from dimse.services.commitment.data_sets import (
+    INSTANCE,
+    STORAGE_COMMITMENT_PUSH,
+    CommitmentRequest,
+    InvalidAction,
+    parse_action,
+    send_result,
+)
 from dimse.services.failures import of_core
-
-STORAGE_COMMITMENT_PUSH = "1.2.840.10008.1.20.1"
-_INSTANCE = "1.2.840.10008.1.20.1.1"
-"""The well-known SOP Instance."""
 
 _REQUEST_STORAGE_COMMITMENT = 1
 """Action type."""
@@ -42,15 +43,25 @@ _PATIENCE_SECONDS = 0.5
 _POLL_SECONDS = 0.5
 
 
+class PendingReport(Protocol):
+    """A report that the core has recorded: it arrives, also if this process is killed."""
+
+    def decide(self, *, is_delivered: bool) -> None:
+        """State whether the peer has the result; otherwise it is reported on a new association. Called once."""
+
+
+BeginReport = Callable[[Peer, str], PendingReport | None]
+"""Records that a peer gets the result for a Transaction UID; None if the archive cannot connect to the peer."""
+
+
 class Commitments:
     """The storage commitment service."""
 
     commands = (CommandField.N_ACTION,)
 
-    def __init__(self, core: Core, requestor: Requestor) -> None:
+    def __init__(self, core: Core, begin_report: BeginReport) -> None:
         self._core = core
-        self._requestor = requestor
-        self._reports = Reports(self._report_on_new_association)
+        self._begin_report = begin_report
 
     def transfer_syntaxes(self, abstract_syntax: str) -> Sequence[str]:
         """Return those of the Storage Commitment Push Model SOP Class."""
@@ -63,7 +74,7 @@ class Commitments:
         """Request storage commitment from the core, respond, and report the result."""
         command = request.command
         data = request.data_set()
-        if command.requested_sop_instance_uid != _INSTANCE:
+        if command.requested_sop_instance_uid != INSTANCE:
             request.respond(statuses.NO_SUCH_SOP_INSTANCE)
         elif command.action_type_id != _REQUEST_STORAGE_COMMITMENT:
             request.respond(statuses.NO_SUCH_ACTION, action_type_id=command.action_type_id)
@@ -71,6 +82,7 @@ class Commitments:
             try:
                 action = parse_action(data, request.context.transfer_syntax)
                 commitment = self._requested(request.peer, action)
+                report = None if commitment is None else self._begin_report(request.peer, action.transaction_uid)
             except InvalidAction as error:
                 request.respond(statuses.INVALID_ARGUMENT_VALUE, error_comment=str(error)[:64])
             except grpc.RpcError as error:
@@ -82,7 +94,7 @@ class Commitments:
                     request.respond(statuses.DUPLICATE_TRANSACTION_UID)
                     return
                 request.respond(statuses.SUCCESS, action_type_id=command.action_type_id)
-                self._report(request, commitment)
+                self._report(request, commitment, report)
 
     def _requested(self, peer: Peer, action: CommitmentRequest) -> Commitment | None:
         """Return the commitment; None if the transaction UID is in use for other instances.
@@ -113,24 +125,25 @@ class Commitments:
         )
         return found.commitment
 
-    def _report(self, request: Request, commitment: Commitment) -> None:
-        association, peer = request.association, request.peer
-        can_connect = self._requestor.remote(peer.ae_title) is not None
+    def _report(self, request: Request, commitment: Commitment, report: PendingReport | None) -> None:
+        """Report the result on the association of the request, if the peer waits there; otherwise `report` does so."""
+        is_delivered = False
         try:
-            if not can_connect:
-                commitment = self._awaited(association, commitment)
-            if commitment.done and (not can_connect or association.is_silent(_PATIENCE_SECONDS)):
-                status = self._send(association, request.context, commitment)
-                if status == statuses.SUCCESS or not can_connect:
-                    return
+            is_delivered = self._is_delivered(request, commitment, must_wait=report is None)
         except AssociationLost:
-            if can_connect:
-                self._reports.add(Report(peer, commitment.transaction_uid))
-            if not association.is_release_requested:
+            if not request.association.is_release_requested:
                 raise
-            return
-        if can_connect:
-            self._reports.add(Report(peer, commitment.transaction_uid))
+        finally:
+            if report is not None:
+                report.decide(is_delivered=is_delivered)
+
+    def _is_delivered(self, request: Request, commitment: Commitment, *, must_wait: bool) -> bool:
+        association = request.association
+        if must_wait:
+            commitment = self._awaited(association, commitment)
+        if not commitment.done or not (must_wait or association.is_silent(_PATIENCE_SECONDS)):
+            return False
+        return send_result(association, request.context, commitment) == statuses.SUCCESS
 
     def _awaited(self, association: Association, commitment: Commitment) -> Commitment:
         """Return the result for a peer that can be reached on its association only, as long as it waits there."""
@@ -138,35 +151,3 @@ class Commitments:
         while not commitment.done and time.monotonic() < end and association.is_silent(_POLL_SECONDS):
             commitment = self._result(association.peer, commitment.transaction_uid)
         return commitment
-
-    def _report_on_new_association(self, report: Report) -> bool:
-        peer = report.peer
-        commitment = self._result(peer, report.transaction_uid)
-        if not commitment.done:
-            return False
-        remote = self._requestor.remote(peer.ae_title)
-        if remote is None:
-            raise CannotConnect("no remote has this AE title")
-        # The archive is the SCP, although it requests the association.
-        roles = {STORAGE_COMMITMENT_PUSH: Roles(scu=False, scp=True)}
-        association = self._requestor.open(
-            remote, [(STORAGE_COMMITMENT_PUSH, UNCOMPRESSED)], calling=peer.called_ae_title, roles=roles
-        )
-        try:
-            context = association.context_for(STORAGE_COMMITMENT_PUSH)
-            if context is None:
-                raise CannotConnect("the remote does not accept storage commitment")
-            return self._send(association, context, commitment) == statuses.SUCCESS
-        finally:
-            association.release()
-
-    def _send(self, association: Association, context: Context, commitment: Commitment) -> int | None:
-        """Send a result; return the status of the response."""
-        event_type, data_set = event_of(commitment, association.peer.called_ae_title, context.transfer_syntax)
-        event = Command(
-            CommandField.N_EVENT_REPORT,
-            affected_sop_class_uid=STORAGE_COMMITMENT_PUSH,
-            affected_sop_instance_uid=_INSTANCE,
-            event_type_id=event_type,
-        )
-        return association.perform(context, event, [data_set]).status

@@ -1,12 +1,18 @@
-"""The data sets of storage commitment (PS3.4 section J.3)."""
+"""The messages of storage commitment (PS3.4 section J.3)."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from dicomstore.v1.commitment_service_pb2 import Commitment, CommitmentResult, InstanceReference
 
+from dimse.associations.association import Association, Context
+from dimse.associations.commands import Command, CommandField
 from dimse.data_sets.reading import DataSet, Unreadable, read
 from dimse.data_sets.writing import write
+
+STORAGE_COMMITMENT_PUSH = "1.2.840.10008.1.20.1"
+INSTANCE = "1.2.840.10008.1.20.1.1"
+"""The well-known SOP Instance."""
 
 TRANSACTION_UID = "00081195"
 REFERENCED_SOP_SEQUENCE = "00081199"
@@ -66,6 +72,22 @@ def event_of(commitment: Commitment, ae_title: str, transfer_syntax: str) -> tup
     if committed:
         data_set[REFERENCED_SOP_SEQUENCE] = {"vr": "SQ", "Value": list(_items(committed))}
     return SOME_FAILED if failed else ALL_COMMITTED, write(data_set, transfer_syntax, ())
+
+
+def send_result(association: Association, context: Context, commitment: Commitment) -> int | None:
+    """Report a result (N-EVENT-REPORT); return the status of the response.
+
+    Raises:
+        AssociationLost, ProtocolError: the association is over.
+    """
+    event_type, data_set = event_of(commitment, association.peer.called_ae_title, context.transfer_syntax)
+    event = Command(
+        CommandField.N_EVENT_REPORT,
+        affected_sop_class_uid=STORAGE_COMMITMENT_PUSH,
+        affected_sop_instance_uid=INSTANCE,
+        event_type_id=event_type,
+    )
+    return association.perform(context, event, [data_set]).status
 
 
 def _items(results: Iterable[CommitmentResult]) -> Iterable[DataSet]:

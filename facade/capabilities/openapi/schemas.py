@@ -292,6 +292,7 @@ SCHEMAS: Mapping[str, Schema] = MappingProxyType(
             partition=TEXT,
             remote=TEXT,
             resources=TEXTS,
+            transactionUid=UID,
             state=TEXT,
             attempts=COUNT,
             nextAttempt=OPTIONAL_TIME,

@@ -18,6 +18,7 @@ from server.model.errors import Exhausted, InvalidRequest, NotFound, Reason, Wro
 from server.model.ids import NO_PARTITION, Address, PartitionName
 from server.model.lifecycle.transfer import (
     RETRIABLE,
+    CommitmentReport,
     Notification,
     Pull,
     Send,
@@ -51,6 +52,7 @@ _ID = re.compile(r"[0-9a-f]{32}")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PROBLEM = re.compile(r"[A-Z0-9_]{0,64}")
 _KEYWORD = re.compile(r"[A-Za-z0-9]{1,64}")
+_AE_TITLE = re.compile(r"[ -\[\]-~]{1,16}")
 
 
 class Transfers:
@@ -92,12 +94,14 @@ class Transfers:
         *,
         request_id: str = "",
         rule: str = "",
+        claim: bool = False,
     ) -> Transfer:
         """Record a transfer, and return it.
 
         Args:
             work: addresses in it may have any partition.
             request_id: if a request with this id has created one, that is returned.
+            claim: lease the new transfer to the caller.
 
         Raises:
             InvalidRequest: INVALID_FIELD.
@@ -120,12 +124,14 @@ class Transfers:
             due=now,
             rule=rule,
         )
+        if claim:
+            transfer = self._leased(transfer, now)
         added = await self._record.add(transfer, request_id, MAX_UNFINISHED, now - self._retention)
         if added is None:
             raise Exhausted(Reason.TOO_MANY_TRANSFERS, f"{MAX_UNFINISHED} transfers are unfinished; retry later.")
         self._changed.notify()
         call.audit.note(transfer=added.id)
-        return added
+        return added if added.id == transfer.id else replace(added, lease="")
 
     async def get(self, call: Call, transfer_id: str) -> Transfer:
         """Return a transfer. Raises NotFound (TRANSFER_NOT_FOUND)."""
@@ -263,12 +269,11 @@ class Transfers:
 
     async def _claim(self, limit: int) -> Sequence[Transfer]:
         now = self._now()
-        claimed = await self._record.claim(
-            now,
-            limit,
-            lambda transfer: transfer.claimed(secrets.token_hex(_LEASE_BYTES), now, LEASE, self._max_attempts),
-        )
+        claimed = await self._record.claim(now, limit, lambda transfer: self._leased(transfer, now))
         return [transfer for transfer in claimed if transfer.state is TransferState.RUNNING]
+
+    def _leased(self, transfer: Transfer, now: datetime) -> Transfer:
+        return transfer.claimed(secrets.token_hex(_LEASE_BYTES), now, LEASE, self._max_attempts)
 
     async def _find(self, transfer_id: str) -> Transfer | None:
         return await self._record.find(transfer_id) if _ID.fullmatch(transfer_id) else None
@@ -303,9 +308,13 @@ def _checked(work: TransferWork | None, partition: PartitionName) -> TransferWor
     """Return what to transfer, in a partition."""
     match work:
         case None:
-            raise _invalid("work", "One of pull, send and notification is required.")
+            raise _invalid("work", "What to transfer is required.")
         case Notification():
             return Notification(_checked_resource(work.study, partition))
+        case CommitmentReport():
+            if work.ae_title and not _AE_TITLE.fullmatch(work.ae_title):
+                raise _invalid("commitment_report.ae_title", "An AE title has 1 to 16 printable characters.")
+            return work
         case Pull():
             _check_keys(work.keys)
             if bool(work.resources) == bool(work.keys):
@@ -343,6 +352,8 @@ def _facts(remote: str, work: TransferWork | None, rule: str) -> dict[str, objec
             facts["studies"] = sorted({one.study for one in work.resources if one.study})[:_MAX_KEYS]
         case Notification():
             facts["studies"] = [work.study.study]
+        case CommitmentReport():
+            facts["transaction"] = work.transaction[:64]
     return facts
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from server.model.ids import Address, PartitionName
+from server.model.ids import Address, PartitionName, Uid
 
 _FIRST_PAUSE = timedelta(seconds=30)
 _LONGEST_PAUSE = timedelta(hours=1)
@@ -52,7 +52,18 @@ class Notification:
     study: Address
 
 
-TransferWork = Pull | Send | Notification
+@dataclass(frozen=True, slots=True)
+class CommitmentReport:
+    """A result of storage commitment to report to another system.
+
+    ae_title: AE title of the archive that it used; empty: that of the configuration of the gateways.
+    """
+
+    transaction: Uid
+    ae_title: str = ""
+
+
+TransferWork = Pull | Send | Notification | CommitmentReport
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ from dicomstore.v1 import transfer_service_pb2 as pb
 
 from server.domain.lifecycle.transfers import LEASE, Transfers
 from server.model.errors import InvalidRequest, Reason
-from server.model.ids import Address, parse_address
+from server.model.ids import Address, parse_address, parse_uid
 from server.model.lifecycle.transfer import (
+    CommitmentReport,
     Notification,
     Pull,
     RetrieveMethod,
@@ -38,8 +39,10 @@ class TransferServicer(transfer_service_pb2_grpc.TransferServiceServicer):
             _work(request),
             request_id=request.request_id,
             rule=request.rule,
+            claim=request.claim,
         )
-        return pb.CreateTransferResponse(transfer=_message(transfer))
+        duration = LEASE if transfer.lease else None
+        return pb.CreateTransferResponse(transfer=_message(transfer), lease=transfer.lease, lease_duration=duration)
 
     async def GetTransfer(self, request: pb.GetTransferRequest, context: Context) -> pb.GetTransferResponse:
         """See the contract."""
@@ -97,6 +100,9 @@ def _work(request: pb.CreateTransferRequest) -> TransferWork | None:
             return Send(_addresses(request.send.resources))
         case "notification":
             return Notification(_address(request.notification.study))
+        case "commitment_report":
+            report = request.commitment_report
+            return CommitmentReport(parse_uid(report.transaction_uid, "transaction_uid"), report.ae_title)
         case _:
             return None
 
@@ -168,6 +174,9 @@ def _message(transfer: Transfer) -> pb.Transfer:
             message.send.resources.extend(map(convert.address_message, send.resources))
         case Notification() as notification:
             message.notification.study.CopyFrom(convert.address_message(notification.study))
+        case CommitmentReport() as report:
+            message.commitment_report.transaction_uid = report.transaction
+            message.commitment_report.ae_title = report.ae_title
     return message
 
 

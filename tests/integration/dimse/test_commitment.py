@@ -1,32 +1,60 @@
 """Storage commitment over DIMSE (PS3.4 Annex J), with pynetdicom as the modality."""
 
+import json
+import os
 import queue
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from dicomstore.v1 import transfer_service_pb2 as pb
 from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
+from pynetdicom.dsutils import encode
 from pynetdicom.sop_class import StorageCommitmentPushModel  # type: ignore[attr-defined]
 
-from tests.data import SECONDARY_CAPTURE, new_uid, part10
+from dimse.associations.commands import Command, CommandField
+from server.domain.lifecycle import transfers as domain_transfers
+from server.rpc.lifecycle import transfers as rpc_transfers
+from tests.data import EXPLICIT_LITTLE, SECONDARY_CAPTURE, new_uid, part10
 from tests.e2e.archive import free_port
+from tests.integration.dimse import clients
+from tests.integration.dimse.archive import Archive, archive_at, eventually
 from tests.integration.dimse.clients import store
 from tests.integration.dimse.gateways import RunningGateway, running_core, running_gateway
 
+PUSH = str(StorageCommitmentPushModel)
 WELL_KNOWN = "1.2.840.10008.1.20.1.1"
 MODALITY_PORT = free_port()
+
+
+REMOTES = {"MODALITY": {"host": "127.0.0.1", "port": MODALITY_PORT}}
 
 
 @pytest.fixture(scope="module")
 def gateway(module_path: Path) -> Iterator[RunningGateway]:
     """An archive that knows the modality MODALITY."""
-    remotes = {"MODALITY": {"host": "127.0.0.1", "port": MODALITY_PORT}}
-    with running_core(module_path / "core") as core, running_gateway(core, remotes=remotes) as running:
+    with running_core(module_path / "core") as core, running_gateway(core, remotes=REMOTES) as running:
         yield running
+
+
+@pytest.fixture
+def archive(gateway: RunningGateway) -> Iterator[Archive]:
+    with archive_at(gateway.core) as found:
+        yield found
+
+
+def reports(archive: Archive) -> list[pb.Transfer]:
+    """Return the reports that the core has recorded, newest first."""
+    found = archive.transfers.ListTransfers(pb.ListTransfersRequest(remote="MODALITY")).transfers
+    return [one for one in found if one.WhichOneof("work") == "commitment_report"]
 
 
 class Modality:
@@ -80,6 +108,11 @@ def requested(association: Any, information: Dataset, instance: str = WELL_KNOWN
     return int(status.Status)
 
 
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def stored(gateway: RunningGateway) -> str:
     """Store an instance; return its UID."""
     uid = new_uid()
@@ -113,11 +146,54 @@ def test_a_peer_that_releases_the_association_gets_the_result_on_a_new_one(gatew
     assert result.RetrieveAETitle == "DICOMSTORE"
 
 
-def test_a_configured_peer_that_waits_gets_the_result_on_its_association(gateway: RunningGateway) -> None:
+def test_a_configured_peer_that_waits_gets_the_result_on_its_association(
+    gateway: RunningGateway, archive: Archive
+) -> None:
     modality = Modality("MODALITY")
     with modality.associated(gateway.port) as association:
         assert requested(association, action(stored(gateway))) == 0
         assert modality.results.get(timeout=20)[0] == 1
+    eventually(lambda: reports(archive)[0].state == pb.TRANSFER_STATE_SUCCEEDED)
+
+
+def test_a_result_that_cannot_be_reported_is_reported_after_gateways_were_killed(
+    gateway: RunningGateway, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one is killed when it has acknowledged the request; then the modality is switched off."""
+    for module in (domain_transfers, rpc_transfers):
+        monkeypatch.setattr(module, "LEASE", timedelta(seconds=2))
+    information, modality, port = action(stored(gateway)), Modality("MODALITY"), free_port()
+    variables = {
+        "DICOMSTORE_CORE": gateway.core,
+        "DICOMSTORE_DIMSE": f"127.0.0.1:{port}",
+        "DICOMSTORE_REMOTES": json.dumps(REMOTES),
+        "DICOMSTORE_TRANSFERS": "0",
+    }
+    process = subprocess.Popen([sys.executable, "-m", "dimse"], env=os.environ | variables)
+    try:
+        eventually(lambda: listens(port))
+        with clients.associated(port, (PUSH, EXPLICIT_LITTLE), calling="MODALITY") as association:
+            [context] = association.contexts.values()
+            command = Command(
+                CommandField.N_ACTION,
+                requested_sop_class_uid=PUSH,
+                requested_sop_instance_uid=WELL_KNOWN,
+                action_type_id=1,
+            )
+            data_set = encode(information, is_implicit_vr=False, is_little_endian=True)
+            assert association.perform(context, command, [data_set or b""]).status == 0
+            process.kill()
+            process.wait()
+    finally:
+        process.kill()
+        process.wait()
+    [report] = [one for one in reports(archive) if one.commitment_report.transaction_uid == information.TransactionUID]
+    failed = archive.after_attempt(report)
+    assert (failed.state, failed.problem) == (pb.TRANSFER_STATE_WAITING, "CONNECTION_REFUSED")
+    with modality.listening():
+        assert archive.retried(report).state == pb.TRANSFER_STATE_SUCCEEDED
+        event_type, result = modality.results.get(timeout=20)
+    assert (event_type, result.TransactionUID) == (1, information.TransactionUID)
 
 
 def test_a_large_request_is_verified_after_the_response(gateway: RunningGateway) -> None:

@@ -60,6 +60,14 @@ class Notification(_message.Message):
     study: _resources_pb2.Address
     def __init__(self, study: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ...) -> None: ...
 
+class CommitmentReport(_message.Message):
+    __slots__ = ("transaction_uid", "ae_title")
+    TRANSACTION_UID_FIELD_NUMBER: _ClassVar[int]
+    AE_TITLE_FIELD_NUMBER: _ClassVar[int]
+    transaction_uid: str
+    ae_title: str
+    def __init__(self, transaction_uid: _Optional[str] = ..., ae_title: _Optional[str] = ...) -> None: ...
+
 class TransferProgress(_message.Message):
     __slots__ = ("total", "completed", "failed", "warnings")
     TOTAL_FIELD_NUMBER: _ClassVar[int]
@@ -73,13 +81,14 @@ class TransferProgress(_message.Message):
     def __init__(self, total: _Optional[int] = ..., completed: _Optional[int] = ..., failed: _Optional[int] = ..., warnings: _Optional[int] = ...) -> None: ...
 
 class Transfer(_message.Message):
-    __slots__ = ("id", "partition", "remote", "pull", "send", "notification", "state", "attempts", "next_attempt_time", "progress", "problem", "create_time", "update_time", "creator", "rule")
+    __slots__ = ("id", "partition", "remote", "pull", "send", "notification", "commitment_report", "state", "attempts", "next_attempt_time", "progress", "problem", "create_time", "update_time", "creator", "rule")
     ID_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     REMOTE_FIELD_NUMBER: _ClassVar[int]
     PULL_FIELD_NUMBER: _ClassVar[int]
     SEND_FIELD_NUMBER: _ClassVar[int]
     NOTIFICATION_FIELD_NUMBER: _ClassVar[int]
+    COMMITMENT_REPORT_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     NEXT_ATTEMPT_TIME_FIELD_NUMBER: _ClassVar[int]
@@ -95,6 +104,7 @@ class Transfer(_message.Message):
     pull: Pull
     send: Send
     notification: Notification
+    commitment_report: CommitmentReport
     state: TransferState
     attempts: int
     next_attempt_time: _timestamp_pb2.Timestamp
@@ -104,31 +114,39 @@ class Transfer(_message.Message):
     update_time: _timestamp_pb2.Timestamp
     creator: str
     rule: str
-    def __init__(self, id: _Optional[str] = ..., partition: _Optional[str] = ..., remote: _Optional[str] = ..., pull: _Optional[_Union[Pull, _Mapping]] = ..., send: _Optional[_Union[Send, _Mapping]] = ..., notification: _Optional[_Union[Notification, _Mapping]] = ..., state: _Optional[_Union[TransferState, str]] = ..., attempts: _Optional[int] = ..., next_attempt_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., progress: _Optional[_Union[TransferProgress, _Mapping]] = ..., problem: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., creator: _Optional[str] = ..., rule: _Optional[str] = ...) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., partition: _Optional[str] = ..., remote: _Optional[str] = ..., pull: _Optional[_Union[Pull, _Mapping]] = ..., send: _Optional[_Union[Send, _Mapping]] = ..., notification: _Optional[_Union[Notification, _Mapping]] = ..., commitment_report: _Optional[_Union[CommitmentReport, _Mapping]] = ..., state: _Optional[_Union[TransferState, str]] = ..., attempts: _Optional[int] = ..., next_attempt_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., progress: _Optional[_Union[TransferProgress, _Mapping]] = ..., problem: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., creator: _Optional[str] = ..., rule: _Optional[str] = ...) -> None: ...
 
 class CreateTransferRequest(_message.Message):
-    __slots__ = ("partition", "remote", "pull", "send", "notification", "request_id", "rule")
+    __slots__ = ("partition", "remote", "pull", "send", "notification", "commitment_report", "request_id", "rule", "claim")
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     REMOTE_FIELD_NUMBER: _ClassVar[int]
     PULL_FIELD_NUMBER: _ClassVar[int]
     SEND_FIELD_NUMBER: _ClassVar[int]
     NOTIFICATION_FIELD_NUMBER: _ClassVar[int]
+    COMMITMENT_REPORT_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     RULE_FIELD_NUMBER: _ClassVar[int]
+    CLAIM_FIELD_NUMBER: _ClassVar[int]
     partition: str
     remote: str
     pull: Pull
     send: Send
     notification: Notification
+    commitment_report: CommitmentReport
     request_id: str
     rule: str
-    def __init__(self, partition: _Optional[str] = ..., remote: _Optional[str] = ..., pull: _Optional[_Union[Pull, _Mapping]] = ..., send: _Optional[_Union[Send, _Mapping]] = ..., notification: _Optional[_Union[Notification, _Mapping]] = ..., request_id: _Optional[str] = ..., rule: _Optional[str] = ...) -> None: ...
+    claim: bool
+    def __init__(self, partition: _Optional[str] = ..., remote: _Optional[str] = ..., pull: _Optional[_Union[Pull, _Mapping]] = ..., send: _Optional[_Union[Send, _Mapping]] = ..., notification: _Optional[_Union[Notification, _Mapping]] = ..., commitment_report: _Optional[_Union[CommitmentReport, _Mapping]] = ..., request_id: _Optional[str] = ..., rule: _Optional[str] = ..., claim: _Optional[bool] = ...) -> None: ...
 
 class CreateTransferResponse(_message.Message):
-    __slots__ = ("transfer",)
+    __slots__ = ("transfer", "lease", "lease_duration")
     TRANSFER_FIELD_NUMBER: _ClassVar[int]
+    LEASE_FIELD_NUMBER: _ClassVar[int]
+    LEASE_DURATION_FIELD_NUMBER: _ClassVar[int]
     transfer: Transfer
-    def __init__(self, transfer: _Optional[_Union[Transfer, _Mapping]] = ...) -> None: ...
+    lease: str
+    lease_duration: _duration_pb2.Duration
+    def __init__(self, transfer: _Optional[_Union[Transfer, _Mapping]] = ..., lease: _Optional[str] = ..., lease_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class GetTransferRequest(_message.Message):
     __slots__ = ("id",)

@@ -10,8 +10,9 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from server.adapters.sql.core.tables import transfers
 from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.core.transactions import Transactions
-from server.model.ids import Address, PartitionName
+from server.model.ids import Address, PartitionName, Uid
 from server.model.lifecycle.transfer import (
+    CommitmentReport,
     Notification,
     Pull,
     RetrieveMethod,
@@ -187,6 +188,8 @@ def _written(work: TransferWork) -> dict[str, Any]:
             return {"type": "send", "resources": list(map(_uids, work.resources))}
         case Notification():
             return {"type": "notification", "study": _uids(work.study)}
+        case CommitmentReport():
+            return {"type": "commitment", "transaction": work.transaction, "ae_title": work.ae_title}
 
 
 def _read(work: dict[str, Any], partition: PartitionName) -> TransferWork:
@@ -196,8 +199,10 @@ def _read(work: dict[str, Any], partition: PartitionName) -> TransferWork:
             return Pull(resources, work["keys"], RetrieveMethod(work["method"]))
         case "send":
             return Send(tuple(Address(partition, *uids) for uids in work["resources"]))
-        case _:
+        case "notification":
             return Notification(Address(partition, *work["study"]))
+        case _:
+            return CommitmentReport(Uid(work["transaction"]), work["ae_title"])
 
 
 def _uids(address: Address) -> list[str]:
