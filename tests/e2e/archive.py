@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.databases import migrated_index
+from tests.programs import Program, run
 
 ROOT = Path(__file__).parents[2]
 _START_SECONDS = 60
@@ -75,9 +76,9 @@ class Archive:
         }
         self._logs = data.parent / f"{data.name}-logs"
         self._logs.mkdir(parents=True, exist_ok=True)
-        self.core: subprocess.Popen[bytes] | None = None
-        self.facade: subprocess.Popen[bytes] | None = None
-        self.gateway: subprocess.Popen[bytes] | None = None
+        self.core: Program | None = None
+        self.facade: Program | None = None
+        self.gateway: Program | None = None
 
     def start_core(self) -> None:
         """Start the core and wait until it listens. A new index is created before, in less time than a migration."""
@@ -120,15 +121,11 @@ class Archive:
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run `python -m …` with the settings of this archive."""
-        return subprocess.run(
-            [sys.executable, "-m", *arguments],
-            env=self._environment,
-            cwd=self._logs,
-            capture_output=True,
-            text=True,
-            check=check,
-            timeout=120,
-        )
+        module, *others = arguments
+        ran = run(module, *others, environment=self._environment, folder=self._logs, timeout=120)
+        if check:
+            ran.check_returncode()
+        return subprocess.CompletedProcess(ran.args, ran.returncode, ran.stdout.decode(), ran.stderr.decode())
 
     def shell(self, commands: str) -> str:
         """Run commands of an operator with the settings of this archive, which is at /var/lib/dicomstore there."""
@@ -150,13 +147,11 @@ class Archive:
         """Return all that was logged."""
         return "".join(path.read_text() for path in sorted(self._logs.glob("*.log")))
 
-    def _start(self, program: str) -> subprocess.Popen[bytes]:
-        with open(self._logs / f"{program}.log", "ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", program], env=self._environment, cwd=self._logs, stdout=log, stderr=log
-            )
+    def _start(self, program: str) -> Program:
+        log = self._logs / f"{program}.log"
+        return Program(program, environment=self._environment, folder=self._logs, stdout=log, stderr=log)
 
-    def _wait(self, process: subprocess.Popen[bytes], ready: "object") -> None:
+    def _wait(self, process: Program, ready: "object") -> None:
         assert callable(ready)
         deadline = time.monotonic() + _START_SECONDS
         while not ready():

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from tests.e2e import archive
 from tests.e2e.archive import ROOT, free_port
+from tests.programs import Program, run
 
 _START_SECONDS = 90
 
@@ -43,7 +43,7 @@ class Node:
             **{f"DICOMSTORE_{key.upper()}": value for key, value in settings.items()},
         }
         self._log = directory / f"{name}.log"
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._processes: dict[str, Program] = {}
 
     @property
     def pid(self) -> int:
@@ -52,7 +52,7 @@ class Node:
 
     def start(self) -> None:
         """Start the node, and wait until it serves."""
-        process = self._start("node", "-m", "node")
+        process = self._start("node", "node")
         deadline = time.monotonic() + _START_SECONDS
         while not self._is_healthy():
             assert process.poll() is None, self.log()
@@ -61,7 +61,7 @@ class Node:
 
     def start_worker(self) -> None:
         """Start a worker for operations on this machine."""
-        self._start("worker", "-m", "server", "work")
+        self._start("worker", "server", "work")
 
     def send(self, number: signal.Signals, program: str = "node") -> None:
         """Send a signal to the node or the worker; wait for its end if it is SIGKILL."""
@@ -85,25 +85,19 @@ class Node:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `python -m …` with the settings of this node."""
-        return subprocess.run(
-            [sys.executable, "-m", *arguments],
-            env=self.environment,
-            cwd=self.data,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=120,
-        )
+        module, *others = arguments
+        ran = run(module, *others, environment=self.environment, folder=self.data, timeout=120)
+        ran.check_returncode()
+        return subprocess.CompletedProcess(ran.args, ran.returncode, ran.stdout.decode(), ran.stderr.decode())
 
     def log(self) -> str:
         """Return all that was logged."""
         return self._log.read_text()
 
-    def _start(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
-        with open(self._log, "ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, *arguments], env=self.environment, cwd=self.data, stdout=log, stderr=log
-            )
+    def _start(self, program: str, module: str, *arguments: str) -> Program:
+        process = Program(
+            module, *arguments, environment=self.environment, folder=self.data, stdout=self._log, stderr=self._log
+        )
         self._processes[program] = process
         return process
 

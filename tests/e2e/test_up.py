@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.command_line import run_forked
 from tests.data import SECONDARY_CAPTURE, new_uid, part10
 from tests.integration.dimse.clients import store
+from tests.programs import run_forked
 
 REPOSITORY = Path(__file__).parents[2]
 START_S = 60

@@ -14,8 +14,8 @@ import grpc
 import pytest
 
 from server.bootstrap.serving import running
-from tests.command_line import run_forked
 from tests.core import CoreClient, file_of, settings_for
+from tests.programs import run_forked
 
 REPOSITORY = Path(__file__).parents[3]
 

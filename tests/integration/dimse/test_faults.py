@@ -120,11 +120,12 @@ def test_a_lost_association_loses_only_the_instance_that_was_not_acknowledged(co
 
 def test_a_stopping_gateway_finishes_the_request_in_progress_and_aborts_idle_associations(core: str) -> None:
     uid = new_uid()
-    _, data_set = data_set_of(part10(SOPInstanceUID=uid, frames=[bytes(1_000_000)], Rows=1000, Columns=1000))
+    # Larger than the buffers of sockets, so that the gateway has begun with the request when the first part is sent.
+    _, data_set = data_set_of(part10(SOPInstanceUID=uid, frames=[bytes(25_000_000)], Rows=5000, Columns=5000))
     with running_gateway(core) as running:
 
         def stopping() -> Iterator[bytes]:
-            yield data_set[:500_000]
+            yield data_set[:20_000_000]
             running.gateway.stop()
             with pytest.raises(AssociationLost):  # is aborted when the gateway has begun to stop
                 idle.receive()

@@ -1,6 +1,7 @@
 """Transfers with remotes: sending, retrieving and notifying (docs/dimse.md)."""
 
 import json
+import logging
 import os
 import socket
 import subprocess
@@ -231,7 +232,10 @@ def test_what_no_attempt_can_do_is_a_dead_letter_at_once(core: str, archive: Arc
     assert [one.problem for one in found] == ["UNKNOWN_REMOTE", "NOTHING_FOUND", "NOTHING_FOUND", "INVALID_KEYS"]
 
 
-def test_a_cancelled_transfer_stops_and_others_continue(core: str, archive: Archive) -> None:
+def test_a_cancelled_transfer_stops_and_others_continue(
+    core: str, archive: Archive, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "dimse")
     archive.stores(*files_of("1.9.13", 3), *files_of("1.9.14", 1))
     began, end = threading.Event(), threading.Event()
 
@@ -246,6 +250,7 @@ def test_a_cancelled_transfer_stops_and_others_continue(core: str, archive: Arch
         assert began.wait(20)
         archive.transfers.CancelTransfer(pb.CancelTransferRequest(id=transfer.id))
         other = archive.after_attempt(archive.sends("1.9.14"))
+        eventually(lambda: f"transfer={transfer.id} remote=PACS work=send event=stopped" in caplog.text)
         end.set()
     assert other.state == pb.TRANSFER_STATE_SUCCEEDED
     assert archive.now(transfer).state == pb.TRANSFER_STATE_CANCELED
