@@ -147,4 +147,5 @@ def _become(
     if filter_ != "default":
         warnings.simplefilter(filter_)
     multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
+    sys.modules.pop(f"{module}.__main__", None)  # has only been imported for its imports
     runpy.run_module(module, run_name="__main__", alter_sys=True)
