@@ -144,6 +144,12 @@ def current() -> Span | None:
     return _current.get()
 
 
+def sampled_trace() -> str:
+    """Return the current trace as header `traceparent` if it is recorded, otherwise an empty text."""
+    span = _current.get()
+    return span.traceparent if span is not None and span.is_sampled else ""
+
+
 def received(name: str, traceparent: str, attributes: Attributes, kind: str = SERVER) -> Span:
     """Return the span of a request from another process.
 
@@ -165,9 +171,17 @@ def begun(name: str, attributes: Attributes, kind: str = INTERNAL) -> AbstractCo
 
     Nothing while traces are not recorded, so that calls of other processes do not have a trace of no use.
     """
-    if _recorder is None or _current.get() is not None:
-        return part(name, attributes, kind)
-    return received(name, "", attributes, kind)
+    return part(name, attributes, kind) if _current.get() is not None else following(name, "", attributes, kind)
+
+
+def following(
+    name: str, traceparent: str, attributes: Attributes, kind: str = INTERNAL
+) -> AbstractContextManager[Span | None]:
+    """Return the span of work that continues a trace recorded earlier, or begins a new one without it.
+
+    Nothing while traces are not recorded.
+    """
+    return _NOTHING if _recorder is None else received(name, traceparent, attributes, kind)
 
 
 def part(name: str, attributes: Attributes, kind: str = INTERNAL) -> AbstractContextManager[Span | None]:

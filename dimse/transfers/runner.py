@@ -135,7 +135,8 @@ class TransferRunner:
     def _run(self, work: Work, perform: Callable[[Work], None]) -> None:
         kind = str(work.transfer.WhichOneof("work"))
         began = time.monotonic()
-        with tracing.begun(f"transfer {kind}", {"dicomstore.attempt": work.transfer.attempts}):
+        attributes = {"dicomstore.attempt": work.transfer.attempts}
+        with tracing.following(f"transfer {kind}", work.trace, attributes):
             result = self._attempt(work, kind, perform)
         DIMSE_TRANSFERS.of(kind, result).value += 1
         DIMSE_TRANSFER_SECONDS.of(kind).observe(time.monotonic() - began)

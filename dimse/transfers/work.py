@@ -61,6 +61,7 @@ class Work:
     Its parts are processed in ascending order of their names. The cursor is the name of the last one before which none
     has failed, with the numbers of instances until then, so that another attempt resumes there.
 
+    trace: in which the transfer was created, as header `traceparent`; may be empty.
     partition: as requests state it; empty while partitions are disabled.
     """
 
@@ -69,6 +70,7 @@ class Work:
     ) -> None:
         """`seconds`: until the lease expires."""
         self.transfer: Transfer = claimed.transfer
+        self.trace: str = claimed.traceparent
         self.partition = partition
         completed, warnings, name = claimed.cursor.split(" ", 2) if claimed.cursor else ("0", "0", "")
         self.progress = Progress(claimed.transfer.progress.total, int(completed), 0, int(warnings))

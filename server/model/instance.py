@@ -105,6 +105,7 @@ class NewInstance:
     differs_from: a version of equal size and checksum whose content is known to be different or damaged.
     instance: the attributes at instance level; None if they are those of the version that it replaces.
     expires: when its study expires, also if it is stored already; None does not change the expiry of the study.
+    trace: the trace of the change, as header `traceparent`; empty if it is not recorded.
     """
 
     id: InstanceId
@@ -126,6 +127,7 @@ class NewInstance:
     may_replace: bool = False
     differs_from: Version | None = None
     expires: datetime | None = None
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)

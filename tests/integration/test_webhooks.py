@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from common.telemetry.tracing import Span, recorded, sampler_of
 from server.adapters.network.addresses import PermittedAddresses
 from server.adapters.sql.engine import Database, open_database
 from server.adapters.webhooks.messages import EventOrigin
@@ -163,6 +164,38 @@ async def test_events_are_cloud_events_with_the_attributes_of_azures_service(wor
         "deleted": 0,
         "restored": 0,
     }
+
+
+async def test_a_delivery_continues_the_trace_of_the_change_or_begins_one(world: World) -> None:
+    trace, parent = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    caused = f"00-{trace}-{parent}-01"
+    spans: list[Span] = []
+    async with receiving() as receiver:
+        webhook = await world.webhook(receiver.url, WebhookFilter())
+        await world.database.instances.add([replace(sample(1, 2, 3), trace=caused), sample(2, 2, 4)], NOON)
+        world.now += timedelta(hours=1)
+        await world.process()
+        with recorded(spans.append, sampler_of({"OTEL_TRACES_SAMPLER": "parentbased_always_on"})):
+            await world.deliver(await world.receiver(webhook))
+    assert {span.name for span in spans} >= {"webhook"}
+    by_header = {f"00-{span.trace_id}-{span.span_id}-01": span for span in spans if span.name == "webhook"}
+    deliveries = [by_header[request.headers["traceparent"]] for request in receiver.requests]
+    of_change = {request.event["id"]: span for request, span in zip(receiver.requests, deliveries, strict=True)}
+    assert {of_change["1"].parent_id, of_change["1-stable"].parent_id} == {parent}
+    assert {of_change["1"].trace_id, of_change["1-stable"].trace_id} == {trace}
+    assert of_change["2"].parent_id == ""
+    assert [request.event.get("traceparent") for request in receiver.requests].count(caused) == 2
+
+
+async def test_without_traces_a_delivery_has_no_trace(world: World) -> None:
+    async with receiving() as receiver:
+        webhook = await world.webhook(receiver.url)
+        await world.store(1)
+        await world.process()
+        await world.deliver(await world.receiver(webhook))
+    [request] = receiver.requests
+    assert "traceparent" not in request.headers
+    assert "traceparent" not in request.event
 
 
 async def test_events_are_signed_as_in_standard_webhooks(world: World) -> None:

@@ -31,7 +31,8 @@ class EventOrigin:
 def cloud_event(event: Event, origin: EventOrigin) -> CloudEvent:
     """Return an event with the attributes and data of Azure's DICOM service, or of the same form for a study.
 
-    It contains no attributes of patients, only UIDs.
+    It contains no attributes of patients, only UIDs. `traceparent` is the extension of CloudEvents for distributed
+    tracing.
     """
     resource = event.resource
     path = [origin.host, "v1"]
@@ -63,6 +64,8 @@ def cloud_event(event: Event, origin: EventOrigin) -> CloudEvent:
         "time": event.time,
         "datacontenttype": "application/json",
     }
+    if event.trace:
+        attributes["traceparent"] = event.trace
     return CloudEvent(attributes, data)
 
 

@@ -8,6 +8,7 @@ from types import TracebackType
 
 import httpcore
 
+from common.telemetry.tracing import current
 from server.adapters.network.addresses import PermittedAddresses
 from server.adapters.webhooks.messages import EventOrigin, message
 from server.adapters.webhooks.network import AddressRefused, HostNotFound, PermittedNetwork
@@ -88,6 +89,8 @@ class HttpSender:
 
     async def _post(self, url: str, headers: dict[str, str], body: bytes) -> Outcome:
         fields = {"user-agent": "dicomstore", "content-length": str(len(body)), **headers}
+        if (span := current()) is not None:
+            fields["traceparent"] = span.traceparent
         pool = await self._connections()
         async with pool.stream("POST", url, headers=list(fields.items()), content=body) as response:
             size = 0

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 
+from common.telemetry.tracing import CLIENT, following
 from server.domain.read_only import ReadOnlyState
 from server.domain.signal import Signal, wait
 from server.model.errors import DicomStoreError
@@ -244,11 +245,15 @@ class Receiver:
         return Attempt(at, outcome.problem, now + self._pause(undelivered.attempts, outcome))
 
     async def _send(self, event: Event, at: datetime) -> Outcome:
-        try:
-            return await self._sender.send(self.webhook, event, at)
-        except Exception:  # noqa: BLE001 - it is one more failed attempt
-            _log.exception("webhook failed with an unexpected fault webhook=%s", self.webhook.id)
-            return Outcome("INTERNAL")
+        with following("webhook", event.trace, {"dicomstore.event.type": event.type.value}, CLIENT) as span:
+            try:
+                outcome = await self._sender.send(self.webhook, event, at)
+            except Exception:  # noqa: BLE001 - it is one more failed attempt
+                _log.exception("webhook failed with an unexpected fault webhook=%s", self.webhook.id)
+                outcome = Outcome("INTERNAL")
+            if span is not None and outcome.problem:
+                span.fault = outcome.problem
+            return outcome
 
     def _pause(self, attempts: int, outcome: Outcome) -> timedelta:
         """Return the time until the next attempt: it doubles with each one, and is random, so that many events do not

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from common.telemetry.tracing import sampled_trace
 from server.domain.access import Access
 from server.domain.limits import page_size as size_of
 from server.domain.search import page_token
@@ -123,6 +124,7 @@ class Transfers:
             updated=now,
             due=now,
             rule=rule,
+            trace=sampled_trace(),
         )
         if claim:
             transfer = self._leased(transfer, now)

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from common.telemetry.tracing import sampled_trace
 from server.dicom.elements.keywords import tags_of
 from server.dicom.updating.changes import Changes, Refused, changes_of
 from server.dicom.updating.description import changed_instance, reverted_instance
@@ -306,10 +307,14 @@ class Update:
         following = replace(cursor, study=cursor.study + 1, target=0, after=0, passes=1)
         again = replace(cursor, target=0, after=0, passes=cursor.passes + 1)
 
+        trace = sampled_trace()
+
         def describe(content: Content, file: ChangedFile) -> NewInstance:
             if earlier is not None:
-                return reverted_instance(content, file, provenance)
-            return changed_instance(content, file, self._changes_of(content, operation), provenance)
+                described = reverted_instance(content, file, provenance)
+            else:
+                described = changed_instance(content, file, self._changes_of(content, operation), provenance)
+            return replace(described, trace=trace) if trace else described
 
         def conclude(current: Operation, count: int) -> OperationUpdate | None:
             result = _counted(current.result, studies_processed=1, studies_updated=count > 0, instances_updated=count)

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from common.telemetry.catalogue import BLOB_BYTES, BLOB_SECONDS, STORED_BYTES, STORED_INSTANCES
-from common.telemetry.tracing import part
+from common.telemetry.tracing import part, sampled_trace
 from server.dicom.elements.external_metadata import ExternalAttribute, labels_of
 from server.dicom.ingest.reader import Description, InstanceReader
 from server.domain.access import Access
@@ -615,6 +615,7 @@ def new_instance(
         provenance=provenance,
         may_replace=may_replace,
         expires=expires,
+        trace=sampled_trace(),
     )
 
 

@@ -37,6 +37,7 @@ class StudyEvent:
     last_sequence: of the last entry of the study before the event.
     instances: number of instances of the study.
     changes: since the study was last quiet.
+    trace: of the last change before it, as header `traceparent`; empty if it is not recorded.
     """
 
     number: int
@@ -48,6 +49,7 @@ class StudyEvent:
     study: Uid
     instances: int
     changes: StudyChanges
+    trace: str = ""
 
     @property
     def id(self) -> str:

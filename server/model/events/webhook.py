@@ -63,6 +63,7 @@ class Event:
     sequence: of the last entry of the change feed that it is about.
     resource: an instance or a study.
     instances, changes: of a study; None for an instance.
+    trace: of the change that caused it, as header `traceparent`; empty if it is not recorded.
     """
 
     position: EventPosition
@@ -73,6 +74,7 @@ class Event:
     resource: Address
     instances: int | None = None
     changes: StudyChanges | None = None
+    trace: str = ""
 
     @property
     def study(self) -> tuple[PartitionName, Uid]:

@@ -95,6 +95,7 @@ class Transfer:
     lease: identifies the lease; empty if there is none.
     cursor: where to resume; only gateways interpret it.
     problem: why the last attempt failed; empty if it did not.
+    trace: the trace in which it was created, as header `traceparent`; empty if it is not recorded.
     """
 
     id: str
@@ -112,6 +113,7 @@ class Transfer:
     cursor: str = ""
     progress: TransferProgress = TransferProgress()
     problem: str = ""
+    trace: str = ""
 
     def claimed(self, lease: str, now: datetime, duration: timedelta, max_attempts: int) -> "Transfer":
         """Return it with a lease; as failed if its previous lease expired and no attempts are left."""

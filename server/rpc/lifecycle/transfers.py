@@ -73,7 +73,8 @@ class TransferServicer(transfer_service_pb2_grpc.TransferServiceServicer):
         claimed = await self._transfers.claim(context.call, request.max_transfers, request.wait_seconds)
         return pb.ClaimTransfersResponse(
             transfers=[
-                pb.ClaimedTransfer(transfer=_message(one), lease=one.lease, cursor=one.cursor) for one in claimed
+                pb.ClaimedTransfer(transfer=_message(one), lease=one.lease, cursor=one.cursor, traceparent=one.trace)
+                for one in claimed
             ],
             lease_duration=LEASE,
         )

@@ -173,5 +173,7 @@ def test_a_transfer_is_one_trace_and_is_counted(core: str, spans: list[Span]) ->
         with running_gateway(core, remotes={"PACS": remote.settings()}):
             assert archive.after_attempt(archive.sends(STUDY)).state == pb.TRANSFER_STATE_SUCCEEDED
     [transfer] = [span for span in spans if span.name == "transfer send"]
+    [created] = [span for span in spans if span.name == "TransferService/CreateTransfer"]
+    assert (transfer.trace_id, transfer.parent_id) == (created.trace_id, created.span_id)
     parts = {span.name for span in spans if span.parent_id == transfer.span_id}
     assert {"associate", "SearchService/Search", "RetrieveService/RetrieveInstances"} <= parts

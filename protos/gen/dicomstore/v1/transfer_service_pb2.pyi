@@ -215,14 +215,16 @@ class ClaimTransfersRequest(_message.Message):
     def __init__(self, max_transfers: _Optional[int] = ..., wait_seconds: _Optional[int] = ...) -> None: ...
 
 class ClaimedTransfer(_message.Message):
-    __slots__ = ("transfer", "lease", "cursor")
+    __slots__ = ("transfer", "lease", "cursor", "traceparent")
     TRANSFER_FIELD_NUMBER: _ClassVar[int]
     LEASE_FIELD_NUMBER: _ClassVar[int]
     CURSOR_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     transfer: Transfer
     lease: str
     cursor: str
-    def __init__(self, transfer: _Optional[_Union[Transfer, _Mapping]] = ..., lease: _Optional[str] = ..., cursor: _Optional[str] = ...) -> None: ...
+    traceparent: str
+    def __init__(self, transfer: _Optional[_Union[Transfer, _Mapping]] = ..., lease: _Optional[str] = ..., cursor: _Optional[str] = ..., traceparent: _Optional[str] = ...) -> None: ...
 
 class ClaimTransfersResponse(_message.Message):
     __slots__ = ("transfers", "lease_duration")

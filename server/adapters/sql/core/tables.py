@@ -48,7 +48,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import ExecutableDDLElement
 
-REVISION = "0023"
+REVISION = "0024"
 """The migration that creates this schema."""
 
 OLDEST_CODE = "0022"
@@ -491,11 +491,16 @@ def _entry() -> list[Column[Any]]:
     ]
 
 
+def _trace() -> Column[str]:
+    return Column("trace", Text, comment="trace of the change, as header traceparent; NULL: not recorded")
+
+
 changes = Table(
     "changes",
     tables,
     _key("sequence"),
     *_entry(),
+    _trace(),
     Index(None, "time", "sequence"),
     Index(None, "partition_key", "sequence"),
     comment="never deleted; without foreign keys, because the instances may be deleted",
@@ -508,6 +513,7 @@ unsequenced = Table(
     _shard(),
     *_entry(),
     Column("deletion_key", BigInteger, comment="set if the entry represents those of all instances of a deletion"),
+    _trace(),
     info=_OF_A_STUDY,
     comment="PostgreSQL only: entries not yet numbered by the sequencer",
 )
@@ -840,9 +846,11 @@ transfers = Table(
     Column("failed", BigInteger, nullable=False),
     Column("warnings", BigInteger, nullable=False),
     Column("problem", Label, nullable=False, comment="why the last attempt failed"),
+    Column("trace", Text, comment="trace in which it was created, as header traceparent; NULL: not recorded"),
     UniqueConstraint("id"),
     UniqueConstraint("request_id"),
     Index(None, "due"),
+    Index(None, "state"),
     Index(None, "updated"),
     comment="transfers between the archive and other systems",
 )

@@ -27,6 +27,7 @@ def of_entry(row: Any) -> Event:
         time=to_datetime(row.time),
         sequence=row.sequence,
         resource=Address(PartitionName(row.partition), Uid(row.study_uid), Uid(row.series_uid), Uid(row.sop_uid)),
+        trace=row.trace or "",
     )
 
 
@@ -41,6 +42,7 @@ def of_study(value: StudyEvent) -> Event:
         resource=Address(value.partition, value.study),
         instances=value.instances,
         changes=value.changes,
+        trace=value.trace,
     )
 
 

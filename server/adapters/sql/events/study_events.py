@@ -73,8 +73,10 @@ _ENTRIES = Prepared(
 _STATES = select(study_states, partitions.c.name.label("partition")).join_from(
     study_states, partitions, partitions.c.key == _s.partition_key
 )
-EVENTS = select(study_events, partitions.c.name.label("partition")).join_from(
-    study_events, partitions, partitions.c.key == _e.partition_key
+EVENTS = (
+    select(study_events, partitions.c.name.label("partition"), changes.c.trace)
+    .join_from(study_events, partitions, partitions.c.key == _e.partition_key)
+    .outerjoin(changes, changes.c.sequence == _e.last_sequence)
 )
 _COUNTS = ("created", "updated", "deleted", "restored")
 
@@ -248,4 +250,5 @@ def event_of(row: Any) -> StudyEvent:
         study=Uid(row.study_uid),
         instances=row.instances,
         changes=StudyChanges(row.created, row.updated, row.deleted, row.restored),
+        trace=row.trace or "",
     )

@@ -133,6 +133,7 @@ def _defined(transfer: Transfer) -> dict[str, Any]:
         "rule": transfer.rule,
         "creator": transfer.creator,
         "created": to_microseconds(transfer.created),
+        "trace": transfer.trace or None,
     }
 
 
@@ -171,6 +172,7 @@ def _transfer(row: Any) -> Transfer:
         cursor=row.cursor,
         progress=TransferProgress(row.total, row.completed, row.failed, row.warnings),
         problem=row.problem,
+        trace=row.trace or "",
     )
 
 

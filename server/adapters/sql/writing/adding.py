@@ -435,6 +435,7 @@ class StudyChanges:
                 "study_uid": new.id.study,
                 "series_uid": new.id.series,
                 "sop_uid": new.id.instance,
+                "trace": new.trace or None,
             }
         )
 

@@ -325,4 +325,5 @@ def _entry(deletion: Row, version: int, series_uid: str, sop_uid: str) -> Row:
         "study_uid": deletion["study_uid"],
         "series_uid": series_uid,
         "sop_uid": sop_uid,
+        "trace": None,
     }

@@ -294,6 +294,7 @@ def _entry(row: Row, study: str, series_uid: str, time: int) -> Row:
         "study_uid": study,
         "series_uid": series_uid,
         "sop_uid": row["uid"],
+        "trace": None,
     }
 
 

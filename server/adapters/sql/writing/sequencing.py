@@ -37,7 +37,7 @@ _TO_DO = Prepared(
     )
 )
 _LOCK = Prepared(text(f"SELECT pg_advisory_xact_lock({_SEQUENCER_LOCK})"))
-_ENTRY = "time, action, version, partition_key, study_uid, series_uid, sop_uid"
+_ENTRY = "time, action, version, partition_key, study_uid, series_uid, sop_uid, trace"
 _NUMBER = Prepared(
     text(
         f"""
@@ -53,7 +53,7 @@ _NUMBER = Prepared(
             INSERT INTO changes (sequence, {_ENTRY})
             SELECT feed.sequence + row_number() OVER by_position,
                 greatest(feed.time, max(moved.time) OVER by_position),
-                action, version, partition_key, study_uid, series_uid, sop_uid
+                action, version, partition_key, study_uid, series_uid, sop_uid, trace
             FROM moved, feed WINDOW by_position AS (ORDER BY position)
             RETURNING sequence, time
         )
