@@ -68,6 +68,30 @@ BLOB_SECONDS = HistogramFamily(
 BLOB_BYTES = CounterFamily(
     "dicomstore_blob_bytes_total", "Bytes `written` to the blob store or `read` from it.", ("kind",)
 )
+OBJECT_REQUESTS = CounterFamily(
+    "dicomstore_object_requests_total",
+    "Requests to object stores, by store (`s3`, `az`, `gs`), operation (`get`, `put`, `part`, `head`, `list`, `copy`, "
+    "`delete`) and result: `ok`, `notFound`, `conflict` (of a conditional write), `throttled`, `full`, or `failed`.",
+    ("store", "operation", "result"),
+)
+OBJECT_SECONDS = HistogramFamily(
+    "dicomstore_object_request_duration_seconds",
+    "Duration of requests to object stores. Parts of large objects are sent in the background: their requests end when "
+    "the one before has been sent.",
+    ("store", "operation"),
+    SECONDS,
+)
+OBJECT_BYTES = CounterFamily(
+    "dicomstore_object_bytes_total",
+    "Bytes of objects that were `sent` to object stores or `received`.",
+    ("store", "direction"),
+)
+OBJECT_RETRIES = CounterFamily(
+    "dicomstore_object_retries_total",
+    "Requests to object stores that were repeated, by cause: `throttled` (status 429 or 503) or `failed`. Those for "
+    "lists and for parts of large objects are not included.",
+    ("store", "operation", "cause"),
+)
 BLOB_DAMAGED = CounterFamily("dicomstore_blob_damage_total", "Reads that found missing or damaged bytes.")
 INDEX_SECONDS = HistogramFamily(
     "dicomstore_index_duration_seconds",

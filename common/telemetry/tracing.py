@@ -144,6 +144,17 @@ def current() -> Span | None:
     return _current.get()
 
 
+@contextmanager
+def within(span: Span) -> Iterator[None]:
+    """Make a span the current one of this thread, while another thread or task waits for its work."""
+    before = _current.get()
+    _current.set(span)
+    try:
+        yield
+    finally:
+        _current.set(before)
+
+
 def sampled_trace() -> str:
     """Return the current trace as header `traceparent` if it is recorded, otherwise an empty text."""
     span = _current.get()

@@ -6,10 +6,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
+from common.telemetry.metrics import Distribution, snapshot
+from common.telemetry.tracing import Span, begun, recorded, sampler_of
 from server.adapters.blobs.objects.client import MIN_PART_BYTES, Changed, Exists, NotFound, ObjectClient
 from server.model.errors import Reason, Unavailable
 
@@ -140,6 +144,88 @@ def test_a_server_that_does_not_answer_is_unavailable_and_no_error_has_secrets(
     assert caught.value.reason is Reason.STORAGE_UNAVAILABLE
     for part in ("KEY", "SECRET", "TOKEN", "127.0.0.1", "bucket"):
         assert part not in f"{caught.value!r} {caught.value.__cause__!r}"
+
+
+class _Busy(BaseHTTPRequestHandler):
+    """Refuses two requests of three: the first because there are too many, the second without a reason."""
+
+    protocol_version = "HTTP/1.1"
+    statuses: ClassVar[list[int]] = []
+
+    def do_GET(self) -> None:
+        status = self.statuses.pop(0)
+        body = b"content" if status == 200 else b"<Error><Code>SlowDown</Code></Error>"
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("ETag", '"1"')
+        self.send_header("Last-Modified", "Sun, 01 Mar 2026 12:00:00 GMT")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Log nothing."""
+
+
+@pytest.fixture
+def busy_server() -> Iterator[str]:
+    """An address whose server answers GET with the statuses of `_Busy`."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Busy) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def object_figures() -> dict[tuple[str, ...], float]:
+    """Return the counters of requests to object stores by name and labels, and the numbers of durations."""
+    return {
+        (name.removeprefix("dicomstore_object_"), *labels): sum(value.counts)
+        if isinstance(value, Distribution)
+        else value
+        for name, found in snapshot().items()
+        for labels, value in found
+        if name.startswith("dicomstore_object_")
+    }
+
+
+@pytest.mark.parametrize("scheme", ["s3", "az", "gs"])
+def test_requests_their_bytes_throttling_and_retries_are_metrics_and_spans(scheme: str, busy_server: str) -> None:
+    config = {
+        "s3": {"endpoint": busy_server, "skip_signature": "true", "allow_http": "true"},
+        "az": {"endpoint": busy_server, "skip_signature": "true", "allow_http": "true", "account_name": "a"},
+        "gs": {"base_url": busy_server, "skip_signature": "true", "allow_http": "true"},
+    }[scheme]
+    _Busy.statuses[:] = [503, 500, 200, 404]
+    client, spans = ObjectClient(f"{scheme}://bucket/x", config=config), list[Span]()
+    before = object_figures()
+    with recorded(spans.append, sampler_of({"OTEL_TRACES_SAMPLER": "always_on"})), begun("test", {}):
+        assert client.get("a")[0] == b"content"
+        with pytest.raises(NotFound):
+            client.get("a")
+    changes = {key: value - before.get(key, 0) for key, value in object_figures().items()}
+    assert {key: value for key, value in changes.items() if value and key[1] == scheme} == {
+        ("requests_total", scheme, "get", "throttled"): 1,
+        ("requests_total", scheme, "get", "failed"): 1,
+        ("requests_total", scheme, "get", "ok"): 1,
+        ("requests_total", scheme, "get", "notFound"): 1,
+        ("retries_total", scheme, "get", "throttled"): 1,
+        ("retries_total", scheme, "get", "failed"): 1,
+        ("request_duration_seconds", scheme, "get"): 4,
+        ("bytes_total", scheme, "received"): len(b"content"),
+    }
+    assert [span.name for span in spans] == ["object get"] * 4 + ["test"]
+    assert {str(span.attributes) for span in spans[:4]} == {str({"dicomstore.object_store": scheme})}
+
+
+def test_what_is_written_is_counted(client: ObjectClient) -> None:
+    key = ("bytes_total", client.scheme, "sent")
+    before = object_figures().get(key, 0)
+    client.put("a", b"12345")
+    writer = client.multipart("b")
+    writer.part(bytes(MIN_PART_BYTES))
+    writer.complete()
+    assert object_figures()[key] - before == MIN_PART_BYTES + 5
 
 
 EXITS = """

@@ -19,9 +19,9 @@ def _delay(seconds: float) -> None:
 
     run = ObjectClient.run
 
-    def delayed(client: ObjectClient, work: Callable[[], _T]) -> _T:
+    def delayed(client: ObjectClient, operation: str, work: Callable[[], _T], *, sent_bytes: int = 0) -> _T:
         time.sleep(seconds)
-        return run(client, work)
+        return run(client, operation, work, sent_bytes=sent_bytes)
 
     ObjectClient.run = delayed  # type: ignore[method-assign, assignment]
 

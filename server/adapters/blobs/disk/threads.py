@@ -11,6 +11,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from common.telemetry.tracing import current, within
 from server.model.buffer import Buffer
 from server.model.errors import DicomStoreError, Exhausted, Reason, Unavailable
 
@@ -36,20 +37,25 @@ _T = TypeVar("_T")
 class _Job:
     """Work for a thread, and its result."""
 
-    __slots__ = ("error", "is_done", "loop", "result", "waiter", "work")
+    __slots__ = ("error", "is_done", "loop", "result", "span", "waiter", "work")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, work: Callable[[], Any]) -> None:
         self.loop = loop
         self.work = work
         self.waiter: asyncio.Future[None] = loop.create_future()
         self.is_done = False
+        self.span = span if (span := current()) is not None and span.is_sampled else None
         self.result: Any = None
         self.error: BaseException | None = None
 
     def run(self) -> None:
         """Do the work, in a thread."""
         try:
-            self.result = self.work()
+            if self.span is None:
+                self.result = self.work()
+            else:
+                with within(self.span):
+                    self.result = self.work()
         except OSError as error:
             self.error = _translated_error(error)
             self.error.__cause__ = error

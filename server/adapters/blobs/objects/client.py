@@ -17,6 +17,8 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import unquote, urlsplit
 
+from common.telemetry.catalogue import OBJECT_BYTES, OBJECT_REQUESTS, OBJECT_RETRIES, OBJECT_SECONDS
+from common.telemetry.tracing import CLIENT, part
 from server.adapters.blobs.objects.calls import calls
 from server.model.buffer import Buffer
 from server.model.errors import DicomStoreError, Exhausted, Reason, Unavailable
@@ -30,7 +32,14 @@ MIN_PART_BYTES = 5 << 20
 _TIMEOUT_SECONDS = 30
 _CONNECT_SECONDS = 5
 _RETRIES = 4
-"""Retries of one request by the library: after status 408, 429 and 5xx, and broken connections."""
+"""Retries of one request: after status 408, 429 and 5xx, and broken connections. Those of lists and of parts of large
+objects are the library's, because it alone knows what has to be repeated."""
+
+_RETRY_SECONDS, _MAX_RETRY_SECONDS, _RETRY_FACTOR = 0.05, 2.0, 3
+"""Pause before the first retry, the longest pause, and by what it grows."""
+
+_SHORT_SECONDS = 1.0
+"""A request that fails without a status after more than this has probably waited for a response in vain."""
 
 _ATTEMPTS = 3
 """Attempts of an operation. A request whose effect is unknown, as after a timeout, is retried only here."""
@@ -104,7 +113,7 @@ class ObjectClient:
         self._config = dict(config or {})
         self._timeout_seconds = timeout_seconds
         self._attempts = attempts
-        self._opened: Any = None
+        self._opened: dict[bool, Any] = {}
         self._pid = os.getpid()
         self.scheme, self.bucket, self.prefix = _parts(url)
 
@@ -119,7 +128,11 @@ class ObjectClient:
         """
         attributes = {"Storage-Class": storage_class} if storage_class else None
         try:
-            result = self._call(lambda obs, store: obs.put(store, name, data, mode="create", attributes=attributes))
+            result = self._call(
+                "put",
+                lambda obs, store: obs.put(store, name, data, mode="create", attributes=attributes),
+                sent_bytes=len(data),
+            )
         except Exists:
             if (found := self._same(name, data)) is None:
                 raise
@@ -134,7 +147,7 @@ class ObjectClient:
         """
         mode = {"e_tag": etag}
         try:
-            result = self._call(lambda obs, store: obs.put(store, name, data, mode=mode))
+            result = self._call("put", lambda obs, store: obs.put(store, name, data, mode=mode), sent_bytes=len(data))
         except (Changed, NotFound):
             if (found := self._same(name, data)) is None:
                 raise Changed(name) from None
@@ -144,7 +157,11 @@ class ObjectClient:
     def put(self, name: str, data: Buffer, *, storage_class: str | None = None) -> str:
         """Create an object or overwrite it, and return its entity tag."""
         attributes = {"Storage-Class": storage_class} if storage_class else None
-        result = self._call(lambda obs, store: obs.put(store, name, data, use_multipart=False, attributes=attributes))
+        result = self._call(
+            "put",
+            lambda obs, store: obs.put(store, name, data, use_multipart=False, attributes=attributes),
+            sent_bytes=len(data),
+        )
         return str(result["e_tag"] or "")
 
     def get(self, name: str) -> tuple[bytes, str]:
@@ -154,24 +171,29 @@ class ObjectClient:
             result = obs.get(store, name)
             return bytes(result.bytes()), str(result.meta["e_tag"] or "")
 
-        return self._call(read)
+        found, etag = self._call("get", read)
+        self._count_received(found)
+        return found, etag
 
     def get_range(self, name: str, offset: int, length: int) -> memoryview:
         """Return `length` bytes from `offset`; fewer if the object ends before. Raises: NotFound."""
         if not length:
             return memoryview(b"")
         try:
-            return memoryview(self._call(lambda obs, store: obs.get_range(store, name, start=offset, length=length)))
+            found = self._call("get", lambda obs, store: obs.get_range(store, name, start=offset, length=length))
         except _OutOfRange:
             return memoryview(b"")
+        view = memoryview(found)
+        self._count_received(view)
+        return view
 
     def size(self, name: str) -> int:
         """Return the size of an object in bytes. Raises: NotFound."""
-        return int(self._call(lambda obs, store: obs.head(store, name)["size"]))
+        return int(self._call("head", lambda obs, store: obs.head(store, name)["size"]))
 
     def head(self, name: str) -> Listed:
         """Return size, time and entity tag of an object. Raises: NotFound."""
-        return _listed(self._call(lambda obs, store: obs.head(store, name)))
+        return _listed(self._call("head", lambda obs, store: obs.head(store, name)))
 
     def names(self, prefix: str = "", after: str | None = None, limit: int | None = None) -> Iterator[Listed]:
         """Yield the objects below `prefix`, which ends at a `/` of their names; requests are made as needed.
@@ -188,12 +210,11 @@ class ObjectClient:
         while left is None or left > 0:
             if not started:
                 size = 1000 if left is None else min(1000, left)
-                page = self._call(
-                    lambda obs, store: obs.list(store, prefix or None, offset=after, chunk_size=size)  # noqa: B023
-                )
+                obs, store = self._library(with_retries=True)
+                page = obs.list(store, prefix or None, offset=after, chunk_size=size)
                 started = True
             try:
-                chunk = self._call(lambda obs, store: next(page, None), attempts=1)  # noqa: B023
+                chunk = self.run("list", lambda: next(page, None))  # noqa: B023
             except InvalidName as error:
                 raise InvalidName(error.name.removeprefix(f"{self.prefix}/" if self.prefix else "")) from None
             if chunk is None:
@@ -213,23 +234,23 @@ class ObjectClient:
 
     def folder(self, prefix: str = "") -> tuple[list[Listed], list[str]]:
         """Return the objects directly below `prefix`, and the names of the folders, all at once."""
-        found = self._call(lambda obs, store: obs.list_with_delimiter(store, prefix or None))
+        found = self._call("list", lambda obs, store: obs.list_with_delimiter(store, prefix or None))
         return [_listed(one) for one in found["objects"]], [str(name) for name in found["common_prefixes"]]
 
     def copy(self, name: str, target: str) -> None:
         """Copy an object within the store. `target` must be the caller's own name. Raises: NotFound."""
-        self._call(lambda obs, store: obs.copy(store, name, target))
+        self._call("copy", lambda obs, store: obs.copy(store, name, target))
 
     def delete(self, names: Sequence[str]) -> None:
         """Delete objects, many with one request where the store can; names without an object are ignored."""
         if not names:
             return
         try:
-            self._call(lambda obs, store: obs.delete(store, list(names)))
+            self._call("delete", lambda obs, store: obs.delete(store, list(names)))
         except NotFound:
             for name in names:
                 try:
-                    self._call(lambda obs, store: obs.delete(store, name))  # noqa: B023
+                    self._call("delete", lambda obs, store: obs.delete(store, name))  # noqa: B023
                 except NotFound:
                     continue
 
@@ -238,47 +259,90 @@ class ObjectClient:
     ) -> "MultipartWriter":
         """Start an object that is written in parts. It appears as a whole, when it is completed."""
         attributes = {"Storage-Class": storage_class} if storage_class else None
-        file = self._call(
-            lambda obs, store: obs.open_writer(
-                store, name, buffer_size=part_bytes, max_concurrency=1, attributes=attributes
-            )
+        obs, store = self._library(with_retries=True)
+        file = self.run(
+            "part",
+            lambda: obs.open_writer(store, name, buffer_size=part_bytes, max_concurrency=1, attributes=attributes),
         )
         return MultipartWriter(self, name, file)
 
-    def run(self, work: Callable[[], _T]) -> _T:
+    def run(self, operation: str, work: Callable[[], _T], *, sent_bytes: int = 0) -> _T:
         """Run one call of the library, once. Raises: as the class, NotFound, Exists, Changed."""
-        with calls.running():
-            try:
-                return work()
-            except (DicomStoreError, NotFound, Exists, Changed, _OutOfRange):
-                raise
-            except Exception as error:  # noqa: BLE001 - the library raises many, whose texts may contain secrets
-                raise _translated(error) from None
+        result, started = "ok", time.perf_counter()
+        try:
+            with calls.running(), part(f"object {operation}", {"dicomstore.object_store": self.scheme}, CLIENT):
+                found = work()
+            if sent_bytes:
+                OBJECT_BYTES.of(self.scheme, "sent").value += sent_bytes
+            return found
+        except (DicomStoreError, NotFound, Exists, Changed, _OutOfRange) as error:
+            result = _result_of(error)
+            raise
+        except Exception as error:  # noqa: BLE001 - the library raises many, whose texts may contain secrets
+            translated = _translated(error)
+            result = _result_of(translated)
+            raise translated from None
+        finally:
+            OBJECT_REQUESTS.of(self.scheme, operation, result).value += 1
+            OBJECT_SECONDS.of(self.scheme, operation).observe(time.perf_counter() - started)
 
-    def _call(self, work: Callable[[Any, Any], _T], *, attempts: int | None = None) -> _T:
-        if self._pid != os.getpid():
-            raise RuntimeError("An object store can't be used after a fork.")
-        left = self._attempts if attempts is None else attempts
+    def _count_received(self, data: Buffer) -> None:
+        OBJECT_BYTES.of(self.scheme, "received").value += len(data)
+
+    def _call(self, operation: str, work: Callable[[Any, Any], _T], *, sent_bytes: int = 0) -> _T:
+        """Run a call of the library, and again after a failure that may be short."""
+        left = self._attempts
         pause = _PAUSE_SECONDS
         while True:
             left -= 1
             try:
-                return self.run(lambda: work(*self._library()))
+                return self._attempt(operation, work, sent_bytes)
             except Unavailable as error:
                 if not left or not getattr(error, "is_transient", False):
                     raise
-            time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads the attempts of many clients
+                self._wait(operation, error, pause)
             pause *= 3
 
-    def _library(self) -> tuple[Any, Any]:
-        """Return the library and the store, which is opened when it is first used."""
+    def _attempt(self, operation: str, work: Callable[[Any, Any], _T], sent_bytes: int) -> _T:
+        """Run a call, and again soon after a failure of the server or the connection, but not after a timeout."""
+        obs, store = self._library()
+        deadline = time.monotonic() + self._timeout_seconds
+        pause = _RETRY_SECONDS
+        for left in range(_RETRIES, -1, -1):
+            started = time.monotonic()
+            try:
+                return self.run(operation, lambda: work(obs, store), sent_bytes=sent_bytes)
+            except _Unavailable as error:
+                now = time.monotonic()
+                is_short = error.is_of_server or (error.is_transient and now - started < _SHORT_SECONDS)
+                if not (left and is_short and self.scheme in SCHEMES and now + pause < deadline):
+                    raise
+                self._wait(operation, error, pause)
+            pause = min(pause * _RETRY_FACTOR, _MAX_RETRY_SECONDS)
+        raise AssertionError
+
+    def _wait(self, operation: str, error: Unavailable, seconds: float) -> None:
+        """Count a retry, and wait for a random time of about `seconds`, so that many clients do not come at once."""
+        OBJECT_RETRIES.of(self.scheme, operation, "throttled" if _is_throttled(error) else "failed").value += 1
+        time.sleep(seconds * random.uniform(0.5, 1.5))  # noqa: S311
+
+    def _library(self, *, with_retries: bool = False) -> tuple[Any, Any]:
+        """Return the library and the store, which is opened when it is first used.
+
+        Args:
+            with_retries: the library repeats requests that fail.
+        """
+        if self._pid != os.getpid():
+            raise RuntimeError("An object store can't be used after a fork.")
         import obstore
 
-        if self._opened is None:
-            self._opened = self._open()
-        return obstore, self._opened
+        with_retries = with_retries and self.scheme in SCHEMES
+        store = self._opened.get(with_retries)
+        if store is None:
+            store = self._opened[with_retries] = self._open(_RETRIES if with_retries else 0)
+        return obstore, store
 
-    def _open(self) -> Any:
+    def _open(self, retries: int) -> Any:
         from obstore.store import AzureStore, GCSStore, LocalStore, MemoryStore, S3Store
 
         if self.scheme == "memory":
@@ -288,7 +352,7 @@ class ObjectClient:
         prefix = self.prefix or None
         config = {"timeout": f"{self._timeout_seconds}s", "connect_timeout": f"{_CONNECT_SECONDS}s"} | self._config
         retry: Any = {
-            "max_retries": _RETRIES,
+            "max_retries": retries,
             "retry_timeout": timedelta(seconds=self._timeout_seconds),
             "backoff": {"init_backoff": timedelta(seconds=0.05), "max_backoff": timedelta(seconds=2), "base": 3},
         }
@@ -324,7 +388,7 @@ class MultipartWriter:
 
     def part(self, data: Buffer) -> None:
         """Send the next part; returns when the one before it has been sent. The data must not change afterwards."""
-        self._run(lambda: self._file.write(data))
+        self._run(lambda: self._file.write(data), len(data))
         self._size_bytes += len(data)
 
     def complete(self) -> None:
@@ -342,16 +406,16 @@ class MultipartWriter:
                 pass
             raise
 
-    def _run(self, work: Callable[[], object]) -> None:
+    def _run(self, work: Callable[[], object], sent_bytes: int = 0) -> None:
         try:
-            self._client.run(work)
+            self._client.run("part", work, sent_bytes=sent_bytes)
         except NotFound:  # the upload has ended: an earlier attempt, whose response was lost, has completed it
             raise _Unavailable(Reason.STORAGE_UNAVAILABLE, "The upload to the object store has ended.") from None
 
     def abort(self) -> None:
         """Discard what was sent. Never fails: a lifecycle rule of the bucket removes what can't be discarded now."""
         try:
-            self._client.run(lambda: self._file.__exit__(_Aborted, _Aborted(), None))
+            self._client.run("part", lambda: self._file.__exit__(_Aborted, _Aborted(), None))
         except (DicomStoreError, NotFound, Exists, Changed, _OutOfRange):
             return
 
@@ -401,6 +465,7 @@ def _translated(error: Exception) -> Exception:
     if _FULL.search(text):
         return Exhausted(Reason.STORAGE_FULL, "The object store is full.")
     unavailable = _Unavailable(Reason.STORAGE_UNAVAILABLE, f"The object store is unavailable ({_cause(name, number)}).")
+    unavailable.status = number
     unavailable.is_transient = not isinstance(error, ValueError | TypeError) and not (
         400 <= number < 500 and number not in (408, 409, 429) and not _DAMAGED_REQUEST.search(text)
     )
@@ -408,9 +473,37 @@ def _translated(error: Exception) -> Exception:
 
 
 class _Unavailable(Unavailable):
-    """Attributes: is_transient: trying again may help."""
+    """Attributes.
 
+    status: of the response; 0 without one.
+    is_transient: trying again may help.
+    """
+
+    status = 0
     is_transient = True
+
+    @property
+    def is_of_server(self) -> bool:
+        """Whether the server has answered that it cannot serve the request now."""
+        return self.status in (408, 429) or self.status >= 500
+
+
+def _is_throttled(error: Exception) -> bool:
+    """Return whether the server has answered that there are too many requests."""
+    return isinstance(error, _Unavailable) and error.status in (429, 503)
+
+
+def _result_of(error: Exception) -> str:
+    """Return the result of a request for the metrics."""
+    if isinstance(error, _OutOfRange):
+        return "ok"
+    if isinstance(error, NotFound):
+        return "notFound"
+    if isinstance(error, Exists | Changed):
+        return "conflict"
+    if isinstance(error, Exhausted):
+        return "full"
+    return "throttled" if _is_throttled(error) else "failed"
 
 
 class InvalidName(_Unavailable):
