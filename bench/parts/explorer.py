@@ -12,7 +12,6 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -21,9 +20,7 @@ from playwright.sync_api import Browser, CDPSession, sync_playwright
 
 from bench.archive import running_archive
 from bench.figures import Row, table, write_rows
-from bench.index import data
-from server.adapters.sql import engine
-from server.model.instance import NewInstance
+from bench.index.many_studies import fill
 
 app = typer.Typer(add_completion=False)
 
@@ -37,7 +34,6 @@ _COLUMNS = {
     "over_50": "tasks over 50 CPU ms",
     "page_mb": "page, MB",
 }
-_BATCH = 2000
 _STEPS = 400
 _TASK, _LONG_US = "ThreadControllerImpl::RunTask", 50_000
 _SCROLL = """async steps => {
@@ -57,7 +53,7 @@ def main(
 ) -> None:
     """Measure the first load and scrolling."""
     with running_archive() as archive:
-        asyncio.run(_fill(f"sqlite:///{archive.data / 'index.db'}", studies))
+        asyncio.run(fill(f"sqlite:///{archive.data / 'index.db'}", studies))
         url = f"http://127.0.0.1:{archive.http_port}/"
         with _browser() as browser:
             rows = [_first_load(browser, url, studies), _scrolling(browser, url, studies)]
@@ -73,19 +69,6 @@ def _browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield browser
         browser.close()
-
-
-async def _fill(url: str, studies: int) -> None:
-    database = engine.open_database(url)
-    try:
-        batch: list[NewInstance] = []
-        for number in range(studies):
-            batch.append(next(data.instances_of(data.study_facts(number))))
-            if len(batch) == _BATCH or number == studies - 1:
-                await database.instances.add(batch, datetime.now(UTC))
-                batch = []
-    finally:
-        await database.close()
 
 
 def _first_load(browser: Browser, url: str, studies: int) -> Row:

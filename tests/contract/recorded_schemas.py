@@ -125,11 +125,10 @@ def _add_webhook(url: str) -> None:
 
 
 def tables_of(connection: Connection) -> MetaData:
-    """Return the tables of a database that hold rows of the archive."""
+    """Return the tables of a database that hold rows of the archive, without those that triggers fill."""
+    filled = ("study_text", "study_counts", "workitem_trigrams")
     present = MetaData()
-    present.reflect(
-        connection, only=lambda name, _: not name.startswith(("sqlite_", "study_text", "workitem_trigrams", "alembic"))
-    )
+    present.reflect(connection, only=lambda name, _: not name.startswith(("sqlite_", "alembic", *filled)))
     return present
 
 

@@ -273,6 +273,11 @@ async def test_a_database_of_every_revision_is_upgraded_under_write_load(
     assert len(await database.instances.begin_erasure(recorded_schemas.LATER, 99)) == 1
     with engine.connect() as connection:
         stored = connection.execute(text("SELECT sum(size_bytes) FROM versions")).scalar_one()
+        counts = "partition_key, series_count, instance_count, shard FROM"
+        of_studies = connection.execute(text(f"SELECT key, {counts} studies ORDER BY key")).all()
+        assert (
+            connection.execute(text(f"SELECT study_key, {counts} study_counts ORDER BY study_key")).all() == of_studies
+        )
     assert await database.partitions.stored_bytes(DEFAULT_PARTITION) == stored
     by_text = WorkitemQuery(DEFAULT_PARTITION, (Condition("PatientName", (NameMatches(("*e^jan*",)),)),), limit=9)
     page = await database.workitems.search(by_text)

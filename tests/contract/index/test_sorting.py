@@ -114,6 +114,7 @@ async def test_all_pages_in_an_order_agree_with_the_model(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study_search, "FEW", few)
         patch.setattr(study_search, "MAX_SORTED_BY_VALUE", few)
+        patch.setattr(study_search, "FAR", few or 1)
         try:
             query = Query(Level.STUDY, EVERYTHING, conditions, limit, order=order)
             found = await pages(index, query)

@@ -20,6 +20,7 @@
   `MAX_TEXT_LENGTH` characters: PostgreSQL indexes at most about 2,700 bytes. They compare by code point.
 - Times are microseconds since 1970-01-01 UTC: exact, and the same on all databases.
 - Transactions that add and delete update counts and newest versions; queries do not count rows.
+- `study_counts` repeats the counts of `studies` for sorting; triggers update it.
 - `studies` and `workitem_texts` have a text index, which triggers update in SQLite; see `search.trigrams`.
 """
 
@@ -48,7 +49,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import ExecutableDDLElement
 
-REVISION = "0024"
+REVISION = "0025"
 """The migration that creates this schema."""
 
 OLDEST_CODE = "0022"
@@ -290,6 +291,59 @@ STUDY_TEXT = TextIndex(
     in_sqlite="study_text",
     in_postgresql="ix_studies_text",
 )
+
+study_counts = Table(
+    "study_counts",
+    tables,
+    Column("study_key", Key, primary_key=True, autoincrement=False),
+    _shard(),
+    Column("partition_key", BigInteger, nullable=False),
+    Column("series_count", BigInteger, nullable=False),
+    Column("instance_count", BigInteger, nullable=False),
+    Index(None, "partition_key", "series_count", "study_key"),
+    Index(None, "partition_key", "instance_count", "study_key"),
+    info=_OF_A_STUDY,
+    comment="counts of studies with indexes, for sorting; triggers of studies update it",
+)
+"""Apart from `studies`, because PostgreSQL writes all indexes of a row again when an indexed column of it changes."""
+
+_COUNT_FUNCTION = """
+CREATE FUNCTION dicomstore_study_counts() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO study_counts (study_key, shard, partition_key, series_count, instance_count)
+        VALUES (new.key, new.shard, new.partition_key, new.series_count, new.instance_count);
+    ELSIF TG_OP = 'DELETE' THEN
+        DELETE FROM study_counts WHERE study_key = old.key AND shard = old.shard;
+    ELSE
+        UPDATE study_counts SET series_count = new.series_count, instance_count = new.instance_count
+        WHERE study_key = new.key AND shard = new.shard;
+    END IF;
+    RETURN NULL;
+END $$
+"""
+_COUNT_TRIGGERS = {
+    "insert AFTER INSERT ON studies": """
+    INSERT INTO study_counts (study_key, shard, partition_key, series_count, instance_count)
+    VALUES (new.key, new.shard, new.partition_key, new.series_count, new.instance_count);
+""",
+    "delete AFTER DELETE ON studies": """
+    DELETE FROM study_counts WHERE study_key = old.key;
+""",
+    "update AFTER UPDATE OF series_count, instance_count ON studies": """
+    UPDATE study_counts SET series_count = new.series_count, instance_count = new.instance_count
+    WHERE study_key = new.key;
+""",
+}
+"""In SQLite; those of PostgreSQL call the function."""
+
+event.listen(studies, "after_create", _only_in("postgresql", _COUNT_FUNCTION))
+event.listen(studies, "after_drop", _only_in("postgresql", "DROP FUNCTION dicomstore_study_counts"))
+for _when, _work in _COUNT_TRIGGERS.items():
+    _trigger = f"CREATE TRIGGER study_counts_{_when}"
+    event.listen(studies, "after_create", _only_in("sqlite", f"{_trigger} BEGIN {_work} END"))
+    _call = "FOR EACH ROW EXECUTE FUNCTION dicomstore_study_counts()"
+    event.listen(studies, "after_create", _only_in("postgresql", f"{_trigger} {_call}"))
 
 STUDIES_PER_BLOCK = 1024
 

@@ -8,9 +8,21 @@ conditions leave few rows, these are sorted.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, BindParameter, ColumnElement, Select, and_, bindparam, cast, or_, tuple_
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    ColumnElement,
+    Select,
+    and_,
+    bindparam,
+    cast,
+    func,
+    or_,
+    select,
+    tuple_,
+)
 
-from server.adapters.sql.core.tables import instances, series, studies
+from server.adapters.sql.core.tables import instances, series, studies, study_counts
 from server.adapters.sql.search.matches import rows_of
 from server.model.search.query import Level, Order, Query, SortValue
 
@@ -55,13 +67,21 @@ _COLUMNS: Mapping[Level, Mapping[str, tuple[ColumnElement[Any], ...]]] = {
 
 _KEYS = {Level.STUDY: studies.c.key, Level.SERIES: series.c.key, Level.INSTANCE: instances.c.version}
 
+_COUNTS: Mapping[str, ColumnElement[int]] = {
+    "NumberOfStudyRelatedSeries": study_counts.c.series_count,
+    "NumberOfStudyRelatedInstances": study_counts.c.instance_count,
+}
+"""Sort keys of studies with an index in a table of their own."""
+
 _INDEXED = frozenset(
     {
         *("StudyDate", "PatientName", "PatientID", "PatientBirthDate", "AccessionNumber", "StudyID"),
-        *("StudyDescription", "ReferringPhysicianName"),
+        *("StudyDescription", "ReferringPhysicianName", *_COUNTS),
     }
 )
 """Sort keys of studies with an index that starts with the partition and the first column."""
+
+_IN_PARTITION = studies.c.partition_key == bindparam("of_partition")
 
 _SortColumn = tuple[ColumnElement[Any], bool]
 """A column, and whether the order is descending."""
@@ -84,6 +104,27 @@ def has_index(order: Order) -> bool:
     return bool(order.keys) and order.keys[0].keyword in _INDEXED
 
 
+def has_several_columns(order: Order) -> bool:
+    """Return whether studies with equal values of the first column are sorted by further ones."""
+    return len(_columns(Level.STUDY, order)) > 1 and not is_by_count(order)
+
+
+def is_by_count(order: Order) -> bool:
+    """Return whether the index of an order is that of a number of series or instances."""
+    return order.keys[0].keyword in _COUNTS
+
+
+def counted(keys: Select[int], query: Query, order: Order) -> Select[int]:
+    """Return keys of studies of any partition with their counts, limited to the partition of the query.
+
+    No other index has the partition of `study_counts`, so databases start with the one in the order of the counts.
+    """
+    in_partition = study_counts.c.partition_key == bindparam("of_partition")
+    if not query.conditions and len(order.keys) == 1:
+        return select(study_counts.c.study_key).where(in_partition)
+    return keys.join_from(studies, study_counts, study_counts.c.study_key == studies.c.key).where(in_partition)
+
+
 def is_past_values(query: Query) -> bool:
     """Return whether a page starts behind all rows with a value of the first column."""
     return bool(query.after_values) and query.after_values[0] is None
@@ -97,17 +138,48 @@ def page(keys: Select[int], query: Query, order: Order) -> Select[*tuple[Any, ..
     return _page(keys, query, order, columns, _sorted_by(columns, _KEYS[query.level], order))
 
 
-def page_by_index(keys: Select[int], query: Query, order: Order, *, has_value: bool) -> Select[*tuple[Any, ...]]:
-    """Select a page in the order of an index: of the rows with a value of the first column, or of those without."""
+def value_at(order: Order) -> Select[*tuple[Any, ...]]:
+    """Select the first value of the study at an offset, reading only the index on it."""
+    (first, descending), *_ = _columns(Level.STUDY, order)
+    found = select(first).where(_IN_PARTITION, first.is_not(None))
+    return found.order_by(first.desc() if descending else first.asc()).limit(1).offset(bindparam("skip"))
+
+
+def count_before(order: Order) -> Select[*tuple[Any, ...]]:
+    """Select the number of studies whose first value is before `from_value`."""
+    (first, descending), *_ = _columns(Level.STUDY, order)
+    value: BindParameter[Any] = bindparam("from_value")
+    return select(func.count()).where(_IN_PARTITION, first > value if descending else first < value)
+
+
+def count_values(keys: Select[int], level: Level, order: Order) -> Select[*tuple[Any, ...]]:
+    """Select the number of `keys` whose rows have a value of the first column."""
+    (first, _), *_ = _columns(level, order)
+    return select(func.count()).select_from(keys.where(first.is_not(None)).subquery())
+
+
+def page_by_index(
+    keys: Select[int], query: Query, order: Order, *, has_value: bool, is_far: bool = False
+) -> Select[*tuple[Any, ...]]:
+    """Select a page in the order of an index: of the rows with a value of the first column, or of those without.
+
+    `keys` are of `counted` if `is_by_count`. With `is_far`, rows with a value before `from_value` are left out.
+    """
     columns = _columns(query.level, order)
+    key: ColumnElement[int] = _KEYS[query.level]
+    if is_by_count(order):
+        columns[0] = (_COUNTS[order.keys[0].keyword], columns[0][1])
+        key = study_counts.c.study_key
     (first, descending), *others = columns
-    key = _KEYS[query.level]
     if not has_value:
         keys = keys.where(first.is_(None))
         if is_past_values(query):
             keys = keys.where(_is_after(others, query.after_values[1:], key, order, number=1))
         return _page(keys, query, order, columns, _sorted_by(others, key, order))
     keys = keys.where(first.is_not(None))
+    if is_far:
+        value: BindParameter[Any] = bindparam("from_value")
+        keys = keys.where(first <= value if descending else first >= value)
     if query.after is not None:
         position: BindParameter[Any] = bindparam("after_0")
         if not others and descending is not order.oldest_first:  # like the index, in one of its directions

@@ -143,21 +143,54 @@ def _sorted(connection: Connection, query: Query, order: Order, where: dict[str,
 
 def _in_sorted_order(connection: Connection, query: Query, order: Order, where: dict[str, Any]) -> Rows:
     """Return a page by scanning all studies in the order of an index: first those with a value, then the others."""
+    is_far = query.skip >= FAR and not query.conditions and sorting.has_several_columns(order)
+    if is_far:
+        where |= _start_of_group(connection, query, order, where)
+
+    def keys() -> Select[int]:
+        if sorting.is_by_count(order):
+            return sorting.counted(pages.meeting(Level.STUDY, query.conditions), query, order)
+        return pages.within_scope(query)
 
     def rows(*, has_value: bool) -> Rows:
         def statement() -> Select[*tuple[Any, ...]]:
-            return sorting.page_by_index(pages.within_scope(query), query, order, has_value=has_value)
+            return sorting.page_by_index(keys(), query, order, has_value=has_value, is_far=is_far)
 
-        return pages.run(connection, ("by index", has_value, *pages.form(query)), statement, where)
+        return pages.run(connection, ("by index", has_value, is_far, *pages.form(query)), statement, where)
 
     found = () if sorting.is_past_values(query) else rows(has_value=True)
     left = query.limit - len(found)
-    if not left:
+    if not left or sorting.is_by_count(order):
         return found
-    if query.skip:  # it is unknown how many rows with a value were skipped
-        return _any_way(connection, query, where)
     where |= {"limit": left}
+    if query.skip and not sorting.is_past_values(query):
+        skipped = 0 if found else query.skip - _count_values(connection, query, order, where)
+        where |= {"skip": skipped}
     return [*found, *rows(has_value=False)]
+
+
+def _start_of_group(connection: Connection, query: Query, order: Order, where: dict[str, Any]) -> dict[str, Any]:
+    """Return the first value of the study at a large offset, and how many studies with this value are before it.
+
+    Only the index on the first column is read, not the further columns of all studies before.
+    """
+    form = ("group", order.keys[0])
+    found = pages.run(connection, (*form, "value"), lambda: sorting.value_at(order), where)
+    if not found:  # in the part without values
+        return {"from_value": None}
+    where = where | {"from_value": found[0][0]}
+    [(before,)] = pages.run(connection, (*form, "before"), lambda: sorting.count_before(order), where)
+    return {"from_value": found[0][0], "skip": query.skip - before}
+
+
+def _count_values(connection: Connection, query: Query, order: Order, where: dict[str, Any]) -> int:
+    """Return the number of matches with a value of the first column."""
+
+    def statement() -> Select[*tuple[Any, ...]]:
+        return sorting.count_values(pages.within_scope(query), query.level, order)
+
+    form = ("values", order.keys[0].keyword, *map(form_of, query.conditions))
+    return int(pages.run(connection, form, statement, where)[0][0])
 
 
 def _sought(connection: Connection, conditions: Sequence[Condition]) -> str | None:
