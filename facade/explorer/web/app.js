@@ -92,4 +92,6 @@ async function prepared() {
 
 const returnTo = takeReturn();
 if (returnTo) restore(returnTo);
-render(html`<${App} />`, document.getElementById("app"));
+const root = document.getElementById("app");
+root.replaceChildren(); // the head that index.html shows until the modules are loaded
+render(html`<${App} />`, root);

@@ -1,7 +1,7 @@
 """The bytes of the first load of the explorer, and of later ones."""
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Route, expect
 
 from tests.e2e.explorer.pages import Explorer, opened
 
@@ -34,3 +34,33 @@ def test_a_later_load_takes_no_files_from_the_archive(explorer: Explorer) -> Non
     )
     assert len(kept) > 10
     assert set(kept) == {0}
+
+
+def test_the_head_is_painted_before_the_modules_are_loaded(explored: str, browser: Browser) -> None:
+    with opened(browser, explored) as explorer:
+        held: list[Route] = []
+        explorer.page.route("**/*.js", lambda route: held.append(route))
+        explorer.page.goto(explored, wait_until="commit")
+        expect(explorer.page.get_by_text("dicomstore", exact=True)).to_be_visible()
+        while not explorer.page.evaluate("performance.getEntriesByName('first-contentful-paint').length"):
+            explorer.page.evaluate("() => new Promise(requestAnimationFrame)")
+        assert explorer.page.get_by_role("navigation").count() == 0
+        assert held
+        explorer.page.unroute_all(behavior="ignoreErrors")  # which lets the held requests pass
+        explorer.page.locator(".grid-row strong").first.wait_for()
+        assert explorer.page.get_by_text("dicomstore", exact=True).count() == 1
+
+
+def test_the_list_waits_only_for_what_it_needs(explored: str, browser: Browser) -> None:
+    """Settings are loaded with the page, and the list does not wait for the query tags."""
+    with opened(browser, explored) as explorer:
+        held: list[Route] = []
+        explorer.page.route("**/extendedquerytags*", lambda route: held.append(route))
+        explorer.open("/studies")
+        explorer.page.locator(".grid-row strong").first.wait_for()
+        for route in held:
+            route.continue_()
+        asked = explorer.page.evaluate(
+            "performance.getEntriesByType('resource').filter(entry => entry.name.endsWith('settings.json')).length"
+        )
+        assert (len(held), asked) == (1, 1)

@@ -18,7 +18,7 @@ import { href, navigate, setParams } from "../lib/router.js";
 import { createKeptStore, useStore } from "../lib/store.js";
 import { t } from "../lib/texts.js";
 import { Labels, Modalities, columnsOf, shownColumns } from "./studies/columns.js";
-import { FilterChips, FilterFields, activeFilters, searchKeys, sortOf } from "./studies/filters.js";
+import { FilterChips, FilterFields, activeFilters, areTagsSearched, searchKeys, sortOf } from "./studies/filters.js";
 
 // Loaded when first used: the first view needs few bytes.
 const loadActions = () => import("./studies/actions.js");
@@ -26,6 +26,7 @@ const chooseColumns = (tags) => import("./studies/column_dialog.js").then(({ Col
 
 const ROW_HEIGHT = 56;
 const CARD_HEIGHT = 76;
+const NO_TAGS = [];
 
 const areFiltersOpen = createKeptStore("studyFilters", true);
 const uidOf = (study) => textOf(study, "StudyInstanceUID");
@@ -36,9 +37,13 @@ export default function Studies({ location }) {
   const { params, partition } = location;
   const { value: tags } = useLoaded(loadTags, []);
   const tagColumns = useStore(shownColumns).filter((each) => each.startsWith("tag:"));
-  if (tags === null) return html`<${Page} title=${t("studies.title")} isWide><${Loading} /><//>`;
-  const key = JSON.stringify([partition, searchKeys(params, tags), sortOf(params), tagColumns]);
-  return html`<${List} key=${`list ${partition}`} listKey=${key} params=${params} tags=${tags} />`;
+  // The list does not wait for the tags unless it depends on them.
+  if (tags === null && (tagColumns.length > 0 || areTagsSearched(params))) {
+    return html`<${Page} title=${t("studies.title")} isWide><${Loading} /><//>`;
+  }
+  const known = tags ?? NO_TAGS;
+  const key = JSON.stringify([partition, searchKeys(params, known), sortOf(params), tagColumns]);
+  return html`<${List} key=${`list ${partition}`} listKey=${key} params=${params} tags=${known} />`;
 }
 
 /** The extended query tags that can be searched, with a name; none if the user may not read them. */

@@ -18,9 +18,14 @@ const DATES = ["StudyDate", "PatientBirthDate"];
 const LABEL = "label.";
 const VALID_DATE = /^\d{8}$/;
 
+const ATTRIBUTES = [...TEXTS, ...DATES, "ModalitiesInStudy", "StudyInstanceUID"];
+
+/** Whether the page has parameters that may be extended query tags. */
+export const areTagsSearched = (params) => [...params.keys()].some((name) => name !== "sort" && !ATTRIBUTES.includes(name) && !name.startsWith(LABEL));
+
 /** Names of the parameters of the page that are filters. */
 export function activeFilters(params, tags) {
-  const known = new Set([...TEXTS, ...DATES, "ModalitiesInStudy", "StudyInstanceUID", ...tags.map((tag) => tag.path)]);
+  const known = new Set([...ATTRIBUTES, ...tags.map((tag) => tag.path)]);
   return [...new Set(params.keys())].filter((name) => (known.has(name) || name.startsWith(LABEL)) && params.get(name));
 }
 
