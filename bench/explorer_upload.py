@@ -20,6 +20,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from bench.archive import cpu_seconds, free_port, running_archive
 from bench.data import SMALL, instance
+from bench.tasks import CATEGORIES, tasks_of
 
 FILES_OF_A_STUDY = 500
 _CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""
@@ -43,7 +44,8 @@ def measure(
     files: int = typer.Option(10_000, help="Number of files."),
     orthanc: bool = typer.Option(False, help="Orthanc, too."),
 ) -> None:
-    """Upload the files; print seconds, files per second, the heap of the page, and CPU time of the server."""
+    """Upload the files; print seconds, files per second, the heap of the page, CPU time of the server, and the longest
+    tasks of the page."""
     with tempfile.TemporaryDirectory(prefix="dicomstore-bench-") as directory:
         folder = Path(directory, "files")
         for number in range(files):
@@ -54,9 +56,12 @@ def measure(
         with running_archive(workers=1) as archive, _page(f"http://127.0.0.1:{archive.http_port}/#/upload") as page:
             page.locator("h1").wait_for()
             before = archive.cpu_seconds()
+            page.context.browser.start_tracing(page=page, categories=CATEGORIES)  # type: ignore[union-attr]
             heap, seconds = _watched(page, lambda: _with_explorer(page, folder))
+            used = archive.cpu_seconds() - before
             stored = page.locator(".badges").inner_text()
-            _report("explorer", stored, files, seconds, heap, archive.cpu_seconds() - before)
+            _report("explorer", stored, files, seconds, heap, used)
+            _report_tasks(page.context.browser.stop_tracing())  # type: ignore[union-attr]
         if orthanc:
             with _orthanc(Path(directory)) as (url, pid), _page(f"{url}/system") as page:
                 before = cpu_seconds(pid)
@@ -99,6 +104,15 @@ def _report(name: str, stored: str, files: int, seconds: float, heap: float, cpu
     )
 
 
+def _report_tasks(trace: bytes) -> None:
+    """Print the longest tasks: that of the choice, in which the browser makes its list of the files, and the others."""
+    tasks = tasks_of(trace)
+    choice = max(task.cpu_us for task in tasks if "chosen" in task.marks) / 1000
+    others = sorted((task.cpu_us / 1000 for task in tasks if "chosen" not in task.marks), reverse=True)
+    longest = ", ".join(f"{ms:.1f}" for ms in others[:3])
+    typer.echo(f"CPU ms of tasks: choice of the folder {choice:.1f}; longest others {longest}")
+
+
 @contextmanager
 def _page(url: str) -> Iterator[Page]:
     with sync_playwright() as playwright:
@@ -106,6 +120,7 @@ def _page(url: str) -> Iterator[Page]:
         page = browser.new_page()
         page.set_default_timeout(120_000)
         page.add_init_script("delete window.showDirectoryPicker")
+        page.add_init_script("addEventListener('change', () => performance.mark('chosen'), true)")
         page.goto(url)
         yield page
         browser.close()

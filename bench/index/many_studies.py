@@ -1,6 +1,6 @@
 """An index with many studies, in a few minutes: the first ones are stored, the others are copies of them.
 
-Copies have other UIDs, identifiers and years. The index has no files.
+Copies have other UIDs, identifiers, years, and numbers of series and instances. The index has no files.
 """
 
 import asyncio
@@ -16,10 +16,6 @@ from server.dicom.matching.query_tags import extract
 from server.model.instance import NewInstance
 
 _BATCH = 2000
-_COUNTS = """
-UPDATE studies SET instance_count = CASE WHEN key % 100 = 0 THEN 200 + key % 301 ELSE 1 + key % 4 END,
-    series_count = CASE WHEN key % 100 = 0 THEN 1 + key % 7 ELSE 1 + key % 2 END
-"""
 _FIRST = 20_000
 """Number of studies that are stored."""
 
@@ -41,6 +37,8 @@ _COPIED = {
         "accession_number": f"accession_number || {_SUFFIX}",
         "study_date": _YEAR,
         "max_version": f"max_version + {_SHIFTED}",
+        "instance_count": "CASE WHEN key % 100 = 0 THEN 200 + key % 301 ELSE 1 + key % 4 END",
+        "series_count": "CASE WHEN key % 100 = 0 THEN 1 + key % 7 ELSE 1 + key % 2 END",
     },
     "series": {
         "key": f"key + {_SHIFTED}",
@@ -66,10 +64,7 @@ SELECT 1, key, 'project', 'lung', partition_key, shard FROM studies WHERE key % 
 
 
 async def fill(url: str, studies: int, *, is_complete: bool = False) -> None:
-    """Add studies to an empty index; if it is to be complete, with an extended query tag, labels, and other counts.
-
-    Beyond the first ones, they are copied in the database, with other UIDs, identifiers and years.
-    """
+    """Add studies to an empty index; if it is to be complete, also with an extended query tag and labels."""
     first = min(studies, _FIRST)
     database = engine.open_database(url, extract=extract)
     try:
@@ -122,12 +117,11 @@ def _count(connection: Connection, studies: int) -> None:
 
 
 def _complete(url: str) -> None:
-    """Set counts as if each study had several instances, and labels, in the database."""
+    """Add labels; PostgreSQL gathers statistics, as autovacuum does."""
     made = create_engine(url)
     with made.begin() as connection:
-        connection.execute(text(_COUNTS))
         connection.execute(text(_LABELS))
     if made.dialect.name == "postgresql":
         with made.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.execute(text("VACUUM ANALYZE"))  # as autovacuum does
+            connection.execute(text("VACUUM ANALYZE"))
     made.dispose()

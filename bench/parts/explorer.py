@@ -3,11 +3,11 @@
 Prints, for a cold cache, the bytes of the first load and the time to the first paint and to the first studies. For the
 list, it scrolls from the first to the last study, and prints the longest task of the main thread, and how many took
 more than 50 ms, both in CPU time, which other programs of the machine do not increase, and the memory of the page.
+For jumps, it is the time until the studies at the place are shown.
 The studies are entries of the index without files, so images are placeholders.
 """
 
 import asyncio
-import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -21,6 +21,7 @@ from playwright.sync_api import Browser, CDPSession, sync_playwright
 from bench.archive import running_archive
 from bench.figures import Row, table, write_rows
 from bench.index.many_studies import fill
+from bench.tasks import CATEGORIES, tasks_of
 
 app = typer.Typer(add_completion=False)
 
@@ -29,13 +30,13 @@ _COLUMNS = {
     "studies": "studies",
     "bytes": "bytes",
     "paint_ms": "first paint, ms",
-    "rows_ms": "first studies, ms",
+    "rows_ms": "studies shown, ms",
     "longest_ms": "longest task, CPU ms",
     "over_50": "tasks over 50 CPU ms",
     "page_mb": "page, MB",
 }
 _STEPS = 400
-_TASK, _LONG_US = "ThreadControllerImpl::RunTask", 50_000
+_LONG_US = 50_000
 _SCROLL = """async steps => {
     const grid = document.querySelector(".grid");
     for (let step = 0; step <= steps; step += 1) {
@@ -45,21 +46,36 @@ _SCROLL = """async steps => {
     }
 }"""
 
+_JUMP = """place => {
+    const grid = document.querySelector(".grid");
+    grid.scrollTop = (grid.scrollHeight - grid.clientHeight) * place;
+}"""
+_IS_SHOWN = """index => [...document.querySelectorAll(".grid-row strong")].some(
+    name => Math.abs(name.closest(".grid-row").ariaRowIndex - index) < 100)"""
+
 
 @app.command()
 def main(
     studies: Annotated[int, typer.Option(help="Studies in the archive.")] = 100_000,
+    url: Annotated[str, typer.Option(help="Measure a running archive, which has so many studies already.")] = "",
     output: Annotated[Path | None, typer.Option(help="Also write the rows to this file, as JSON lines.")] = None,
 ) -> None:
-    """Measure the first load and scrolling."""
-    with running_archive() as archive:
-        asyncio.run(fill(f"sqlite:///{archive.data / 'index.db'}", studies))
-        url = f"http://127.0.0.1:{archive.http_port}/"
-        with _browser() as browser:
-            rows = [_first_load(browser, url, studies), _scrolling(browser, url, studies)]
+    """Measure the first load, scrolling, and jumps."""
+    if url:
+        rows = _measured(url, studies)
+    else:
+        with running_archive() as archive:
+            asyncio.run(fill(f"sqlite:///{archive.data / 'index.db'}", studies))
+            rows = _measured(f"http://127.0.0.1:{archive.http_port}/", studies)
     typer.echo("\n".join(table(rows, _COLUMNS)))
     if output:
         write_rows(output, rows)
+
+
+def _measured(url: str, studies: int) -> list[Row]:
+    with _browser() as browser:
+        _first_load(browser, url, studies)  # the first one fills caches of the archive
+        return [_first_load(browser, url, studies), _scrolling(browser, url, studies), *_jumps(browser, url, studies)]
 
 
 @contextmanager
@@ -99,10 +115,10 @@ def _scrolling(browser: Browser, url: str, studies: int) -> Row:
     page = context.new_page()
     page.goto(url)
     page.locator(".grid-row strong").first.wait_for()
-    browser.start_tracing(page=page, categories=["toplevel"])
+    browser.start_tracing(page=page, categories=CATEGORIES)
     page.evaluate(_SCROLL, _STEPS)
     page.locator(".grid-row strong").last.wait_for()
-    durations = _tasks_us(browser.stop_tracing())
+    durations = [task.cpu_us for task in tasks_of(browser.stop_tracing())]
     row: Row = {
         "what": "scrolling through the list",
         "studies": studies,
@@ -114,19 +130,22 @@ def _scrolling(browser: Browser, url: str, studies: int) -> Row:
     return row
 
 
-def _tasks_us(trace: bytes) -> list[float]:
-    """Return the CPU time of each task of the main threads of pages, in microseconds."""
-    events = json.loads(trace)["traceEvents"]
-    threads = {
-        (event["pid"], event["tid"])
-        for event in events
-        if event["name"] == "thread_name" and event["args"]["name"] == "CrRendererMain"
-    }
-    return [
-        event["tdur"]
-        for event in events
-        if event["name"] == _TASK and "tdur" in event and (event["pid"], event["tid"]) in threads
-    ]
+def _jumps(browser: Browser, url: str, studies: int) -> list[Row]:
+    """Measure from a key or a drag of the scroll bar until the studies at that place are shown."""
+    context = browser.new_context()
+    page = context.new_page()
+    rows: list[Row] = []
+    for sort in ("", "-StudyDate", "PatientName", "-NumberOfStudyRelatedInstances"):
+        page.goto(f"{url}#/studies?sort={sort}")
+        page.locator(".grid-row strong").first.wait_for()
+        for what, place in (("the end", 1), ("the middle", 0.5)):
+            began = time.perf_counter()
+            page.evaluate(_JUMP, place)
+            page.wait_for_function(_IS_SHOWN, arg=round(studies * place))
+            ms = round((time.perf_counter() - began) * 1000)
+            rows.append({"what": f"jump to {what}{sort and f', sort={sort}'}", "studies": studies, "rows_ms": ms})
+    context.close()
+    return rows
 
 
 def _page_mb(session: CDPSession) -> float:

@@ -1,9 +1,8 @@
 """`python -m bench.parts.study_list`: the requests of the explorer's list of studies, in an archive of a million.
 
-The studies are entries of the index without files, one instance each; the counts that the list shows and sorts by are
-set afterwards. Every request is sent several times over HTTP, one at a time, as the explorer sends it: 100 studies
-with labels, the first page with the number of all matches. A jump uses an offset; scrolling uses the token of the page
-before.
+The studies are entries of the index without files, see `bench.index.many_studies`. Every request is sent several times
+over HTTP, one at a time, as the explorer sends it: 100 studies with labels, the first page with the number of all
+matches. A jump uses an offset; scrolling uses the token of the page before.
 """
 
 import asyncio
