@@ -7,9 +7,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
-from importlib.metadata import version
 from pathlib import Path
 
+from common.process.release import release
 from common.telemetry import catalogue
 from common.telemetry.exports import exported
 from common.telemetry.json_lines import JSON, CountedRecords, JsonFormatter
@@ -45,7 +45,7 @@ def monitored(settings: Settings, *, is_shared: bool) -> Iterator[None]:
         ValueError: a variable of OpenTelemetry has a value that is not supported.
     """
     fixed = [
-        Sample(catalogue.PROCESS_INFO, 1, (version("dicomstore"),)),
+        Sample(catalogue.PROCESS_INFO, 1, (release(),)),
         Sample(catalogue.DIMSE_ASSOCIATIONS_LIMIT, settings.max_associations),
     ]
     node = os.environ.get(NODE)

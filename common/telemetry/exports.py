@@ -3,9 +3,9 @@
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 
 from common import collector
+from common.process.release import release
 from common.telemetry.metrics import Snapshot
 
 _ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
@@ -39,6 +39,6 @@ async def exported(process: str, of_archive: Callable[[], Awaitable[Snapshot]] |
         from common.telemetry import otlp
 
     async with otlp.exporting(
-        process, version("dicomstore"), traces=traces, metrics=metrics, of_archive=of_archive or otlp.nothing
+        process, release(), traces=traces, metrics=metrics, of_archive=of_archive or otlp.nothing
     ):
         yield

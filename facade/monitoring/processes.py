@@ -3,10 +3,10 @@
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 
 from starlette.applications import Starlette
 
+from common.process.release import release
 from common.telemetry import catalogue
 from common.telemetry.exports import exported
 from common.telemetry.metrics import Sample, provided
@@ -27,7 +27,7 @@ async def monitored(app: Starlette, *, is_in_core: bool) -> AsyncIterator[None]:
         yield Sample(catalogue.HTTP_STREAMS, state.event_streams.taken)
         yield from state.bodies.samples()
 
-    info = Sample(catalogue.PROCESS_INFO, 1, (version("dicomstore"),))
+    info = Sample(catalogue.PROCESS_INFO, 1, (release(),))
 
     app.state.neighbours = None
     with provided(samples):

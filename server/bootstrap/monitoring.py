@@ -2,8 +2,8 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 
+from common.process.release import release
 from common.telemetry import catalogue
 from common.telemetry.exports import exported
 from common.telemetry.metrics import Sample, provided
@@ -24,7 +24,7 @@ async def monitored(components: IndexComponents, kind: str) -> AsyncIterator[Nei
         kind: see `common.telemetry.neighbours`.
     """
 
-    info = Sample(catalogue.PROCESS_INFO, 1, (version("dicomstore"),))
+    info = Sample(catalogue.PROCESS_INFO, 1, (release(),))
 
     def samples() -> Iterator[Sample]:
         yield info

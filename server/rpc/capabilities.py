@@ -1,10 +1,9 @@
 """CapabilitiesService."""
 
-from importlib.metadata import version
-
 from dicomstore.v1 import capabilities_service_pb2 as pb
 from dicomstore.v1 import capabilities_service_pb2_grpc
 
+from common.process.release import release
 from server.config import Settings
 from server.domain import limits
 from server.domain.retrieve.frame_transcoder import DECODABLE, ENCODABLE
@@ -18,7 +17,7 @@ class CapabilitiesServicer(capabilities_service_pb2_grpc.CapabilitiesServiceServ
     def __init__(self, settings: Settings, authenticator: Authenticator) -> None:
         self._authenticator = authenticator
         self._answer = pb.GetCapabilitiesResponse(
-            server_version=version("dicomstore"),
+            server_version=release(),
             limits=pb.Limits(
                 max_instance_bytes=settings.max_instance_bytes,
                 max_header_bytes=settings.max_header_bytes,

@@ -14,12 +14,13 @@ from facade.app import create_app
 from facade.config import Settings
 from facade.serving.connections import Connection
 from facade.serving.tls import TlsConnection
+from tests.core import given
 
 
 @asynccontextmanager
 async def serving(core: str, verify: ssl.SSLContext | bool = True, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
     """Run a facade for the core at address `core`; yield a client with the facade's root as base URL."""
-    async with serving_application(create_app(Settings(core=core, **settings)), verify) as client:
+    async with serving_application(create_app(given(Settings, core=core, **settings)), verify) as client:
         yield client
 
 

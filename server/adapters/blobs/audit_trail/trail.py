@@ -6,11 +6,11 @@ import platform
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import orjson
 
+from common.process.release import release
 from server.adapters.blobs.audit_trail import keys, reading, verification
 from server.adapters.blobs.audit_trail.chain import Writer
 from server.adapters.blobs.audit_trail.file_place import FilePlace
@@ -300,7 +300,7 @@ def _files_before(place: Place, files: Sequence[LogFile], limit: str, *, has_end
 
 
 def _facts() -> dict[str, object]:
-    return {"host": platform.node(), "pid": os.getpid(), "program": f"{_SYSTEM} {version('dicomstore')}"}
+    return {"host": platform.node(), "pid": os.getpid(), "program": f"{_SYSTEM} {release()}"}
 
 
 def _upkeep_record(subtype: str, **facts: object) -> bytes:
