@@ -17,6 +17,11 @@ def audit_records(data: Path, **expected: Any) -> list[Record]:
     return [record for record in found if all(record.get(name) == value for name, value in expected.items())]
 
 
+def recorded_instances(data: Path, **expected: Any) -> list[list[Any]]:
+    """Return the outcomes of instances in the records below a data directory that have these members."""
+    return [one for record in audit_records(data, **expected) for one in record.get("instances", ())]
+
+
 def _unique(members: list[tuple[str, Any]]) -> Record:
     assert len(dict(members)) == len(members), "a name occurs twice"
     return dict(members)

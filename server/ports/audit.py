@@ -14,15 +14,21 @@ Written = Callable[[DicomStoreError | None], None]
 
 
 class DeferredRecord(Protocol):
-    """A record that is encoded later.
+    """A record that is encoded later."""
 
-    time_ns: the time of the record, since 1970.
-    """
+    def members(self) -> str:
+        """Return the members of the JSON object. Called once, on the event loop."""
+        ...
 
-    time_ns: int
+    @property
+    def ended(self) -> float:
+        """The time of the record on the monotonic clock, in seconds. Read after `members`."""
+        ...
 
-    def encoded(self) -> bytes:
-        """Return the JSON object. Called once, on the event loop."""
+    @property
+    def written(self) -> Written | None:
+        """Is called on the event loop when the record is durable, or with its failure. A record that has it is not
+        counted if it cannot be written. Read after `members`."""
         ...
 
 
@@ -58,13 +64,6 @@ class AuditLog(Protocol):
         """Append a record like `append`, but encode it together with others, before any record that is appended later.
 
         Returns `is_backlogged`.
-        """
-        ...
-
-    def append_noticed(self, record: bytes, written: Written) -> None:
-        """Append a record like `append`, and call `written` on the event loop when it is durable, or with its failure.
-
-        A record that cannot be written is not counted.
         """
         ...
 

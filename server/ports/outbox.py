@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
+from server.model.audit.call_audit import CallAudit
 from server.model.instance import AddOutcome
 
 ProcessNumber = int
@@ -45,10 +46,14 @@ class KeyRange(NamedTuple):
 
 
 class OutboxChanges(NamedTuple):
-    """Rows that a transaction adds, and rows that it removes because the audit trail has their records."""
+    """Rows that a transaction adds, and rows that it removes because the audit trail has their records.
+
+    calls: that of each added row.
+    """
 
     added: Sequence[OutboxRow]
     removed: Sequence[KeyRange]
+    calls: Sequence[CallAudit] = ()
 
 
 RecordsOf = Callable[[Sequence[AddOutcome]], OutboxChanges]

@@ -26,7 +26,7 @@ from server.model.call import EVERYBODY, Call
 from server.model.ids import NO_PARTITION, Address, parse_address
 from server.model.instance import ValidationMode
 from server.opening import prepare
-from tests.audit import audit_records
+from tests.audit import audit_records, recorded_instances
 from tests.core import settings_for
 from tests.data import part10
 from tests.integration.archive_process import Event, in_a_process
@@ -126,7 +126,7 @@ def test_after_a_kill_between_any_two_steps_nothing_acknowledged_is_missing(
         assert FileAuditTrail(tmp_path).verify().is_intact
     last = len(range(1, complete["steps"] + stride, stride)) + 1
     events += in_a_process(work, tmp_path, url, last, 0)
-    recorded = [one[2] for record in audit_records(tmp_path, kind="outcome") for one in record["instances"]]
+    recorded = [one[2] for one in recorded_instances(tmp_path)]
     outcomes = set(recorded)
     assert len(outcomes) == len(recorded)  # each once
     deletions = audit_records(tmp_path, subtype="delete")

@@ -145,6 +145,66 @@ def _again(rows: Sequence[OutboxRow], _: object) -> OutboxChanges:
     return OutboxChanges(rows, ())
 
 
+async def test_an_upload_with_one_transaction_has_one_record(tmp_path: Path, database: Database) -> None:
+    async with outbox_of(tmp_path) as (outbox, recorder):
+        audit = upload(recorder)
+        call = Call("r1", EVERYBODY, None, audit)
+        outbox.committed(await store(database, outbox, audit, 1))
+        await audit.stored(call, [item(1)])
+        await audit.complete(call, "OK", "")
+        await outbox.close(database.outbox)
+        assert await numbers(database) == []
+    [found] = audit_records(tmp_path, subtype="store")
+    assert (found["kind"], found["code"], found["items"], found["failed"]) == ("executed", "OK", 1, 0)
+    assert found["instances"] == [["1", "1.1", "1.1.1", "1.2", "stored", 100]]
+    assert found["outbox"]
+
+
+@pytest.mark.parametrize("end", ["failed", "another instance", "another transaction", "written"])
+async def test_an_outcome_is_a_record_of_its_own_unless_it_says_all_of_its_upload(
+    tmp_path: Path, database: Database, end: str
+) -> None:
+    async with outbox_of(tmp_path) as (outbox, recorder):
+        audit = upload(recorder)
+        call = Call("r1", EVERYBODY, None, audit)
+        outbox.committed(await store(database, outbox, audit, 1))
+        if end == "written":
+            await recorder.log.append_durably(b'{"kind":"event"}')
+        if end == "another transaction":
+            outbox.committed(await store(database, outbox, audit, 2))
+        refused = [item(3)._replace(outcome="INVALID_INSTANCE")] if end == "another instance" else []
+        await audit.stored(call, [item(1), *refused])
+        await audit.complete(call, "CANCELLED" if end == "failed" else "OK", "")
+        await outbox.close(database.outbox)
+        assert await numbers(database) == []
+    found = audit_records(tmp_path, subtype="store")
+    outcomes = 2 if end.startswith("another") else 1
+    assert [record["kind"] for record in found] == ["outcome"] * outcomes + ["executed"]
+    assert "instances" not in found[-1]
+
+
+async def test_on_a_full_disk_the_end_of_an_upload_is_counted_and_its_outcome_stays_in_the_index(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with outbox_of(tmp_path) as (outbox, recorder):
+        audit = upload(recorder)
+        call = Call("r1", EVERYBODY, None, audit)
+        with monkeypatch.context() as full:
+            full.setattr(os, "pwrite", _no_space)
+            outbox.committed(await store(database, outbox, audit, 1))
+            await audit.stored(call, [item(1)])
+            await audit.complete(call, "OK", "")
+            await outbox.close(database.outbox)
+            with pytest.raises(Exhausted):
+                await recorder.begin_work("test", "another-record")
+            assert await numbers(database) == [1]
+        assert await outbox.recover(database.outbox) == 1
+    [lost] = audit_records(tmp_path, kind="lost")
+    assert lost["records"] == 1
+    [found] = audit_records(tmp_path, subtype="store")
+    assert (found["kind"], found["instances"][0][2]) == ("outcome", "1.1.1")
+
+
 async def test_the_records_of_another_running_process_are_not_recovered(tmp_path: Path, database: Database) -> None:
     async with outbox_of(tmp_path) as (outbox, recorder), outbox_of(tmp_path) as (other, _):
         await store(database, outbox, upload(recorder), 1)

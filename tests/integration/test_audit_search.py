@@ -43,11 +43,12 @@ async def test_records_are_found_by_what_they_say(core: CoreClient) -> None:
         records = [json.loads(event.data) for event in await found(core, **wanted)]
         return [(record["kind"], record["subtype"]) for record in records]
 
-    assert await kinds(study_instance_uid="1.2") == [("outcome", "store"), ("executed", "retrieve")]
+    # An outcome is a record of its own if the trail was written just before the call ended, or there are several.
+    assert [subtype for _, subtype in await kinds(study_instance_uid="1.2")] == ["store", "retrieve"]
     assert await kinds(sop_instance_uid="1.3.1", action="delete") == [("executed", "delete")]
     assert await kinds(study_instance_uid="1.2", sop_instance_uid="1.3.1") == []
     assert await kinds(action="write", outcome="success") == [("executed", "store")]
-    assert set(await kinds(outcome="stored")) == {("outcome", "store")}
+    assert {subtype for _, subtype in await kinds(outcome="stored")} == {"store"}
     assert await kinds(outcome="failure") == [("executed", "query")]
     assert await kinds(outcome="INVALID_FIELD") == [("executed", "query")]
     assert await kinds(request_id="mine") == [("executed", "query")]
@@ -134,7 +135,7 @@ async def test_a_watch_sends_new_records_of_all_processes(tmp_path: Path) -> Non
         async with asyncio.timeout(10):
             while "executed" not in seen:
                 seen += [json.loads(event.data)["kind"] for event in (await watch.read()).events]
-        assert [kind for kind in seen if kind != "executing"] == ["outcome", "executed"]  # it may take a second
+        assert [kind for kind in seen if kind not in ("executing", "outcome")] == ["executed"]  # it may take a second
         watch.cancel()
         timed = pb.WatchAuditEventsRequest(filter=pb.AuditFilter(start_time=Timestamp(seconds=1)))
         with pytest.raises(grpc.aio.AioRpcError):
@@ -154,7 +155,7 @@ async def test_a_verification_finds_a_changed_record(tmp_path: Path) -> None:
             await stub_of(core).VerifyAuditTrail(pb.VerifyAuditTrailRequest(trusted_key="no key"))
         assert reason_of(refused.value) == "INVALID_FIELD"
         path = min((tmp_path / "audit" / "writers").glob("*/*.log"), key=lambda path: path.stat().st_mtime_ns)
-        path.write_bytes(path.read_bytes().replace(b'"outcome"', b'"outcomf"'))
+        path.write_bytes(path.read_bytes().replace(b'"stored"', b'"Stored"'))
         found = await stub_of(core).VerifyAuditTrail(pb.VerifyAuditTrailRequest())
     assert not found.is_intact
     assert [finding.kind for finding in found.findings] == ["record changed"]

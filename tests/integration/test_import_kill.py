@@ -16,7 +16,7 @@ from dicomstore.v1.operation_types_pb2 import ImportRequest
 from server.bootstrap.maintenance import auditing
 from server.config import Settings
 from server.domain.imports import batch, operation
-from tests.audit import audit_records
+from tests.audit import recorded_instances
 from tests.core import settings_for
 from tests.data import part10
 from tests.integration.archive_process import in_a_process
@@ -104,8 +104,7 @@ async def test_an_import_that_is_killed_again_and_again_is_completed(
     assert (report.instances, report.unused) == (len(contents), 0)
     outcomes = [
         uid
-        for record in audit_records(tmp_path / "data", kind="outcome", subtype="bulk-import-store")
-        for _, _, uid, _, outcome, _ in record["instances"]
+        for _, _, uid, _, outcome, _ in recorded_instances(tmp_path / "data", subtype="bulk-import-store")
         if outcome == "stored"
     ]
     assert len(outcomes) == len(set(outcomes)) == len(contents), "each is in the audit trail once"

@@ -65,12 +65,14 @@ class Outbox:
         of_calls: dict[CallAudit, list[StoredItem]] = {}
         for audit, item in stored:
             of_calls.setdefault(audit, []).append(item)
-        rows: list[OutboxRow] = []
+        added: list[tuple[OutboxRow, CallAudit]] = []
         for audit, items in of_calls.items():
             for start in range(0, len(items), _MAX_ITEMS):
                 key = next(self._keys)
-                self._add_row(rows, key, audit.stored_record(items[start : start + _MAX_ITEMS], str(key)))
-        return self._changes(rows)
+                record = audit.stored_record(items[start : start + _MAX_ITEMS], str(key))
+                if record is not None:
+                    added.append((_row(key, record), audit))
+        return self._changes(added)
 
     async def delete(self, audit: CallAudit, transaction: Callable[[DeletionRecordOf], Awaitable[int]]) -> int:
         """Run a transaction that deletes instances, with the record of its call; return the number of instances.
@@ -80,10 +82,9 @@ class Outbox:
         made: list[OutboxChanges] = []
 
         def record_of(count: int) -> OutboxChanges:
-            rows: list[OutboxRow] = []
             key = next(self._keys)
-            self._add_row(rows, key, audit.deleted_record(count, str(key)))
-            made[:] = [self._changes(rows)]
+            record = audit.deleted_record(count, str(key))
+            made[:] = [self._changes([] if record is None else [(_row(key, record), audit)])]
             return made[0]
 
         try:
@@ -99,22 +100,18 @@ class Outbox:
                 self.committed(changes)
         return count
 
-    @staticmethod
-    def _add_row(rows: list[OutboxRow], key: int, record: bytes | None) -> None:
-        if record is not None:
-            rows.append(OutboxRow(key, time.time_ns() // 1000, record))
-
-    def _changes(self, rows: Sequence[OutboxRow]) -> OutboxChanges:
+    def _changes(self, added: Sequence[tuple[OutboxRow, CallAudit]]) -> OutboxChanges:
         """Return changes that add rows, and remove those of appended records."""
-        return OutboxChanges(rows, _ranges(tuple(self._appended)) if self._appended else ())
+        removed = _ranges(tuple(self._appended)) if self._appended else ()
+        return OutboxChanges([row for row, _ in added], removed, [audit for _, audit in added])
 
     def committed(self, changes: OutboxChanges) -> None:
-        """Append the records of a committed transaction."""
+        """Append the records of a committed transaction to the audit trail."""
         for first, last in changes.removed:
             self._appended = [key for key in self._appended if not first <= key <= last]
-        for row in changes.added:
+        for row, audit in zip(changes.added, changes.calls, strict=True):
             self._pending += 1
-            self._log.append_noticed(row.record, partial(self._written, row.key))
+            audit.committed(row.record, partial(self._written, row.key))
 
     def failed(self, changes: OutboxChanges, *, may_have_happened: bool) -> None:
         """Note a failed transaction."""
@@ -194,6 +191,10 @@ class Outbox:
         start = _written(datetime.fromtimestamp(since / 1e6, UTC) - _CLOCK_STEP)
         found = (orjson.loads(one.data).get("outbox") for one in self._trail.records(start) if _MARK in one.data)
         return {id_ for id_ in found if id_ in ids}
+
+
+def _row(key: int, record: bytes) -> OutboxRow:
+    return OutboxRow(key, time.time_ns() // 1000, record)
 
 
 def _ranges(keys: Collection[int]) -> Sequence[KeyRange]:

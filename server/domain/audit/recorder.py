@@ -3,7 +3,8 @@
 A call that changes something has a record *executing* before its effect, and a record *executed* before it is
 acknowledged; both are durable then. A call that reads has a record *executed*, which is durable shortly after; if it
 takes long, it also has a record *executing*. An upload is recorded like a call that reads, and has records *outcome*:
-those of stored instances are durable together with them, in the outbox (see `outbox`).
+those of stored instances are durable together with them, in the outbox (see `outbox`). If there is only one of these,
+and the call ends before the trail has it, it becomes the record *executed*.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -25,13 +27,14 @@ from server.model.audit.trail import MAX_RECORD_BYTES
 from server.model.call import Call, Principal
 from server.model.errors import DicomStoreError
 from server.model.ids import ALL_PARTITIONS, Address
-from server.ports.audit import AuditLog
+from server.ports.audit import AuditLog, Written
 
 _LONG_SECONDS = 1.0
 _MAX_UID = 64
 _MAX_NAME = 256
 _MAX_FACTS = 8 << 10  # bytes of JSON
 _MAX_CONSTANT = 1000
+_MAX_CHARACTERS = MAX_RECORD_BYTES // 4 - 100  # of a record that certainly is not too large
 
 PRINCIPAL = "dicomstore"
 """Prefix of the principals of work that no client has requested, as in "dicomstore:garbage-collection". Commands of the
@@ -59,6 +62,10 @@ SourceFacts = tuple[str, str, str, str, Mapping[str, str]]
 """A `Source`, or another tuple with the same members."""
 
 
+_Constant = tuple[str, str, str, str, str, str, str, int]
+"""rpc, type of the operation that it starts, action, partition, peer, client, HTTP method, and id of the principal."""
+
+
 class AuditRecorder:
     """Records calls and other work of this process.
 
@@ -84,7 +91,8 @@ class AuditRecorder:
         """Of calls."""
         self.running: set[RecordedCall] = set()
 
-        self._constant: dict[tuple[object, ...], tuple[Principal, str]] = {}
+        self.constants: dict[_Constant, tuple[Principal, str]] = {}
+        """What `constant` has returned."""
 
     def call(self, rpc: str, action: str, source: Source) -> "RecordedCall":
         """Return the record of a call that begins.
@@ -147,25 +155,16 @@ class AuditRecorder:
         values = {"kind": kind, "principal": name, "action": "administer", "subtype": subtype}
         return _encoded(values | dict(facts))
 
-    def constant(
-        self, rpc: str, operation: str, action: str, partition: str, principal: Principal, source: SourceFacts
-    ) -> str:
-        """Return the members of a record that many calls have in common, each after a comma."""
-        peer, client, http_method, _, _ = source
-        key = (rpc, operation, action, partition, peer, client, http_method, id(principal))
-        known = self._constant.get(key)
-        if known is not None:
-            return known[1]
-        if len(self._constant) >= _MAX_CONSTANT:
-            self._constant = {}
-        text = _members(self._common(rpc, operation, action, partition, principal, source))
-        self._constant[key] = principal, text  # as long as the principal exists, no other one has its id
+    def constant(self, key: _Constant, principal: Principal) -> str:
+        """Return the members of a record that many calls have in common, each after a comma, and keep them."""
+        if len(self.constants) >= _MAX_CONSTANT:
+            self.constants = {}
+        text = _members(self._common(key, principal))
+        self.constants[key] = principal, text  # as long as the principal exists, no other one has its id
         return text
 
-    def _common(
-        self, rpc: str, operation: str, action: str, partition: str, principal: Principal, source: SourceFacts
-    ) -> Mapping[str, Any]:
-        peer, client, http_method, _, _ = source
+    def _common(self, key: _Constant, principal: Principal) -> Mapping[str, Any]:
+        rpc, operation, action, partition, peer, client, http_method, _ = key
         values: dict[str, Any] = {
             "principal": principal.id[:_MAX_NAME],
             "action": action,
@@ -201,27 +200,109 @@ RecordWork = Callable[..., AbstractAsyncContextManager[dict[str, Any]]]
 _NOT_RECORDED = CallAudit()
 
 
-class RecordedCall(CallAudit):
-    """The record of one call; see `CallAudit` for what operations add."""
+class _Outcome:
+    """A record from the outbox. That of stored instances becomes that of the end of its call if this ends before it is
+    encoded.
 
-    _begun: Awaitable[None] | None = None
-    _has_outcomes = False
-    _is_noted = False
-    _failed = 0
-    _call: Call | None = None
-    _in_outbox: Call | None = None  # whose effects have records in the outbox
-    _common: tuple[Address | None, object, str] | None = None  # of its first record, with what it depends on
-    _has_record = False  # of its end, in a transaction that was not committed yet, or failed
-    _is_recorded = False  # the transaction was committed
+    A `DeferredRecord`. After `members`, `written` also handles a failure: the index has the outcome, and the end of the
+    call is a record of its own.
+    """
+
+    __slots__ = ("_end", "_is_encoded", "_log", "_record", "ended", "written")
+
+    def __init__(self, log: AuditLog, record: bytes, written: Written) -> None:
+        self._log = log
+        self._record = record
+        self._end = ""
+        self._is_encoded = False
+        self.ended = time.monotonic()
+        self.written: Written | None = written
+
+    def end(self, members: str, ended: float) -> bool:
+        """Add members of the record *executed*, each after a comma; return False if it is too late."""
+        if self._is_encoded:
+            return False
+        self._end = members
+        self.ended = ended
+        return True
+
+    def members(self) -> str:
+        """See the protocol."""
+        self._is_encoded = True
+        record, written = self._record[1:-1].decode(), self.written
+        if not self._end or written is None:
+            return record
+        members = f'"kind":"executed"{record.removeprefix(_OUTCOME)}{self._end}'
+        self.written = partial(_written, self._log, written, members)
+        return members
+
+
+_OUTCOME = '"kind":"outcome"'
+
+
+def _written(log: AuditLog, written: Written, members: str, error: DicomStoreError | None) -> None:
+    """Handle the result of a record of an outcome and the end of its call."""
+    written(error)
+    if error is not None:
+        values = orjson.loads(f"{{{members}}}")
+        del values["instances"], values["outbox"]
+        log.append(_json(values))
+
+
+class RecordedCall(CallAudit):
+    """The record of one call; see `CallAudit` for what operations add.
+
+    As a `DeferredRecord`, it is that of the end of the call.
+    """
+
+    written: Written | None = None
+
+    __slots__ = (
+        "_action",
+        "_begun",
+        "_call",
+        "_code",
+        "_common",
+        "_failed",
+        "_has_outcome",
+        "_has_outcomes",
+        "_has_record",
+        "_in_outbox",
+        "_is_noted",
+        "_is_plain",
+        "_is_recorded",
+        "_number",
+        "_outcome",
+        "_reason",
+        "_recorder",
+        "_rpc",
+        "_source",
+        "began",
+        "ended",
+    )
 
     def __init__(self, recorder: AuditRecorder, rpc: str, action: str, source: SourceFacts | None) -> None:
         """Begin to record; a subclass without a source has a method `source`."""
+        self.address = self.facts = None
+        self.items = self.size_bytes = self._failed = 0
         self._recorder = recorder
         self._number = next(recorder.numbers)
         self._rpc = rpc
         self._action = action
         self._source = source
-        self.began = time.monotonic()
+        self._begun: Awaitable[None] | None = None
+        self._call: Call | None = None
+        self._in_outbox: Call | None = None  # whose effects have records in the outbox
+        self._common: tuple[Address | None, object, str] | None = None  # of its first record, with what it depends on
+        self._outcome: _Outcome | None = None  # the only one so far
+        self._has_outcome = False  # of a committed transaction
+        self._has_outcomes = False
+        self._is_noted = False
+        self._is_plain = True  # none of the above
+        self._has_record = False  # of its end, in a transaction that was not committed yet, or failed
+        self._is_recorded = False  # the transaction was committed
+        self._code = self._reason = ""
+        self.began = self.ended = time.monotonic()
         recorder.running.add(self)
 
     def source(self) -> SourceFacts:
@@ -232,6 +313,7 @@ class RecordedCall(CallAudit):
     def begin(self, call: Call, action: Action, *, uses_outbox: bool = False) -> None:
         """See the base class. The records of a delete may use the reserve of the disk, because it frees space."""
         self._action = action.value
+        self._is_plain = False
         self._common = None
         is_reserved = action is Action.DELETE
         # While the trail cannot be written, a deletion is recorded like other changes, because these use the reserve.
@@ -272,11 +354,13 @@ class RecordedCall(CallAudit):
         """See the base class."""
         if self._in_outbox is None:
             return None
-        return self._record("outcome", self._in_outbox, _members({"instances": _listed(items), "outbox": outbox_id}))
+        instances = _json(_listed(items)).decode()
+        return self._record("outcome", self._in_outbox, f',"instances":{instances},"outbox":"{outbox_id}"')
 
     async def stored(self, call: Call, items: Sequence[StoredItem]) -> None:
         """See the base class."""
         self._has_outcomes = True
+        self._is_plain = False
         count = sum(item.outcome in ACCEPTED for item in items)
         self.items += count
         self._failed += len(items) - count
@@ -286,6 +370,7 @@ class RecordedCall(CallAudit):
                 return
             count = sum(item.outcome == IDENTICAL for item in items)
         record = self._record("outcome", call, _members({"instances": _listed(items)}))
+        self._outcome = None
         if count:
             await self._recorder.log.append_durably(record)
         else:  # nothing was changed
@@ -301,6 +386,14 @@ class RecordedCall(CallAudit):
         if self._begun is not None or self._is_noted:
             more += ',"begun":true'
         return self._record("executed", self._in_outbox, more)
+
+    def committed(self, record: bytes, written: Written) -> None:
+        """See the base class."""
+        outcome = _Outcome(self._recorder.log, record, written)
+        if not self._has_record:
+            self._outcome = None if self._has_outcome else outcome
+            self._has_outcome = True
+        self._recorder.log.append_deferred(outcome)
 
     def deleted(self, count: int) -> None:
         """See the base class."""
@@ -318,6 +411,7 @@ class RecordedCall(CallAudit):
             self._recorder.log.append(self._record("executing", self._call))
             self._call = None
             self._is_noted = True
+            self._is_plain = False
 
     async def complete(self, call: Call, code: str, reason: str, *, is_cancelled: bool = False) -> None:
         """Record the end of the call; that of a change is durable when this returns. See `end`."""
@@ -336,39 +430,61 @@ class RecordedCall(CallAudit):
         """
         recorder = self._recorder
         recorder.running.discard(self)
+        self.ended = time.monotonic()
+        if self._is_plain:
+            self._call = call
+            self._code = code
+            self._reason = reason
+            return recorder.log.room() if recorder.log.append_deferred(self) and not is_cancelled else None
+        self._call = None  # reference cycles are freed late
+        return self._end_of_change(call, code, reason, is_cancelled=is_cancelled)
+
+    def _end_of_change(self, call: Call, code: str, reason: str, *, is_cancelled: bool) -> Awaitable[None] | None:
         if self._is_recorded and code == "OK":
-            self._call = None
             return None
-        self._call = call
+        log = self._recorder.log
         self._code = code
         self._reason = reason
-        self._ended = time.monotonic()
-        self.time_ns = time.time_ns()
+        outcome = self._outcome
+        if outcome is not None and self._has_outcomes and code == "OK" and outcome.end(self._end(), self.ended):
+            return None
+        self._call = call
         if self._begun is not None and not self._has_outcomes and not is_cancelled:
             may_use_reserve = self._action == Action.DELETE.value
-            return recorder.log.append_durably(self.encoded(), may_use_reserve=may_use_reserve)
-        return recorder.log.room() if recorder.log.append_deferred(self) and not is_cancelled else None
+            return log.append_durably(f"{{{self.members()}}}".encode(errors="replace"), may_use_reserve=may_use_reserve)
+        return log.room() if log.append_deferred(self) and not is_cancelled else None
 
-    def encoded(self) -> bytes:
-        """Return the record of the end of the call, once (see `DeferredRecord`)."""
+    def members(self) -> str:
+        """Return the members of the record of the end of the call, once (see `DeferredRecord`)."""
         call, self._call = self._call, None  # reference cycles are freed late
         assert call is not None
-        milliseconds = (self._ended - self.began) * 1000
-        more = f',"code":"{self._code}","items":{self.items},"ms":{milliseconds:.1f}'
+        end = self._end()
+        members = f'"kind":"executed",{self._members_of(call)}{end}'
+        return members if len(members) <= _MAX_CHARACTERS else _shortened(members)
+
+    def _end(self) -> str:
+        """Return the members of the record of the end that others do not have."""
+        more = f',"code":"{self._code}","items":{self.items},"ms":{(self.ended - self.began) * 1000:.1f}'
+        if self.size_bytes:
+            more += f',"bytes":{self.size_bytes}'
         if self._reason:
             more += f',"reason":"{self._reason}"'
             if self.facts is not None:  # it may have the reason that the client gave
                 self.facts = {name: value for name, value in self.facts.items() if name != "reason"}
-        if self.size_bytes:
-            more += f',"bytes":{self.size_bytes}'
+        if self._is_plain:
+            return more
         if self._begun is not None or self._is_noted:
             more += ',"begun":true'
         if self._has_outcomes:
             more += f',"outcomes":true,"failed":{self._failed}'
-        return self._record("executed", call, more)
+        return more
 
     def _record(self, kind: str, call: Call, more: str = "") -> bytes:
         """Return a record; `more` is members of it, each after a comma."""
+        return f"{{{self._members(kind, call, more)}}}".encode(errors="replace")
+
+    def _members(self, kind: str, call: Call, more: str) -> str:
+        """Return the members of a record."""
         known = self._common
         if known is not None and known[0] is self.address and known[1] is self.facts:
             common = known[2]
@@ -376,16 +492,16 @@ class RecordedCall(CallAudit):
             common = self._members_of(call)
             if kind != "executed":
                 self._common = self.address, self.facts, common
-        record = f'{{"kind":"{kind}",{common}{more}}}'.encode()
-        return record if len(record) <= MAX_RECORD_BYTES else _encoded(orjson.loads(record))
+        members = f'"kind":"{kind}",{common}{more}'
+        return members if len(members) <= _MAX_CHARACTERS else _shortened(members)
 
     def _members_of(self, call: Call) -> str:
         """Return the members that all records of the call have.
 
         Most are put together from texts that need no escapes, which takes less time than encoding a mapping.
         """
-        source, address, facts = self.source(), self.address, self.facts
-        uri, headers = source[3], source[4]
+        peer, client, http_method, uri, headers = self.source()
+        address, facts = self.address, self.facts
         partition = place = operation = ""
         if address is not None:
             partition = address.partition
@@ -399,20 +515,26 @@ class RecordedCall(CallAudit):
             operation = facts.get("operation_type", "")
             stated = _members(facts)
             place += stated if len(stated) <= _MAX_FACTS else _members(bounded(facts))
-        constant = self._recorder.constant(self._rpc, operation, self._action, partition, call.principal, source)
         if headers:
             place += _members({"headers": dict(headers)})
+        principal = call.principal
+        key = (self._rpc, operation, self._action, partition, peer, client, http_method, id(principal))
+        known = self._recorder.constants.get(key)
+        constant = self._recorder.constant(key, principal) if known is None else known[1]
         request = call.request_id
-        if not _is_plain(request + uri):
-            request, uri = _escaped(request), _escaped(uri)
         if uri:
+            if not uri.isprintable() or '"' in uri or "\\" in uri:
+                uri = _escaped(uri)
             place = f',"uri":"{uri}"{place}'
+        if not request.isprintable() or '"' in request or "\\" in request:
+            request = _escaped(request)
         return f'"call":{self._number},"request":"{request}"{constant}{place}'
 
 
-def _is_plain(text: str) -> bool:
-    """Return whether a text is the same as in JSON."""
-    return text.isprintable() and '"' not in text and "\\" not in text
+def _shortened(members: str) -> str:
+    """Return members without values that are too long for a record."""
+    record = f"{{{members}}}".encode(errors="replace")
+    return members if len(record) <= MAX_RECORD_BYTES else _encoded(orjson.loads(record))[1:-1].decode()
 
 
 def _escaped(text: str) -> str:
@@ -426,7 +548,10 @@ def _members(values: Mapping[str, Any]) -> str:
 
 
 def _listed(items: Sequence[StoredItem]) -> list[list[Any]]:
-    return [[*(uid[:_MAX_UID] for uid in item[:4]), item.outcome, item.size_bytes] for item in items]
+    return [
+        [study[:_MAX_UID], series[:_MAX_UID], instance[:_MAX_UID], sop_class[:_MAX_UID], outcome, size_bytes]
+        for study, series, instance, sop_class, outcome, size_bytes in items
+    ]
 
 
 def _encoded(values: dict[str, Any]) -> bytes:

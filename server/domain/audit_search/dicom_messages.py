@@ -148,7 +148,8 @@ class DicomMessages:
         if subtype in _PROCEDURE_STEPS:
             return self._procedure_step(record, _PROCEDURE_STEPS[subtype])
         if subtype == "store" and record.get("outcomes"):
-            return None  # the records of the outcomes have been converted
+            # Otherwise the records of the outcomes have been converted.
+            return self._stored(record) if "instances" in record else None
         if subtype in (*_TRANSFERS, "store"):
             message = self._event(record, INSTANCES_TRANSFERRED, "C" if subtype == "store" else "R")
             self._both(message, record, client=SOURCE if subtype == "store" else DESTINATION)

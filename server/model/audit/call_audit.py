@@ -1,9 +1,10 @@
 """What the audit trail says about a call, collected while the call runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from server.model.access import Action
+from server.model.errors import DicomStoreError
 from server.model.ids import Address
 
 if TYPE_CHECKING:
@@ -41,10 +42,13 @@ class CallAudit:
         except the search keys of the client.
     """
 
-    address: Address | None = None
-    items = 0
-    size_bytes = 0
-    facts: dict[str, Any] | None = None
+    __slots__ = ("address", "facts", "items", "size_bytes")
+
+    def __init__(self) -> None:
+        self.address: Address | None = None
+        self.facts: dict[str, Any] | None = None
+        self.items = 0
+        self.size_bytes = 0
 
     def note(self, **facts: Any) -> None:
         """Add facts."""
@@ -86,6 +90,14 @@ class CallAudit:
         Called in any thread.
         """
         return None
+
+    def committed(self, record: bytes, written: Callable[[DicomStoreError | None], None]) -> None:
+        """Append the record of a committed transaction to the audit trail.
+
+        Args:
+            record: of `stored_record` or `deleted_record`.
+            written: is called when it is durable there, or with its failure.
+        """
 
     def deleted(self, count: int) -> None:
         """Note that the transaction was committed: `deleted_record` is the record of the end, if the call succeeds."""

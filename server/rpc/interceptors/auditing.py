@@ -88,11 +88,8 @@ class Auditing(AccessLog):
             rpc = self._rpcs[method] = _named(method)
         if rpc is None:
             return super().around(method, context)
-        record = _Audited(self._recorder, rpc[0], rpc[1], None)
-        record.method = method
-        record.context = context
-        peer = record.peer = context.peer
-        record.stated = context.metadata if peer == _SAME_PROCESS or self._facades.trusts(context) else ()
+        is_trusted = context.peer == _SAME_PROCESS or self._facades.trusts(context)
+        record = _Audited(self._recorder, rpc, method, context, context.metadata if is_trusted else ())
         context.record(record)
         return record
 
@@ -108,10 +105,6 @@ def _named(method: str) -> tuple[str, str] | None:
 
 def _stated_source(peer: str, metadata: Iterable[tuple[str, Any]]) -> SourceFacts:
     """Return the source that a trusted facade states in the metadata of its call."""
-    if type(metadata) is tuple and len(metadata) > 2:
-        (one, client), (two, http_method), (three, uri) = metadata[-3:]
-        if one == _CLIENT and two == _METHOD and three == _URI:  # without headers, as nearly always
-            return peer, client[:_MAX_LENGTH], http_method[:_MAX_LENGTH], uri[:_MAX_URI], NO_HEADERS
     client = http_method = uri = ""
     headers: dict[str, str] | None = None
     for key, value in metadata:
@@ -133,24 +126,38 @@ def _stated_source(peer: str, metadata: Iterable[tuple[str, Any]]) -> SourceFact
 class _Audited(RecordedCall):
     """The record of a call, and the context manager around the call: one object, because there is one for every call.
 
-    peer: see `Source`.
-    stated: metadata of a trusted facade.
+    Args:
+        rpc: see `_named`.
+        stated: metadata of a trusted facade.
     """
 
-    method: str
-    context: Context | None
-    peer: str
-    stated: Iterable[tuple[str, Any]]
+    __slots__ = ("_context", "_method", "_peer", "_stated")
+
+    def __init__(
+        self,
+        recorder: AuditRecorder,
+        rpc: tuple[str, str],
+        method: str,
+        context: Context,
+        stated: Iterable[tuple[str, Any]],
+    ) -> None:
+        RecordedCall.__init__(self, recorder, rpc[0], rpc[1], None)  # takes less time than `super`
+        self._method = method
+        self._context: Context | None = context
+        self._peer = context.peer
+        self._stated = stated
 
     def source(self) -> SourceFacts:
         """See the base class. Most calls need it only when their record is encoded."""
-        source = self._source
-        if source is None:
-            source = self._source = _stated_source(self.peer, self.stated)
-        return source
+        metadata = self._stated
+        if type(metadata) is tuple and len(metadata) > 2:
+            (one, client), (two, http_method), (three, uri) = metadata[-3:]
+            if one == _CLIENT and two == _METHOD and three == _URI:  # without headers, as nearly always
+                return self._peer, client[:_MAX_LENGTH], http_method[:_MAX_LENGTH], uri[:_MAX_URI], NO_HEADERS
+        return _stated_source(self._peer, metadata)
 
     async def __aenter__(self) -> Context:
-        context = self.context
+        context = self._context
         assert context is not None
         if self._recorder.refuses_reads:
             try:
@@ -161,16 +168,19 @@ class _Audited(RecordedCall):
         return context
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        context, self.context = self.context, None  # reference cycles are freed late
+        context, self._context = self._context, None  # reference cycles are freed late
         assert context is not None
-        code, reason = outcome(error)
-        is_cancelled = error is not None and not isinstance(error, Exception)
+        code, reason, is_cancelled = "OK", "", False
+        if error is not None:
+            code, reason = outcome(error)
+            is_cancelled = not isinstance(error, Exception)
         try:
             rest = self.end(context.call, code, reason, is_cancelled=is_cancelled)
             if rest is not None:
                 await rest
+                self.ended = time.monotonic()
         except BaseException as failure:
             code, reason = outcome(failure)
             raise
         finally:
-            log_call(self.method, context, code, reason, time.monotonic() - self.began)
+            log_call(self._method, context, code, reason, self.ended - self.began)

@@ -11,6 +11,8 @@ from server.model.audit.call_audit import CallAudit
 from server.model.call import ANONYMOUS, Call, Principal
 from server.rpc.interceptors.surround import Surround
 
+Metadata = Iterable[tuple[str, str | bytes]]
+
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+@-]{1,128}")
 """A valid request id; spaces and "=" could forge fields of a log line."""
 
@@ -31,16 +33,28 @@ class Context:
 
     Attributes:
         request_id: of the call.
+        metadata: that the client sent.
         peer: the peer address in the format of gRPC. It is read at the start of the call: gRPC crashes the process when
             it is read after a client was killed, from a stream of responses that is closed late.
         authenticate_again: raises Unauthenticated if the credential of the call has expired or was revoked since its
             start; for calls that may last for days.
     """
 
-    __slots__ = ("_audit", "_call", "_deadline", "_grpc", "_principal", "authenticate_again", "peer", "request_id")
+    __slots__ = (
+        "_audit",
+        "_call",
+        "_deadline",
+        "_grpc",
+        "_principal",
+        "authenticate_again",
+        "metadata",
+        "peer",
+        "request_id",
+    )
 
-    def __init__(self, request_id: str, deadline: float | None, grpc_context: Any) -> None:
+    def __init__(self, request_id: str, deadline: float | None, metadata: Metadata, grpc_context: Any) -> None:
         self.request_id = request_id
+        self.metadata = metadata
         self.peer: str = grpc_context.peer()
         self._deadline = deadline
         self._grpc = grpc_context
@@ -68,11 +82,6 @@ class Context:
         self._call = None
 
     @property
-    def metadata(self) -> Iterable[tuple[str, str | bytes]]:
-        """The metadata that the client sent."""
-        return self._grpc.invocation_metadata() or ()
-
-    @property
     def tls(self) -> Mapping[str, Sequence[bytes]]:
         """Properties of the connection in the format of gRPC, among them names in the certificate of the peer."""
         return self._grpc.auth_context()  # type: ignore[no-any-return]
@@ -93,11 +102,12 @@ class CallContext(Surround):
         """See `Surround`."""
         seconds_left = context.time_remaining()
         deadline = None if seconds_left is None else asyncio.get_running_loop().time() + seconds_left
-        return nullcontext(Context(_request_id(context.invocation_metadata()), deadline, context))
+        metadata = context.invocation_metadata() or ()
+        return nullcontext(Context(_request_id(metadata), deadline, metadata, context))
 
 
-def _request_id(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
-    for key, value in metadata or ():
+def _request_id(metadata: Metadata) -> str:
+    for key, value in metadata:
         if key == "x-request-id" and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
             return value
     return f"{random.getrandbits(128):032x}"

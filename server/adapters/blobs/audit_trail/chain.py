@@ -1,31 +1,36 @@
 """The chain of the records of one writer: numbers, times and digests of new records."""
 
-import hashlib
 import time
-from binascii import hexlify
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
-from server.adapters.blobs.audit_trail.log_lines import START
+from server.adapters.blobs.audit_trail.log_lines import MAX_GROUP_BYTES, SEPARATOR, START, digest_of, formatted
 from server.model.audit.trail import WriterId
 from server.ports.audit import Written
 
-_SECOND = 1_000_000_000
 
+class NewRecords(NamedTuple):
+    """Records to append.
 
-class NewRecord(NamedTuple):
-    """A record to append.
-
-    data: a JSON object.
-    time_ns: since 1970.
-    written: is called on the event loop; None if nobody waits.
+    text: the records as in a line, see `log_lines`.
+    total: their number.
+    time: of the first one.
+    written: are called on the event loop; one for each record whose result matters to somebody.
     may_use_reserve: on a full disk, the reserve may be used.
     """
 
-    data: bytes
-    time_ns: int
-    written: Written | None = None
+    text: bytes
+    total: int
+    time: bytes
+    written: Sequence[Written] = ()
     may_use_reserve: bool = False
+
+
+def new_record(
+    data: bytes, time: bytes, written: Sequence[Written] = (), *, may_use_reserve: bool = False
+) -> NewRecords:
+    """Return one record. `data` is a JSON object, which gets the time as its first member."""
+    return NewRecords(b'{"time":"%b",%b' % (time, data[1:]), 1, time, written, may_use_reserve)
 
 
 class BrokenLogError(OSError):
@@ -50,7 +55,7 @@ class Writer(Protocol):
         """Register this writer. Raises: OSError, DicomStoreError, ForeignKey."""
         ...
 
-    def write(self, records: Sequence[NewRecord]) -> None:
+    def write(self, records: Sequence[NewRecords]) -> None:
         """Append records durably: all or none.
 
         Raises:
@@ -74,39 +79,62 @@ class Writer(Protocol):
 
 
 class Chain:
-    """The state after the last record: its number, digest and time."""
+    """The state after the last record: its number, and the digest of its line."""
 
     def __init__(self) -> None:
         self.number = 0
         self.digest = START
-        self.time = b""
-        self._second = -1
-        self._second_text = b""
 
     @property
-    def state(self) -> tuple[int, bytes, bytes]:
+    def state(self) -> tuple[int, bytes]:
         """The state, to be restored if records could not be written."""
-        return self.number, self.digest, self.time
+        return self.number, self.digest
 
     @state.setter
-    def state(self, state: tuple[int, bytes, bytes]) -> None:
-        self.number, self.digest, self.time = state
+    def state(self, state: tuple[int, bytes]) -> None:
+        self.number, self.digest = state
 
-    def lines(self, records: Iterable[NewRecord]) -> list[bytes]:
-        """Return the lines of the next records. Times ascend."""
-        number, digest, last = self.number, self.digest, self.time
-        found = []
-        for record in records:
-            number += 1
-            second, rest = divmod(record.time_ns, _SECOND)
-            if second != self._second:
-                self._second = second
-                self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)).encode()
-            moment = b"%b.%06dZ" % (self._second_text, rest // 1000)
-            if moment > last:
-                last = moment
-            data = b'{"n":%d,"time":"%b",%b' % (number, last, record.data[1:])
-            digest = hashlib.sha256(digest + data).digest()
-            found.append(b"%b %b\n" % (hexlify(digest), data))
-        self.number, self.digest, self.time = number, digest, last
+    def lines(self, records: Iterable[NewRecords]) -> list[bytes]:
+        """Return the lines of the next records."""
+        found, texts, size, count = [], list[bytes](), 0, 0
+        for one in records:
+            texts.append(one.text)
+            size += len(one.text)
+            count += one.total
+            if size >= MAX_GROUP_BYTES:
+                found.append(self._line(texts, count))
+                texts, size, count = [], 0, 0
+        if texts:
+            found.append(self._line(texts, count))
         return found
+
+    def _line(self, texts: Sequence[bytes], count: int) -> bytes:
+        text = b"%d %b" % (self.number + 1, SEPARATOR.join(texts))
+        self.digest = digest_of(self.digest, text)
+        self.number += count
+        return formatted(self.digest, text)
+
+
+class Clock:
+    """The times of the records of one process, as texts. They ascend, also if the clock of the machine is set back."""
+
+    def __init__(self) -> None:
+        self._last = 0  # microseconds since 1970
+        self._second = 0
+        self._second_text = ""
+
+    def now(self) -> bytes:
+        """Return the time in UTC, as in "2026-01-31T23:59:59.123456Z"."""
+        return self.text(time.time()).encode()
+
+    def text(self, seconds: float) -> str:
+        """Return a time, given in seconds since 1970; not before the one that was returned last."""
+        now = int(seconds * 1e6)
+        if now < self._last:
+            now = self._last
+        self._last = now
+        second, rest = divmod(now, 1_000_000)
+        if second != self._second:
+            self._second = second
+            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return f"{self._second_text}.{rest:06d}Z"

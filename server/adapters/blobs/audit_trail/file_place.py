@@ -64,12 +64,12 @@ class FilePlace:
     def first_time(self, file: LogFile) -> str | None:
         """See the protocol."""
         first = next(lines(file), None)
-        return first.time if isinstance(first, Line) else None
+        return first.first.time if isinstance(first, Line) else None
 
     def ends_before(self, file: LogFile, time: str) -> bool:
         """See the protocol."""
         last = last_line(file)
-        return last is not None and last.time < time
+        return last is not None and last.last.time < time
 
     def has_ended(self, writer: WriterId) -> bool:
         """See the protocol."""

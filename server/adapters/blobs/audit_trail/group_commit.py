@@ -17,7 +17,8 @@ from functools import partial
 
 import orjson
 
-from server.adapters.blobs.audit_trail.chain import BrokenLogError, NewRecord, Writer
+from server.adapters.blobs.audit_trail.chain import BrokenLogError, Clock, NewRecords, Writer, new_record
+from server.adapters.blobs.audit_trail.log_lines import SEPARATOR
 from server.model.errors import DicomStoreError, Exhausted, Reason, Unavailable
 from server.ports.audit import DeferredRecord, Written
 
@@ -30,6 +31,7 @@ _MANY = 100
 _MANY_SECONDS = 1.0
 _MANY_BYTES = 1 << 20
 MAX_PENDING_BYTES = 4 << 20
+_SEPARATOR = SEPARATOR.decode()
 
 _NEVER = float("inf")
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -54,9 +56,10 @@ class GroupCommit:
         self._flush_seconds = self._delay = flush_seconds
         self._upkeep = upkeep
         self._loop = asyncio.get_running_loop()
-        self._pending: deque[NewRecord] = deque()
+        self._clock = Clock()
+        self._pending: deque[NewRecords] = deque()
         self._pending_bytes = 0
-        self._deferred: deque[DeferredRecord | NewRecord] = deque()  # later than the pending ones
+        self._deferred: list[DeferredRecord] = []  # later than the pending ones
         self._room: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None  # calls `_write_now`
         self._is_due = False  # the thread was told to write, and has not begun
@@ -77,8 +80,8 @@ class GroupCommit:
 
     async def close(self) -> None:
         """Write what is pending, seal it and end the thread."""
-        self._stop_timer()
         self._encode()
+        self._stop_timer()
         self._is_closing = True
         self._wakes.put(None)
         await asyncio.to_thread(self._thread.join)
@@ -100,42 +103,39 @@ class GroupCommit:
         return self._pending_bytes > MAX_PENDING_BYTES
 
     def _encode(self) -> None:
-        deferred = self._deferred
-        while deferred:
-            one = deferred.popleft()
-            if isinstance(one, NewRecord):
-                self._pending.append(one)
-                continue
+        """Encode the deferred records. They become one object: the fewer live until the next write, the more room
+        the caches have."""
+        deferred, self._deferred = self._deferred, []
+        if not deferred:
+            return
+        clock, texts, written = self._clock, list[str](), list[Written]()
+        offset = time.time() - time.monotonic()
+        for one in deferred:
             try:
-                data = one.encoded()
-            except Exception:  # noqa: BLE001 - the others are written all the same
-                _log.exception("a record of the audit trail cannot be encoded")
+                members = one.members()
+            except Exception as error:  # noqa: BLE001 - the others are written all the same
+                _log.error("a record of the audit trail cannot be encoded", exc_info=error)
                 continue
-            self._pending_bytes += len(data)
-            self._pending.append(NewRecord(data, one.time_ns))
+            texts.append(f'{{"time":"{clock.text(one.ended + offset)}",{members}}}')
+            if one.written is not None:
+                written.append(one.written)
+        if texts:
+            text = _SEPARATOR.join(texts).encode(errors="replace")
+            self._pending_bytes += len(text)
+            self._pending.append(NewRecords(text, len(texts), text[9:36], written))
 
     def append(self, data: bytes, *, may_use_reserve: bool = False) -> bool:
         """Append a record shortly after; return `is_backlogged`."""
-        self._add(data, None, may_use_reserve=may_use_reserve)
+        self._add(data, (), may_use_reserve=may_use_reserve)
         if self._timer is None:
             self._write_within(self._delay)
         return self._pending_bytes > MAX_PENDING_BYTES
 
-    def append_noticed(self, data: bytes, written: Written) -> None:
-        """Append a record shortly after; `written` is called when it is durable, or with its failure.
-
-        Deferred records before it remain deferred, and it is later than they are.
-        """
-        self._pending_bytes += len(data)
-        (self._deferred or self._pending).append(NewRecord(data, time.time_ns(), written))
-        if self._timer is None:
-            self._write_within(self._delay)
-
-    def _add(self, data: bytes, written: Written | None, *, may_use_reserve: bool) -> None:
-        if self._deferred:
-            self._encode()
-        self._pending_bytes += len(data)
-        self._pending.append(NewRecord(data, time.time_ns(), written, may_use_reserve))
+    def _add(self, data: bytes, written: Sequence[Written], *, may_use_reserve: bool) -> None:
+        self._encode()
+        record = new_record(data, self._clock.now(), written, may_use_reserve=may_use_reserve)
+        self._pending_bytes += len(record.text)
+        self._pending.append(record)
 
     def append_durably(
         self, data: bytes, *, may_use_reserve: bool = False, soon: bool = False
@@ -150,7 +150,7 @@ class GroupCommit:
             Unavailable: STORAGE_UNAVAILABLE.
         """
         future: asyncio.Future[None] = self._loop.create_future()
-        self._add(data, partial(_resolve, future), may_use_reserve=may_use_reserve)
+        self._add(data, (partial(_resolve, future),), may_use_reserve=may_use_reserve)
         if soon:
             self._write_within(_SOON_SECONDS)
         else:
@@ -192,8 +192,8 @@ class GroupCommit:
             self._timer = self._loop.call_at(due, self._write_now)
 
     def _write_now(self) -> None:
-        self._stop_timer()
         self._encode()
+        self._stop_timer()
         if self._pending and not self._is_due:
             self._is_due = True
             self._wakes.put(None)
@@ -240,22 +240,28 @@ class GroupCommit:
 
     def _commit_pending(self) -> None:
         left = len(self._pending)  # later ones have a time of their own, and checkpoints are made meanwhile
-        # A write takes as much CPU time as a hundred records.
-        self._delay = max(self._flush_seconds, _MANY_SECONDS) if left > _MANY else self._flush_seconds
+        total = 0
         while left:
-            batch = [self._pending.popleft() for _ in range(min(left, _MAX_BATCH))]
-            left -= len(batch)
+            batch: list[NewRecords] = []
+            count = 0
+            while left and count < _MAX_BATCH:
+                left -= 1
+                batch.append(self._pending.popleft())
+                count += batch[-1].total
+            total += count
             failure, failed = self._commit(batch)
-            size = sum([len(record.data) for record in batch])
+            size = sum([len(one.text) for one in batch])
             results = [
-                (record.written, failure if index in failed else None)
-                for index, record in enumerate(batch)
-                if record.written is not None
+                (written, failure if index in failed else None)
+                for index, one in enumerate(batch)
+                for written in one.written
             ]
             with suppress(RuntimeError):  # the loop was closed
                 self._loop.call_soon_threadsafe(self._done, size, failure, results)
+        # A write takes as much CPU time as a hundred records.
+        self._delay = max(self._flush_seconds, _MANY_SECONDS) if total > _MANY else self._flush_seconds
 
-    def _commit(self, batch: list[NewRecord]) -> tuple[DicomStoreError | None, Collection[int]]:
+    def _commit(self, batch: list[NewRecords]) -> tuple[DicomStoreError | None, Collection[int]]:
         """Write a batch; return why some could not be written, and their positions in the batch."""
         try:
             self._write(batch)
@@ -264,7 +270,7 @@ class GroupCommit:
         else:
             return None, ()
         failed = set(range(len(batch)))
-        reserved = [index for index, record in enumerate(batch) if record.may_use_reserve]
+        reserved = [index for index, one in enumerate(batch) if one.may_use_reserve]
         if reserved and failure.reason is Reason.STORAGE_FULL:
             with suppress(OSError, DicomStoreError):
                 self._write([batch[index] for index in reserved])
@@ -272,14 +278,14 @@ class GroupCommit:
         self._count_lost([batch[index] for index in failed])
         return failure, failed
 
-    def _write(self, records: list[NewRecord]) -> None:
+    def _write(self, records: list[NewRecords]) -> None:
         if self._writer is None:
             self._writer = self._new_writer()
         lost = self._lost
         if lost:
             facts = {"kind": "lost", "records": lost, "since": self._lost_since_ns // 1_000_000_000}
-            is_reserved = all(record.may_use_reserve for record in records)
-            records = [NewRecord(orjson.dumps(facts), records[0].time_ns, None, is_reserved), *records]
+            is_reserved = all(one.may_use_reserve for one in records)
+            records = [new_record(orjson.dumps(facts), records[0].time, may_use_reserve=is_reserved), *records]
         try:
             self._writer.write(records)
         except BrokenLogError:
@@ -288,8 +294,8 @@ class GroupCommit:
             raise
         self._lost = 0
 
-    def _count_lost(self, failed: list[NewRecord]) -> None:
-        lost = sum(record.written is None for record in failed)  # the others are refused
+    def _count_lost(self, failed: list[NewRecords]) -> None:
+        lost = sum(one.total - len(one.written) for one in failed)  # the others are refused, or in the index
         if lost and not self._lost:
             self._lost_since_ns = time.time_ns()
         self._lost += lost

@@ -1,8 +1,10 @@
 """Files of chained records. All functions block.
 
-A line is `<digest> <record>`: the record is a JSON object that begins with its number and time, and the digest, in
-hexadecimal, is the SHA-256 of the digest before and the record. The first record of a file has the digest before it, so
-that a file can be checked alone; in the first file of a writer that is `START`.
+A line is `<digest> <number> <records>`: one record or several, separated by tabs. A record is a JSON object, without
+tabs, that begins with its time; the first one has this number, the others the following ones. The digest, in
+hexadecimal, is the SHA-256 of the digest before and the rest of the line. The first record of a file has the digest
+before it, so that a file can be checked alone; in the first file of a writer that is `START`. Earlier versions wrote
+`<digest> <record>`, with the number as the first member of the record.
 
 A file that is being written has unused space at its end: zeros, which no record contains. If its writer was killed,
 they may follow an incomplete line.
@@ -11,7 +13,8 @@ they may follow an incomplete line.
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from binascii import hexlify
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -24,8 +27,17 @@ from server.model.audit.trail import MAX_RECORD_BYTES
 START = bytes(32)
 SUFFIX = ".log"
 
-_LINE = re.compile(rb'([0-9a-f]{64}) (\{"n":([0-9]{1,19}),"time":"([0-9TZ:.-]{27})",[^\n\0]*\})\n')
-_MAX_LINE = MAX_RECORD_BYTES + 256
+MAX_GROUP_BYTES = 32 << 10
+"""A line, and a group of records that are appended together, gets no more records when it has this size."""
+
+SEPARATOR = b"\t"
+"""Between the records of a line. In JSON it would be an escape."""
+
+_LINE = re.compile(rb"([0-9a-f]{64}) ([^\n\0]*)\n")
+_RECORDS = re.compile(rb"([0-9]{1,19}) (.*)", re.DOTALL)
+_RECORD = re.compile(rb'\{"time":"([0-9TZ:.-]{27})",.*\}', re.DOTALL)
+_NUMBERED = re.compile(rb'\{"n":([0-9]{1,19}),"time":"([0-9TZ:.-]{27})",.*\}', re.DOTALL)
+_MAX_LINE = 4 * (MAX_GROUP_BYTES + MAX_RECORD_BYTES)
 _READ_BYTES = 1 << 20
 
 
@@ -42,14 +54,36 @@ class LogFile(Protocol):
         ...
 
 
-class Line(NamedTuple):
-    """A complete line; `end` is the position after it."""
+class Record(NamedTuple):
+    """A record: `data` is a JSON object that begins with number and time."""
 
-    end: int
     number: int
     time: str
+    data: bytes
+
+
+class Line(NamedTuple):
+    """A complete line.
+
+    end: position after it.
+    text: its records, as the digest covers them.
+    records: at least one.
+    """
+
+    end: int
     digest: bytes
-    record: bytes
+    text: bytes
+    records: Sequence[Record]
+
+    @property
+    def first(self) -> Record:
+        """The first record."""
+        return self.records[0]
+
+    @property
+    def last(self) -> Record:
+        """The last record."""
+        return self.records[-1]
 
 
 class Fault(Enum):
@@ -64,14 +98,23 @@ class Fault(Enum):
 
 @dataclass(slots=True)
 class Scan:
-    """State of a chain after some of its records: facts of the last one, and the position after it."""
+    """State of a chain after some of its lines.
+
+    number, time: of the last record.
+    digest, end, records: of the last line, and the position after it.
+    """
 
     number: int
     digest: bytes
     end: int = 0
     time: str = ""
-    record: bytes = b""
+    records: Sequence[Record] = ()
     fault: Fault | None = None
+
+    def contradicts(self, number: int, digest: str) -> bool:
+        """Return whether the last line has this record, and the digest up to it, in hexadecimal, is another one."""
+        has_it = bool(self.records) and self.records[0].number <= number <= self.number
+        return has_it and (number != self.number or digest != self.digest.hex())
 
 
 def file_name(first_number: int) -> str:
@@ -93,14 +136,14 @@ def log_files(directory: Path) -> list[Path]:
         return []
 
 
-def digest_of(previous: bytes, record: bytes) -> bytes:
-    """Return the digest of a record."""
-    return hashlib.sha256(previous + record).digest()
+def digest_of(previous: bytes, text: bytes) -> bytes:
+    """Return the digest of a line."""
+    return hashlib.sha256(previous + text).digest()
 
 
-def formatted(digest: bytes, record: bytes) -> bytes:
+def formatted(digest: bytes, text: bytes) -> bytes:
     """Return a line."""
-    return digest.hex().encode() + b" " + record + b"\n"
+    return b"%b %b\n" % (hexlify(digest), text)
 
 
 def parsed(line: bytes, end: int) -> Line | None:
@@ -108,8 +151,23 @@ def parsed(line: bytes, end: int) -> Line | None:
     found = _LINE.fullmatch(line)
     if found is None:
         return None
-    digest, record, number, time = found.groups()
-    return Line(end, int(number), time.decode(), bytes.fromhex(digest.decode()), record)
+    digest, text = found.groups()
+    records = _records(text)
+    return Line(end, bytes.fromhex(digest.decode()), text, records) if records else None
+
+
+def _records(text: bytes) -> Sequence[Record]:
+    """Return the records of a line; none if they are malformed."""
+    if numbered := _NUMBERED.fullmatch(text):  # written by an earlier version
+        return [Record(int(numbered[1]), numbered[2].decode(), text)]
+    if (parts := _RECORDS.fullmatch(text)) is None:
+        return ()
+    records = []
+    for number, data in enumerate(parts[2].split(SEPARATOR), int(parts[1])):
+        if (found := _RECORD.fullmatch(data)) is None:
+            return ()
+        records.append(Record(number, found[1].decode(), b'{"n":%d,%b' % (number, data[1:])))
+    return records
 
 
 def lines(path: LogFile, start: int = 0) -> Iterator[Line | Fault]:
@@ -176,7 +234,7 @@ def _pieces(file: BinaryIO) -> Iterator[bytes]:
 
 
 def scan(path: LogFile, before: Scan | None) -> Iterator[Scan]:
-    """Yield the state of the chain before the first record of a file, and after each valid one.
+    """Yield the state of the chain before the first record of a file, and after each valid line.
 
     The last one has a fault, if there is any. The yielded object is the same each time.
 
@@ -196,16 +254,16 @@ def scan(path: LogFile, before: Scan | None) -> Iterator[Scan]:
             return
         if is_first:
             is_first = False
-            state.number, state.digest = line.number - 1, _previous_in(line.record)
-        if line.digest != digest_of(state.digest, line.record):
+            state.number, state.digest = line.first.number - 1, _previous_in(line.first.data)
+        if line.digest != digest_of(state.digest, line.text):
             state.fault = Fault.CHANGED
-        elif line.number != state.number + 1:
+        elif line.first.number != state.number + 1:
             state.fault = Fault.GAP
         if state.fault is not None:
             yield state
             return
-        state.number, state.digest, state.end, state.time = line.number, line.digest, line.end, line.time
-        state.record = line.record
+        state.number, state.time = line.last.number, line.last.time
+        state.digest, state.end, state.records = line.digest, line.end, line.records
         yield state
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import orjson
 
-from server.adapters.blobs.audit_trail.chain import BrokenLogError, Chain, NewRecord
+from server.adapters.blobs.audit_trail.chain import BrokenLogError, Chain, NewRecords, new_record
 from server.adapters.blobs.audit_trail.log_lines import file_name
 from server.adapters.blobs.audit_trail.place import Checkpoints
 from server.adapters.blobs.disk.reserve import Reserve
@@ -78,7 +78,7 @@ class LogWriter:
         sync_directory(self.directory.parent)
         sync_directory(self.directory.parent.parent)
 
-    def write(self, records: Sequence[NewRecord]) -> None:
+    def write(self, records: Sequence[NewRecords]) -> None:
         """Append records durably: all or none.
 
         Raises:
@@ -88,17 +88,16 @@ class LogWriter:
         if self._fd >= 0 and self._is_full():
             self._end_file()
         if self._fd < 0:
-            self._begin_file(records[0].time_ns)
+            self._begin_file(records[0].time)
         before = self._chain.state
-        lines = []
+        may_use_reserve = all(record.may_use_reserve for record in records)
         if self._last_checkpoint:
             seal = orjson.dumps({"kind": "checkpoint", "checkpoint": self._last_checkpoint})
-            # With a later time, it would change those of records.
-            lines += self._chain.lines([NewRecord(seal, records[0].time_ns)])
-        lines += self._chain.lines(records)
-        text = b"".join(lines)
+            # Not a later time: times ascend.
+            records = [new_record(seal, records[0].time), *records]
+        text = b"".join(self._chain.lines(records))
         try:
-            self._append(text, may_use_reserve=all(record.may_use_reserve for record in records))
+            self._append(text, may_use_reserve=may_use_reserve)
         except BrokenLogError:
             raise
         except OSError:
@@ -134,7 +133,7 @@ class LogWriter:
         age = time.monotonic() - self._created
         return self._size >= self._settings.file_bytes or age >= self._settings.file_age.total_seconds()
 
-    def _begin_file(self, time_ns: int) -> None:
+    def _begin_file(self, time_: bytes) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         path = self.directory / file_name(self.number + 1)
         before = self._chain.state
@@ -142,7 +141,7 @@ class LogWriter:
         self._fd, self._size, self._allocated = os.open(path, flags, 0o640), 0, 0
         self._created = time.monotonic()
         try:
-            [line] = self._chain.lines([NewRecord(orjson.dumps(first), time_ns)])
+            [line] = self._chain.lines([new_record(orjson.dumps(first), time_)])
             self._append(line, may_use_reserve=True)
             sync_directory(self.directory)
         except OSError:

@@ -63,9 +63,10 @@ def _writer_records(place: Place, writer: WriterId, start: str) -> Iterator[Stor
             for line in lines(file):
                 if isinstance(line, Fault):
                     break
-                if line.time >= start and line.number > last:
-                    last = line.number
-                    yield StoredRecord(line.time, writer, line.number, line.record)
+                for record in line.records:
+                    if record.time >= start and record.number > last:
+                        last = record.number
+                        yield StoredRecord(record.time, writer, record.number, record.data)
 
 
 @dataclass(slots=True)
@@ -96,7 +97,7 @@ class Tail:
             files = present.files(writer)
             last = last_line(files[-1]) if files else None
             if last is not None:
-                tail._cursors[writer] = _Cursor(last.number, files[-1], last.end)
+                tail._cursors[writer] = _Cursor(last.last.number, files[-1], last.end)
         return tail
 
     @property
@@ -145,11 +146,11 @@ class Tail:
                 if isinstance(line, Fault):
                     break
                 cursor.offset = line.end
-                if line.number <= cursor.number:
-                    continue
-                cursor.number = line.number
-                found.append(StoredRecord(line.time, writer, line.number, line.record))
-                count += 1
+                for record in line.records:
+                    if record.number > cursor.number:
+                        cursor.number = record.number
+                        found.append(StoredRecord(record.time, writer, record.number, record.data))
+                        count += 1
                 if count >= limit:
                     break
         return count

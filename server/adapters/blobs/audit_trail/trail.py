@@ -137,7 +137,6 @@ class GroupCommitLog:
         self.expedite = commit.expedite
         self.append = commit.append
         self.append_deferred = commit.append_deferred
-        self.append_noticed = commit.append_noticed
 
     @property
     def failure(self) -> DicomStoreError | None:
@@ -246,19 +245,20 @@ class _Writing:
             last = last_line(old[-1])
             if last is None:
                 continue
-            if last.number > state.removed_n:
+            number, time = last.last.number, last.last.time
+            if number > state.removed_n:
                 self._checkpoints.append(
-                    {"event": "removed", "writer": writer, "n": last.number, "digest": last.digest.hex()}
+                    {"event": "removed", "writer": writer, "n": number, "digest": last.digest.hex()}
                 )
-                self.record(_upkeep_record("remove-audit-records", writer=writer, through=last.number, time=last.time))
+                self.record(_upkeep_record("remove-audit-records", writer=writer, through=number, time=time))
             place.remove(writer, old)
-            if state.has_ended and last.number >= state.n:
+            if state.has_ended and number >= state.n:
                 place.remove_writer(writer)
 
     def _is_exported(self, writer: WriterId, file: LogFile) -> bool:
         last = last_line(file)
         positions = [_position(self._place, name) or {} for name in self._settings.exports]
-        return last is not None and all(found.get(writer, 0) >= last.number for found in positions)
+        return last is not None and all(found.get(writer, 0) >= last.last.number for found in positions)
 
 
 def _sealed_end(place: Place, files: Sequence[LogFile], expected: WriterState) -> tuple[int, str, int] | None:
@@ -275,7 +275,7 @@ def _sealed_end(place: Place, files: Sequence[LogFile], expected: WriterState) -
         if before is not None and first_number(path) != before.number + 1:
             return None
         for state in scan(path, before):
-            if state.number == expected.n and state.end and state.digest.hex() != expected.digest:
+            if state.contradicts(expected.n, expected.digest):
                 return None
     if state is None or state.number < expected.n:
         return None

@@ -156,10 +156,11 @@ class _WriterCheck:
         for state in scan(path, before):
             if state.fault is not None or not state.end:
                 continue
-            self._result.records += 1
-            _note_marks(state.record, f"{self._name}/{path.name}", self._result)
-            if state.number == self._expected.n and state.digest.hex() != self._expected.digest:
-                message = f"Record {state.number} or one before it is not the sealed one."
+            self._result.records += len(state.records)
+            for record in state.records:
+                _note_marks(record.data, f"{self._name}/{path.name}", self._result)
+            if state.contradicts(self._expected.n, self._expected.digest):
+                message = f"Record {self._expected.n} or one before it is not the sealed one."
                 self._result.add(FindingKind.RECORD_CHANGED, f"{self._name}/{path.name}", message)
         return state
 

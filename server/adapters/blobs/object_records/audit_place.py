@@ -130,7 +130,7 @@ class ObjectPlace:
         if file.facts.time:
             return file.facts.time
         first = next(lines(file), None)
-        return first.time if isinstance(first, Line) else None
+        return first.first.time if isinstance(first, Line) else None
 
     def ends_before(self, file: LogFile, time: str) -> bool:
         """See the protocol: an object is written after its last record got its time."""
@@ -139,7 +139,7 @@ class ObjectPlace:
         if written < time:
             return True
         last = last_line(file)
-        return last is not None and last.time < time
+        return last is not None and last.last.time < time
 
     def has_ended(self, writer: WriterId) -> bool:
         """See the protocol."""
@@ -170,7 +170,7 @@ class ObjectPlace:
             files = self.files(writer)
             last = last_line(files[-1]) if files else None
             try:
-                self._client.create(prefix_of(writer) + file_name(last.number + 1 if last else 1), b"")
+                self._client.create(prefix_of(writer) + file_name(last.last.number + 1 if last else 1), b"")
                 break
             except Exists:
                 continue
@@ -256,7 +256,7 @@ class ObjectPlace:
             time, last = self.first_time(group[0]), last_line(group[-1])
             if len(group) > 1 and time is not None and last is not None:
                 texts = [file.open("rb", 0).read() for file in group]
-                name = joined_name(writer, group[0].facts.first, last.number, time)
+                name = joined_name(writer, group[0].facts.first, last.last.number, time)
                 self._client.create(name, b"".join(texts))
                 self._client.delete([file.object_name for file in group])
 
@@ -292,4 +292,4 @@ def _is_named_rightly(file: LogObject) -> bool:
     first, last = next(lines(file), None), last_line(file)
     if not isinstance(first, Line) or last is None:
         return True  # the verification of the records reports it
-    return file.facts == LogName(first.number, last.number, first.time)
+    return file.facts == LogName(first.first.number, last.last.number, first.first.time)

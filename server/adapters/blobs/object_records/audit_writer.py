@@ -16,7 +16,7 @@ from contextlib import suppress
 
 import orjson
 
-from server.adapters.blobs.audit_trail.chain import BrokenLogError, Chain, NewRecord
+from server.adapters.blobs.audit_trail.chain import BrokenLogError, Chain, NewRecords, new_record
 from server.adapters.blobs.audit_trail.log_lines import file_name
 from server.adapters.blobs.audit_trail.place import Checkpoints
 from server.adapters.blobs.object_records.audit_names import RUNNING, joined_name, prefix_of
@@ -67,7 +67,7 @@ class ObjectLogWriter:
         self._client.create(RUNNING + self.id, self._process.encode())
         self._checkpoints.append({"event": "opened", "writer": self.id})
 
-    def write(self, records: Sequence[NewRecord]) -> None:
+    def write(self, records: Sequence[NewRecords]) -> None:
         """See the protocol."""
         if not self._lease.holds(self._process):
             raise BrokenLogError(0, "this process may count as ended")
@@ -77,10 +77,8 @@ class ObjectLogWriter:
         texts = [orjson.dumps(header)]
         if self._last_checkpoint:
             texts.append(orjson.dumps({"kind": "checkpoint", "checkpoint": self._last_checkpoint}))
-        lines = self._chain.lines([NewRecord(text, records[0].time_ns) for text in texts])
-        first_time = self._chain.time.decode()
-        lines += self._chain.lines(records)
-        text = b"".join(lines)
+        first_time = records[0].time
+        text = b"".join(self._chain.lines([*(new_record(text, first_time) for text in texts), *records]))
         try:
             self._client.create(name, text)
         except Exists as error:  # an earlier attempt was successful, or another process has sealed the records
@@ -89,7 +87,7 @@ class ObjectLogWriter:
             self._chain.state = before
             raise
         self._last_checkpoint = ""
-        self._note(name, text, first_time)
+        self._note(name, text, first_time.decode())
 
     def checkpoint(self) -> None:
         """See the protocol."""

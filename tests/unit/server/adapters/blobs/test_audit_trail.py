@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from server.adapters.blobs.audit_trail import checkpoints, group_commit, keys, log_writer
+from server.adapters.blobs.audit_trail import chain, checkpoints, group_commit, keys, log_writer
 from server.adapters.blobs.audit_trail.checkpoints import CheckpointList
 from server.adapters.blobs.audit_trail.log_lines import digest_of, formatted, log_files
 from server.adapters.blobs.audit_trail.trail import FileAuditTrail
@@ -25,6 +25,12 @@ from server.ports.audit import WrongAuditKey
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return tmp_path / "data"
+
+
+@pytest.fixture(autouse=True)
+def _one_record_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most tests change lines, which could have several records."""
+    monkeypatch.setattr(chain, "MAX_GROUP_BYTES", 1)
 
 
 def trail_settings(root: Path, **others: Any) -> AuditTrailSettings:
@@ -161,6 +167,52 @@ async def test_a_forged_chain_is_found(root: Path) -> None:
         forged += formatted(previous, data)
     path.write_bytes(forged)
     assert findings(root) == [FindingKind.RECORD_CHANGED]
+
+
+async def test_a_change_of_one_record_of_a_line_is_found(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    path = await write_at_once(root, 5)
+    [line] = [line for line in path.read_bytes().splitlines() if b'"request": 3' in line]
+    assert line.count(b'"request"') == 5
+    assert requests(root) == list(range(5))
+    assert FileAuditTrail(root).verify().records == 6
+    original = path.read_bytes()
+    for old, new in ((b'"request": 3', b'"request": 7'), (b"\t", b"  "), (line[65:67], b"9 ")):
+        path.write_bytes(original.replace(old, new, 1))
+        assert findings(root) == [FindingKind.RECORD_CHANGED]
+
+
+async def test_a_forged_line_beyond_the_sealed_record_is_found(root: Path) -> None:
+    """Its digest is not the sealed one, and no line ends with the sealed record."""
+    path = await write_at_once(root, 3)
+    first, *others = path.read_bytes().splitlines()
+    texts = [line[65:].partition(b" ")[2] for line in others]
+    text = b"2 " + b"\t".join([*texts, texts[-1]])
+    path.write_bytes(first + b"\n" + formatted(digest_of(bytes.fromhex(first[:64].decode()), text), text))
+    assert findings(root) == [FindingKind.RECORD_CHANGED, FindingKind.RECORD_CHANGED]
+
+
+async def test_a_trail_of_an_earlier_version_is_read_verified_and_continued(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as earlier:
+        earlier.setattr(chain.Chain, "_line", _numbered_record)
+        await write_at_once(root, 3)
+    [path] = files(root)
+    assert [line[65:71] for line in path.read_bytes().splitlines()] == [b'{"n":%d' % number for number in range(1, 5)]
+    await write(root, 1)
+    found = FileAuditTrail(root).verify()
+    assert (requests(root), found.is_intact, found.records) == ([0, 1, 2, 0], True, 6)
+    changed_lines(path, _replace)
+    assert findings(root) == [FindingKind.RECORD_CHANGED]
+
+
+def _numbered_record(self: chain.Chain, texts: list[bytes], _total: int) -> bytes:
+    [text] = texts
+    self.number += 1
+    data = b'{"n":%d,%b' % (self.number, text[1:])
+    self.digest = digest_of(self.digest, data)
+    return formatted(self.digest, data)
 
 
 async def test_missing_files_are_found(root: Path) -> None:

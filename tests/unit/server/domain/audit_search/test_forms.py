@@ -50,6 +50,15 @@ UPLOAD = {"action": "write", "subtype": "store", "rpc": "StoreService/StoreInsta
         (record("executing", study="1.2"), "110102", "E", None, "0", ["110153", "110152"], ["1.2"]),
         (record("executing", **UPLOAD), "110102", "E", None, "0", ["110153", "110152"], []),
         (record("outcome", **UPLOAD, instances=INSTANCES), "110104", "C", None, "4", ["110153", "110152"], ["1.2"]),
+        (
+            record(**UPLOAD, instances=INSTANCES[:1], outcomes=True),
+            "110104",
+            "C",
+            None,
+            "0",
+            ["110153", "110152"],
+            ["1.2"],
+        ),
         (record(subtype="retrieve-metadata", study="1.2"), "110103", "R", None, "0", [], ["1.2"]),
         (
             record(subtype="query", rpc="SearchService/Search"),
