@@ -1,11 +1,13 @@
-"""A receiver of traces and metrics for tests: the services of an OpenTelemetry collector (OTLP over gRPC)."""
+"""A receiver of traces and metrics for tests, as an OpenTelemetry collector: OTLP over gRPC and over HTTP."""
 
+import gzip
 import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,8 @@ class Collector:
         texts: all requests as text.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, protocol: str) -> None:
+        self.protocol = protocol
         self.endpoint = ""
         self.spans: list[tuple[str, Span]] = []
         self.metrics: list[tuple[str, Metric]] = []
@@ -39,6 +42,7 @@ class Collector:
         """The variables with which programs export all traces to this receiver, soon."""
         return {
             "OTEL_EXPORTER_OTLP_ENDPOINT": self.endpoint,
+            "OTEL_EXPORTER_OTLP_PROTOCOL": self.protocol,
             "OTEL_EXPORTER_OTLP_INSECURE": "true",
             "OTEL_TRACES_SAMPLER": "parentbased_always_on",
             "OTEL_BSP_SCHEDULE_DELAY": "100",
@@ -60,8 +64,27 @@ class Collector:
             )
             return result
 
-    def add(self, request: Any, found: list[Any], into: list[Any]) -> None:
-        """Add a request."""
+    def add_traces(self, request: Any) -> None:
+        """Add an ExportTraceServiceRequest."""
+        spans = [
+            (_process(one.resource), span)
+            for one in request.resource_spans
+            for scope in one.scope_spans
+            for span in scope.spans
+        ]
+        self._add(request, spans, self.spans)
+
+    def add_metrics(self, request: Any) -> None:
+        """Add an ExportMetricsServiceRequest."""
+        metrics = [
+            (_process(one.resource), metric)
+            for one in request.resource_metrics
+            for scope in one.scope_metrics
+            for metric in scope.metrics
+        ]
+        self._add(request, metrics, self.metrics)
+
+    def _add(self, request: Any, found: list[Any], into: list[Any]) -> None:
         with self._arrived:
             self.texts.append(str(request))
             into += found
@@ -73,13 +96,7 @@ class _Traces(trace_service_pb2_grpc.TraceServiceServicer):
         self._collector = collector
 
     def Export(self, request: Any, context: Any) -> Any:
-        spans = [
-            (_process(one.resource), span)
-            for one in request.resource_spans
-            for scope in one.scope_spans
-            for span in scope.spans
-        ]
-        self._collector.add(request, spans, self._collector.spans)
+        self._collector.add_traces(request)
         return trace_service_pb2.ExportTraceServiceResponse()
 
 
@@ -88,14 +105,38 @@ class _Metrics(metrics_service_pb2_grpc.MetricsServiceServicer):
         self._collector = collector
 
     def Export(self, request: Any, context: Any) -> Any:
-        metrics = [
-            (_process(one.resource), metric)
-            for one in request.resource_metrics
-            for scope in one.scope_metrics
-            for metric in scope.metrics
-        ]
-        self._collector.add(request, metrics, self._collector.metrics)
+        self._collector.add_metrics(request)
         return metrics_service_pb2.ExportMetricsServiceResponse()
+
+
+class _HttpServer(ThreadingHTTPServer):
+    def __init__(self, collector: Collector) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.collector = collector
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """OTLP/HTTP: protobuf in POST requests, one path for each signal."""
+
+    server: _HttpServer
+
+    def do_POST(self) -> None:
+        assert self.headers["Content-Type"] == "application/x-protobuf"
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers["Content-Encoding"] == "gzip":
+            body = gzip.decompress(body)
+        if self.path == "/v1/traces":
+            self.server.collector.add_traces(trace_service_pb2.ExportTraceServiceRequest.FromString(body))
+        else:
+            assert self.path == "/v1/metrics"
+            self.server.collector.add_metrics(metrics_service_pb2.ExportMetricsServiceRequest.FromString(body))
+        self.send_response(200)
+        self.send_header("Content-Type", "application/x-protobuf")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Log nothing."""
 
 
 def _process(resource: Any) -> str:
@@ -109,16 +150,39 @@ def promtool() -> str | None:
     return shutil.which("promtool", path=f"{_ROOT / '.clients/bin'}{os.pathsep}{os.environ.get('PATH', '')}")
 
 
+GRPC, HTTP = "grpc", "http/protobuf"
+"""Protocols of OTLP."""
+
+
 @contextmanager
-def collecting() -> Iterator[Collector]:
+def collecting(protocol: str = GRPC) -> Iterator[Collector]:
     """Receive until the context is left."""
-    collector = Collector()
+    collector = Collector(protocol)
+    with _served_by_http(collector) if protocol == HTTP else _served_by_grpc(collector):
+        yield collector
+
+
+@contextmanager
+def _served_by_grpc(collector: Collector) -> Iterator[None]:
     server = grpc.server(ThreadPoolExecutor(4))
     trace_service_pb2_grpc.add_TraceServiceServicer_to_server(_Traces(collector), server)
     metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(_Metrics(collector), server)
     collector.endpoint = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     server.start()
     try:
-        yield collector
+        yield
     finally:
         server.stop(None).wait()
+
+
+@contextmanager
+def _served_by_http(collector: Collector) -> Iterator[None]:
+    with _HttpServer(collector) as server:
+        collector.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()

@@ -3,8 +3,9 @@
 import asyncio
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import grpc
 import typer
@@ -12,13 +13,16 @@ from dicomstore.v1 import metrics_service_pb2 as pb
 from dicomstore.v1 import metrics_service_pb2_grpc
 from rich.console import Group, RenderableType
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from cli.connection import CALL_TIMEOUT_S, CoreOption, JsonOption, QuietOption, Target, target
-from cli.errors import run
-from cli.output import data, in_bytes, table
+from cli.errors import NOT_EXECUTED, Failure, fail, run
+from cli.output import data, in_bytes, problems, table
+from cli.results.facade_metrics import read_metrics
 from cli.results.figures import Reading, figures
+from common.addresses import is_loopback
 
 _MOST_ROWS = 12
 
@@ -28,6 +32,14 @@ def top(
     interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two readings.")] = 2.0,
     once: Annotated[bool, typer.Option("--once", help="Show the figures of one interval, and end.")] = False,
     as_json: JsonOption = False,
+    facades: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--facade",
+            metavar="URL",
+            help="Base URL of a facade that runs in a process of its own; can be given several times.",
+        ),
+    ] = None,
     core: CoreOption = None,
     quiet: QuietOption = False,
 ) -> None:
@@ -36,16 +48,27 @@ def top(
     The figures are those of the node that answers, see docs/observability.md. Requires the action `monitor`.
     """
     chosen = target(ctx, core, None, quiet)
-    run(_top(chosen, interval, once=once, as_json=as_json), core=chosen.core, interrupted=0)
+    urls = [_checked(url, has_token=bool(chosen.token)) for url in facades or ()]
+    run(_top(chosen, urls, interval, once=once, as_json=as_json), core=chosen.core, interrupted=0)
 
 
-async def _top(chosen: Target, interval: float, *, once: bool, as_json: bool) -> int:
+def _checked(url: str, *, has_token: bool) -> str:
+    """Return a base URL without a slash at the end."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        fail(Failure(f"{url!r} is not a URL of a facade", exit_code=NOT_EXECUTED))
+    if has_token and parts.scheme == "http" and not is_loopback(f"{parts.hostname}:{parts.port or 80}"):
+        problems.print(f"[yellow]warning:[/] the access token is sent to {escape(parts.netloc)} without encryption")
+    return url.rstrip("/")
+
+
+async def _top(chosen: Target, facades: Sequence[str], interval: float, *, once: bool, as_json: bool) -> int:
     async with chosen.channel() as channel:
-        before = await _read(chosen, channel)
+        before = await _read(chosen, channel, facades)
         if as_json or once or not data.is_terminal:
             while True:
                 await asyncio.sleep(interval)
-                after = await _read(chosen, channel)
+                after = await _read(chosen, channel, facades)
                 found = figures(before, after)
                 data.print(json.dumps(found) if as_json else rendered(found), soft_wrap=as_json, markup=False)
                 if once:
@@ -55,15 +78,16 @@ async def _top(chosen: Target, interval: float, *, once: bool, as_json: bool) ->
             live.update(Text("Reading…"), refresh=True)
             while True:
                 await asyncio.sleep(interval)
-                after = await _read(chosen, channel)
+                after = await _read(chosen, channel, facades)
                 live.update(rendered(figures(before, after)), refresh=True)
                 before = after
 
 
-async def _read(chosen: Target, channel: grpc.aio.Channel) -> Reading:
+async def _read(chosen: Target, channel: grpc.aio.Channel, facades: Sequence[str]) -> Reading:
     stub = metrics_service_pb2_grpc.MetricsServiceStub(channel)
     answer = await stub.GetMetrics(pb.GetMetricsRequest(), metadata=chosen.metadata(), timeout=CALL_TIMEOUT_S)
-    return Reading(answer, time.monotonic())
+    found = await asyncio.gather(*(asyncio.to_thread(read_metrics, url, chosen.token) for url in facades))
+    return Reading(answer, time.monotonic(), [family for families in found for family in families])
 
 
 def rendered(found: Mapping[str, Any]) -> RenderableType:
@@ -73,6 +97,7 @@ def rendered(found: Mapping[str, Any]) -> RenderableType:
         _processes(found["processes"]),
         _durations("Calls", "rpc", found["calls"]),
         _durations("HTTP requests", "route", found["routes"]),
+        _durations("DIMSE requests", "service", found["dimse"]["requests"]),
         _durations("Index, blobs and pixels", "", {**found["index"], **_named(found)}),
         _states(found),
     )
@@ -125,7 +150,8 @@ def _durations(title: str, heading: str, found: Mapping[str, Mapping[str, Any]])
 
 def _named(found: Mapping[str, Any]) -> dict[str, Any]:
     blobs = {f"blob {name}": one for name, one in found["blobs"].items()}
-    return {**blobs, **{f"pixel job {name}": one for name, one in found["pixel_jobs"].items()}}
+    objects = {f"object store {name}": one for name, one in found["objects"].items()}
+    return {**blobs, **objects, **{f"pixel job {name}": one for name, one in found["pixel_jobs"].items()}}
 
 
 def _states(found: Mapping[str, Any]) -> Text:
@@ -145,6 +171,22 @@ def _states(found: Mapping[str, Any]) -> Text:
         f"Cache hits: {_listed(caches)}",
         f"Operations: {_listed(operations)}",
     ]
+    dimse = found["dimse"]
+    if dimse["associations"]:
+        open_ones = (f"{count:.0f} as {role}" for role, count in dimse["associations"].items())
+        rates = (
+            f"{rate:.1f} {direction.removesuffix('_per_second')}/s ({in_bytes(dimse['bytes'].get(direction, 0))}/s)"
+            for direction, rate in dimse["instances"].items()
+        )
+        transfers = (f"{count:.0f} {state}" for state, count in dimse["transfers"].items() if count)
+        lines.append(
+            f"DIMSE: associations {_listed(open_ones)}; instances {_listed(rates)}; transfers {_listed(transfers)}"
+        )
+        if dimse["problems"]:
+            names = (name.removesuffix("_per_second") for name in dimse["problems"])
+            lines.append(f"Associations not accepted: {_listed(names)}")
+    if throttled := found["object_retries"].get("throttled_per_second"):
+        lines.append(f"Object store: {throttled:.1f} requests/s throttled")
     return Text("\n".join(lines))
 
 

@@ -13,17 +13,23 @@ _P = "dicomstore_"
 class Reading:
     """The metrics of one point in time."""
 
-    def __init__(self, answer: GetMetricsResponse, at: float) -> None:
-        """`at`: seconds of a monotonic clock."""
+    def __init__(self, answer: GetMetricsResponse, at: float, others: Iterable[MetricFamily] = ()) -> None:
+        """Add up the families of an answer and others.
+
+        Args:
+            at: seconds of a monotonic clock.
+            others: of processes that the answer does not include.
+        """
         self.at = at
-        self._families: dict[str, MetricFamily] = {family.name: family for family in answer.families}
+        self._families: dict[str, list[MetricFamily]] = {}
+        for family in (*answer.families, *others):
+            self._families.setdefault(family.name, []).append(family)
 
     def series(self, name: str) -> Iterator[tuple[Labels, MetricSeries]]:
         """Yield the series of a family, whose name is without the common prefix."""
-        family = self._families.get(_P + name)
-        for one in family.series if family is not None else ():
-            assert family is not None
-            yield dict(zip(family.label_names, one.label_values, strict=False)), one
+        for family in self._families.get(_P + name, ()):
+            for one in family.series:
+                yield dict(zip(family.label_names, one.label_values, strict=False)), one
 
     def values(self, name: str) -> Iterator[tuple[Labels, float]]:
         """Yield the values of gauges or counters."""
@@ -35,8 +41,7 @@ class Reading:
 
     def bounds(self, name: str) -> Sequence[float]:
         """Return the bounds of the buckets of a histogram."""
-        family = self._families.get(_P + name)
-        return list(family.bounds) if family is not None else []
+        return next((list(family.bounds) for family in self._families.get(_P + name, ())), [])
 
 
 class Interval:
@@ -117,6 +122,11 @@ def figures(before: Reading, after: Reading) -> dict[str, Any]:
         },
         "blobs": interval.durations("blob_duration_seconds", lambda labels: labels["operation"]),
         "index": interval.durations("index_duration_seconds", lambda labels: labels["kind"]),
+        "objects": interval.durations(
+            "object_request_duration_seconds", lambda labels: f"{labels['store']} {labels['operation']}"
+        ),
+        "object_retries": _rounded(interval.rates("object_retries_total", lambda labels: labels["cause"])),
+        "dimse": _dimse(interval),
         "pixel_jobs": interval.durations("pixel_job_duration_seconds", lambda labels: labels["job"]),
         "queues": {
             "calls_in_progress": after.total("rpc_calls_in_progress"),
@@ -131,6 +141,31 @@ def figures(before: Reading, after: Reading) -> dict[str, Any]:
         "operations": _states(after, "operations", ("type", "state")),
         "disk_free_bytes": _states(after, "disk_free_bytes", ("place",)),
         "unhealthy": sorted({labels["component"] for labels, value in after.values("component_healthy") if not value}),
+    }
+
+
+def _dimse(interval: Interval) -> dict[str, Any]:
+    """Return the figures of the DIMSE gateway."""
+    after = interval.after
+    failed = interval.rates(
+        "dimse_requests_total", lambda labels: labels["service"] if labels["status"] in ("failure", "lost") else ""
+    )
+    requests = interval.durations("dimse_request_duration_seconds", lambda labels: labels["service"])
+    problems = interval.rates(
+        "dimse_association_requests_total",
+        lambda labels: "" if labels["result"] == "ACCEPTED" else f"{labels['role']} {labels['result']}",
+    )
+    problems.pop("", None)
+    return {
+        "associations": _added(after, "dimse_associations", "role"),
+        "problems": _rounded({name: rate for name, rate in problems.items() if rate}),
+        "requests": {
+            name: {**found, "failed_per_second": round(failed.get(name, 0.0), 3)}
+            for name, found in sorted(requests.items())
+        },
+        "instances": _rounded(interval.rates("dimse_instances_total", lambda labels: labels["direction"])),
+        "bytes": _rounded(interval.rates("dimse_instance_bytes_total", lambda labels: labels["direction"])),
+        "transfers": _states(after, "transfers", ("state",)),
     }
 
 
@@ -158,6 +193,14 @@ def _processes(interval: Interval) -> dict[str, dict[str, float]]:
 
 def _states(reading: Reading, name: str, labels: Sequence[str]) -> dict[str, float]:
     return {" ".join(found[label] for label in labels): value for found, value in reading.values(name)}
+
+
+def _added(reading: Reading, name: str, label: str) -> dict[str, float]:
+    """Return the values of all processes, added up by a label."""
+    sums: dict[str, float] = {}
+    for found, value in reading.values(name):
+        sums[found[label]] = sums.get(found[label], 0.0) + value
+    return sums
 
 
 def _hit_rate(rates: Mapping[str, float], cache: str) -> float | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -30,6 +31,7 @@ from common.telemetry.metrics import Distribution, Family, LabelValues, Snapshot
 from common.telemetry.tracing import CLIENT, INTERNAL, SERVER, Span, recorded, sampler_of
 
 _SCOPE = "dicomstore"
+_REQUESTS = "requests"
 _KINDS = {SERVER: SpanKind.SERVER, CLIENT: SpanKind.CLIENT, INTERNAL: SpanKind.INTERNAL}
 _FLUSH_MILLISECONDS = 5000
 _INTERVAL_MILLISECONDS = 60_000
@@ -97,6 +99,7 @@ def _span_exporter() -> SpanExporter:
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
 
         return GrpcExporter()
+    _permit_requests()
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
 
     return HttpExporter()
@@ -107,9 +110,17 @@ def _metric_exporter() -> MetricExporter:
         from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcExporter
 
         return GrpcExporter()
+    _permit_requests()
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as HttpExporter
 
     return HttpExporter()
+
+
+def _permit_requests() -> None:
+    """Let the exporters import `requests`, which the programs exclude for other libraries."""
+    modules: dict[str, Any] = sys.modules
+    if modules.get(_REQUESTS, ...) is None:
+        del modules[_REQUESTS]
 
 
 def _end_traces(processor: BatchSpanProcessor) -> None:

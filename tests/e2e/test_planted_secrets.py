@@ -22,7 +22,7 @@ from server.dicom.part10.file_meta import FileMeta, read_meta
 from tests.data import EXPLICIT_LITTLE, SECONDARY_CAPTURE, UID_ROOT, element, part10, part10_of, required_elements
 from tests.e2e.archive import Archive, running_archive
 from tests.integration.dimse.clients import associated
-from tests.telemetry import Collector, collecting
+from tests.telemetry import HTTP, Collector, collecting
 
 FIND, COMMITMENT = "1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.1.20.1"
 
@@ -83,7 +83,7 @@ class Found:
 
 @pytest.fixture(scope="module")
 def collector() -> Iterator[Collector]:
-    with collecting() as collector:
+    with collecting(HTTP) as collector:
         yield collector
 
 
@@ -91,6 +91,7 @@ def collector() -> Iterator[Collector]:
 def archive(module_path: Path, collector: Collector) -> Iterator[Archive]:
     settings = {"log_level": "debug", "auth_required": "true", "trusted_proxies": "192.0.2.1", **secret_settings()}
     exporting = {**collector.environment, "OTEL_EXPORTER_OTLP_HEADERS": f"authorization={SECRET}"}
+    exporting["OTEL_EXPORTER_OTLP_COMPRESSION"] = "gzip"
     with pytest.MonkeyPatch.context() as patch:
         for name, value in exporting.items():
             patch.setenv(name, value)
