@@ -2,21 +2,23 @@
 
 The studies are entries of the index without files, see `bench.index.many_studies`. Every request is sent several times
 over HTTP, one at a time, as the explorer sends it: 100 studies with labels, the first page with the number of all
-matches. A jump uses an offset; scrolling uses the token of the page before.
+matches. A jump uses an offset; scrolling uses the token of the page before. Times are milliseconds until the response,
+in brackets CPU time of the archive, without PostgreSQL: the least of three.
 """
 
 import asyncio
+import json
 import random
-import statistics
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
 import typer
 
-from bench.archive import running_archive
+from bench.archive import Archive, running_archive
 from bench.figures import Row, table, write_rows
 from bench.index import data
 from bench.index.many_studies import fill
@@ -27,14 +29,16 @@ app = typer.Typer(add_completion=False)
 
 PAGE = 100
 _REPETITIONS = 3
+_SLOW_SECONDS = 3
 
 _COLUMNS = {
     "what": "request",
-    "first": "first page, ms",
-    "middle": "middle, ms",
-    "next": "page after it, ms",
-    "last": "last page, ms",
     "total": "matches",
+    "first": "first page",
+    "count": "with total",
+    "middle": "middle",
+    "next": "the page after it",
+    "last": "last page",
 }
 
 
@@ -45,34 +49,43 @@ def main(
         str, typer.Option(help="SQLAlchemy URL of an empty PostgreSQL database; default: SQLite.")
     ] = "",
     url: Annotated[str, typer.Option(help="Measure a running archive, which has such studies already.")] = "",
+    pid: Annotated[int, typer.Option(help="Its process, for CPU times.")] = 0,
     output: Annotated[Path | None, typer.Option(help="Also write the rows to this file, as JSON lines.")] = None,
 ) -> None:
     """Measure the requests of the list."""
     if url:
-        rows = list(_measured(url, studies))
+        rows = _reported(Archive(0, "", pid, Path()), url, studies)
     else:
         options = [f"--database={database}"] if database else []
         with running_archive(workers=1, options=options) as archive:
             index = database or f"sqlite:///{archive.data / 'index.db'}"
             asyncio.run(fill(index, studies, is_complete=True))
-            rows = list(_measured(f"http://127.0.0.1:{archive.http_port}", studies))
+            rows = _reported(archive, f"http://127.0.0.1:{archive.http_port}", studies)
     typer.echo("\n".join(table(rows, _COLUMNS)))
     if output:
         write_rows(output, rows)
 
 
-def _measured(url: str, studies: int) -> Iterator[Row]:
-    with httpx.Client(
-        base_url=f"{url}/v2", headers={"Accept": "application/dicom+json"}, trust_env=False, timeout=300
-    ) as client:
-        yield _places(client, "newest first", {}, studies)
-        for keyword in SORT_KEYS[Level.STUDY].values():
+def _reported(archive: Archive, url: str, studies: int) -> list[Row]:
+    accept = {"Accept": "application/dicom+json"}
+    rows = []
+    with httpx.Client(base_url=f"{url}/v2", headers=accept, trust_env=False, timeout=60) as client:
+        for row in _measured(_Requests(archive, client), studies):
+            typer.echo(json.dumps(row), err=True)
+            rows.append(row)
+    return rows
+
+
+def _measured(requests: "_Requests", studies: int) -> Iterator[Row]:
+    yield requests.places("newest first", {}, studies)
+    for keyword in SORT_KEYS[Level.STUDY].values():
+        if keyword != "StudyTime":  # not offered in the list; it has no index
             for sort in (keyword, f"-{keyword}"):
-                yield _places(client, f"sort={sort}", {"sort": sort}, studies)
-        for name, filters in _filters(studies).items():
-            total = int(_get(client, {**filters, "limit": 1, "totalcount": True})[1].headers.get("x-total-count", 0))
-            for sort in ("", "-StudyDate", "PatientName", "-NumberOfStudyRelatedInstances"):
-                yield _places(client, f"{name}{sort and f', sort={sort}'}", {**filters, "sort": sort}, total)
+                yield requests.places(f"sort={sort}", {"sort": sort}, studies)
+    for name, filters in _filters(studies).items():
+        total = requests.total(filters)
+        for sort in ("", "-StudyDate", "PatientName", "-NumberOfStudyRelatedInstances"):
+            yield requests.places(f"{name}{sort and f', sort={sort}'}", {**filters, "sort": sort}, total)
 
 
 def _filters(studies: int) -> Mapping[str, Mapping[str, str]]:
@@ -101,34 +114,44 @@ def _filters(studies: int) -> Mapping[str, Mapping[str, str]]:
     }
 
 
-def _places(client: httpx.Client, what: str, params: Mapping[str, Any], total: int) -> Row:
-    """Return the times of the first page with the total, one in the middle, the one after it, and the last."""
-    row: Row = {"what": what}
-    row["first"], _ = _get(client, {**params, "totalcount": True})
-    if total > 2 * PAGE:
-        middle = total // 2 // PAGE * PAGE
-        row["middle"], answer = _get(client, {**params, "offset": middle})
-        following = answer.links["next"]["url"]
-        row["next"], _ = _get(client, dict(httpx.URL(following).params))
-    if total > PAGE:
-        row["last"], _ = _get(client, {**params, "offset": (total - 1) // PAGE * PAGE})
-    row["total"] = total
-    return row
+@dataclass(frozen=True)
+class _Requests:
+    archive: Archive
+    client: httpx.Client
 
+    def total(self, filters: Mapping[str, str]) -> int:
+        """Return the number of matches."""
+        _, answer = self.get({**filters, "limit": 1, "totalcount": True})
+        return int(answer.headers.get("x-total-count", 0))
 
-def _get(client: httpx.Client, params: Mapping[str, Any]) -> tuple[float, httpx.Response]:
-    """Return the median time of a request in ms, and its last response."""
-    times = []
-    asked = {"limit": PAGE, "labels": "true", **{name: value for name, value in params.items() if value != ""}}
-    for _ in range(_REPETITIONS):
-        began = time.perf_counter()
-        answer = client.get("/studies", params=asked)
-        times.append((time.perf_counter() - began) * 1000)
-        if answer.status_code not in (200, 204):
-            return float("nan"), answer
-        if times[-1] > 3000:
-            break
-    return round(statistics.median(times), 1), answer
+    def places(self, what: str, params: Mapping[str, Any], total: int) -> Row:
+        """Return the times of the first page, the total, a page in the middle, the one after it, and the last."""
+        row: Row = {"what": what}
+        row["first"], _ = self.get(params)
+        row["count"], _ = self.get({**params, "limit": 1, "totalcount": True})
+        if total > 2 * PAGE:
+            row["middle"], answer = self.get({**params, "offset": total // 2 // PAGE * PAGE})
+            if following := answer.links.get("next"):
+                row["next"], _ = self.get(dict(httpx.URL(following["url"]).params))
+        if total > PAGE:
+            row["last"], _ = self.get({**params, "offset": (total - 1) // PAGE * PAGE})
+        row["total"] = total
+        return row
+
+    def get(self, params: Mapping[str, Any]) -> tuple[str, httpx.Response]:
+        """Return the least time of a request and the least CPU time of the archive, as text, and its response."""
+        times, used = [], []
+        asked = {"limit": PAGE, "labels": "true", **{name: value for name, value in params.items() if value != ""}}
+        for _ in range(_REPETITIONS):
+            cpu, began = self.archive.cpu_seconds() if self.archive.pid else 0, time.perf_counter()
+            answer = self.client.get("/studies", params=asked)
+            times.append(time.perf_counter() - began)
+            used.append((self.archive.cpu_seconds() if self.archive.pid else 0) - cpu)
+            if answer.status_code not in (200, 204):
+                return f"status {answer.status_code}", answer
+            if times[-1] > _SLOW_SECONDS:
+                break
+        return f"{min(times) * 1000:.0f} ({min(used) * 1000:.0f})", answer
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The bytes of the first load of the explorer, and of later ones."""
 
+import re
+
 import pytest
 from playwright.sync_api import Browser, Route, expect
 
@@ -64,3 +66,16 @@ def test_the_list_waits_only_for_what_it_needs(explored: str, browser: Browser) 
             "performance.getEntriesByType('resource').filter(entry => entry.name.endsWith('settings.json')).length"
         )
         assert (len(held), asked) == (1, 1)
+
+
+def test_rows_do_not_wait_for_the_number_of_matches(explored: str, browser: Browser) -> None:
+    with opened(browser, explored) as explorer:
+        held: list[Route] = []
+        explorer.page.route("**/studies?*totalcount=true*", lambda route: held.append(route))
+        explorer.open("/studies?PatientName=many")
+        explorer.page.locator(".grid-row strong").first.wait_for()
+        expect(explorer.page.get_by_text("More than 100 studies found")).to_be_visible()
+        (counting,) = held
+        counting.continue_()
+        expect(explorer.page.get_by_text("More than")).to_have_count(0)
+        expect(explorer.page.get_by_text(re.compile(r"^\d+ studies found"))).to_be_visible()

@@ -6,7 +6,9 @@
  * A page follows the cursor of the page before it if that is known, which takes the same time everywhere and misses no row;
  * a jump to a place further down uses an offset.
  *
- * `load(params, signal)` returns a page as `getPage` does; `params` are those of the page, `{ totalcount: true }` for the first.
+ * `load(params, signal)` returns a page as `getPage` does; `params` are those of the page, with `totalcount: true` if the total
+ * is needed. With `isCountedApart` it is requested apart from the rows, which do not wait for it then; until it is known,
+ * `isCounted` is false, and `total` is the number of rows known to exist.
  * `changed()` is called when rows, `total` or `error` change.
  */
 export class PagedList {
@@ -18,12 +20,17 @@ export class PagedList {
   #cursors = new Map(); // parameters of a page by its number
   #loading = new Map(); // AbortController by number of the page
 
-  constructor({ load, changed, pageSize = 100, keptPages = 60 }) {
+  #isCountedApart;
+  #counting = null; // AbortController
+
+  constructor({ load, changed, isCountedApart = false, pageSize = 100, keptPages = 60 }) {
     this.#load = load;
     this.#changed = changed;
+    this.#isCountedApart = isCountedApart;
     this.#pageSize = pageSize;
     this.#keptPages = keptPages;
     this.total = null;
+    this.isCounted = false;
     this.error = null;
   }
 
@@ -70,7 +77,8 @@ export class PagedList {
     for (const number of [...this.#pages.keys()]) if (number < from || number > to) this.#pages.delete(number);
     const again = [];
     for (let number = from; number <= to; number += 1) again.push(this.#loadPage(number));
-    if (from > 0) again.push(this.#count());
+    const counting = from > 0 || this.#isCountedApart ? this.#count() : null;
+    if (!this.#isCountedApart) again.push(counting);
     await Promise.all(again);
   }
 
@@ -87,6 +95,7 @@ export class PagedList {
   stop() {
     for (const abort of this.#loading.values()) abort.abort();
     this.#loading.clear();
+    this.#counting?.abort();
   }
 
   async #loadPage(number) {
@@ -95,13 +104,14 @@ export class PagedList {
     this.#loading.set(number, abort);
     try {
       const place = this.#cursors.get(number) ?? { offset: number * this.#pageSize || undefined };
-      const params = { ...place, limit: this.#pageSize, totalcount: number === 0 ? true : undefined };
+      const params = { ...place, limit: this.#pageSize, totalcount: number === 0 && !this.#isCountedApart ? true : undefined };
       const page = await this.#load(params, abort.signal);
       if (abort.signal.aborted) return;
       this.#pages.delete(number);
       this.#pages.set(number, page.items);
       if (page.next) this.#cursors.set(number + 1, page.next);
       this.#setTotal(number, page);
+      if (this.#isCountedApart && !this.isCounted) this.#count();
       this.#forget();
     } catch (error) {
       if (abort.signal.aborted) return;
@@ -114,14 +124,27 @@ export class PagedList {
 
   #setTotal(number, page) {
     const known = number * this.#pageSize + page.items.length;
-    if (page.total !== null) this.total = page.total;
-    else if (!page.next && (page.items.length > 0 || number === 0)) this.total = known;
+    const isLast = !page.next && (page.items.length > 0 || number === 0);
+    if (page.total !== null || isLast) this.#counted(page.total ?? known);
     else if (this.total === null || this.total < known) this.total = known;
   }
 
+  #counted(total) {
+    this.#counting?.abort();
+    this.total = total;
+    this.isCounted = true;
+  }
+
+  /** Request the total; one request at a time, because counting may take long. */
   async #count() {
-    const page = await this.#load({ limit: 1, totalcount: true }, undefined).catch(() => null);
-    if (page && page.total !== null) this.total = page.total;
+    if (this.#counting) return;
+    const abort = new AbortController();
+    this.#counting = abort;
+    const page = await this.#load({ limit: 1, totalcount: true }, abort.signal).catch(() => null);
+    this.#counting = null;
+    if (abort.signal.aborted || !page || page.total === null) return;
+    this.#counted(page.total);
+    this.#changed();
   }
 
   #forget() {

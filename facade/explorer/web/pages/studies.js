@@ -69,6 +69,7 @@ function useStudies(listKey, params, tags) {
     entry.list = new PagedList({
       load: (page, signal) => getPage("/studies", { params: page.pagetoken ? { ...page, totalcount: undefined } : { ...asked, ...page }, signal }),
       changed: () => entry.changed(),
+      isCountedApart: Object.keys(keys).length > 0, // without filters it is known at once
     });
     latest = entry;
     return entry;
@@ -153,7 +154,9 @@ function List({ listKey, params, tags }) {
           ? t("studies.selected", { count: selection.size })
           : list.total === null
             ? t("loading")
-            : t(filters.length > 0 ? "studies.found" : "studies.count", { count: list.total })}
+            : list.isCounted
+              ? t(filters.length > 0 ? "studies.found" : "studies.count", { count: list.total })
+              : t("studies.counting", { count: list.total })}
       </p>
       ${selection.size > 0
         ? html`<div class="list-actions">

@@ -43,6 +43,7 @@ export default {
   "studies.count.other": "{count} studies",
   "studies.found.one": "{count} study found",
   "studies.found.other": "{count} studies found",
+  "studies.counting": "More than {count} studies found",
   "studies.selected.one": "{count} study selected",
   "studies.selected.other": "{count} studies selected",
   "studies.empty": "There are no studies yet.",

@@ -4,6 +4,7 @@ Existing counters are added up where they are sufficient: blocks of studies, the
 instances of a series. Otherwise rows are counted, with an index where possible.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,12 +15,25 @@ from server.adapters.sql.core.tables import series, studies
 from server.adapters.sql.rows import IS_PENDING, SERIES_KEY, STUDY_KEY, address, depth
 from server.adapters.sql.search import pages
 from server.adapters.sql.search.conditions import IS_ALIVE, form_of, level_of
+from server.adapters.sql.search.keys import COLUMNS, column_text
 from server.adapters.sql.search.pages import TABLES
 from server.adapters.sql.search.patient_search import count_patients
-from server.adapters.sql.search.study_search import blocks_of_partition, text_leading_to
-from server.model.search.query import Level, Query
+from server.adapters.sql.search.study_search import blocks_of_partition, has_many, modalities, text_leading_to
+from server.model.search.query import Condition, Level, Query
 
 _IS_PENDING = Prepared(select(IS_PENDING))
+_OF_MODALITIES = Prepared(
+    select(func.count()).select_from(
+        select(series.c.study_key)
+        .distinct()
+        .where(
+            series.c.partition_key == bindparam("of_partition"),
+            series.c.modality.in_(bindparam("modalities", expanding=True)),
+        )
+        .subquery()
+    )
+)
+"""From an index of series, instead of looking up the series of every study."""
 _Count = Select[*tuple[Any, ...]]
 
 
@@ -34,11 +48,21 @@ def count(connection: Connection, partition_key: int, query: Query) -> int:
         patients = ("count patients", *map(form_of, query.conditions))
         return int(pages.run(connection, patients, lambda: count_patients(query), where)[0][0])
     everywhere = query.level is Level.STUDY and query.scope.study is None
+    if everywhere and len(query.conditions) == 1 and (values := modalities(query.conditions[0])):
+        given = where | {"modalities": [column_text(value) for value in values]}
+        return int(_OF_MODALITIES.tuples(connection, given)[0][0])
     where["trigrams"] = text_leading_to(connection, query.conditions) if everywhere and query.conditions else None
+    if where["trigrams"] is not None and _is_in_one_index(query.conditions) and has_many(connection, where["trigrams"]):
+        where["trigrams"] = None  # reading the index on the values takes less than looking up so many studies
     dialect, by_text = connection.dialect.name, where["trigrams"] is not None
     form = ("count", dialect, by_text, query.level, depth(query.scope), *map(form_of, query.conditions))
     rows = pages.run(connection, form, lambda: _statement(query, dialect, by_text=by_text), where)
     return int(rows[0][0]) if rows else 0
+
+
+def _is_in_one_index(conditions: Sequence[Condition]) -> bool:
+    """Return whether an index has all values that conditions are about."""
+    return len(conditions) == 1 and conditions[0].key in COLUMNS
 
 
 def _statement(query: Query, dialect: str, *, by_text: bool) -> _Count:

@@ -97,8 +97,8 @@ def search_studies(connection: Connection, query: Query, where: dict[str, Any]) 
     if any(map(_leads_to_few, conditions)):
         return _any_way(connection, query, where)
     spread = [condition for condition in conditions if _is_spread(condition)]
-    if len(conditions) == 1 and spread and (modalities := _modalities(conditions[0])) and _is_near(query):
-        return _by_modality(connection, query, where, modalities)
+    if len(conditions) == 1 and spread and (wanted := modalities(conditions[0])) and _is_near(query):
+        return _by_modality(connection, query, where, wanted)
     text = _sought(connection, conditions)
     if text is not None:
         where["trigrams"] = text
@@ -233,6 +233,11 @@ def _is_range(matcher: Matcher) -> bool:
             return isinstance(matcher, Between | Equals)
 
 
+def has_many(connection: Connection, text: str) -> bool:
+    """Return whether the text index returns more than `FEW` studies."""
+    return len(_containing(connection, text)) > FEW
+
+
 def _containing(connection: Connection, text: str) -> list[int]:
     """Return keys of studies from the text index, at most one more than `FEW`."""
     candidates = _CANDIDATES[connection.dialect.name]
@@ -309,12 +314,13 @@ def _is_near(query: Query) -> bool:
     return query.skip + query.limit <= MAX_SORTED
 
 
-def _modalities(condition: Condition) -> set[str]:
+def modalities(condition: Condition) -> set[str]:
     """Return the exact modalities of a condition; empty if they are too many to be looked up one by one."""
     if condition.key != MODALITIES_IN_STUDY:
         return set()
-    values = {value for matcher in condition.matchers if isinstance(matcher, Equals) for value in matcher.values}
-    return values if len(values) <= MAX_MODALITIES else set()
+    exact = [matcher.values for matcher in condition.matchers if isinstance(matcher, Equals)]
+    values = {value for some in exact for value in some}
+    return values if len(exact) == len(condition.matchers) and len(values) <= MAX_MODALITIES else set()
 
 
 def _by_modality(connection: Connection, query: Query, where: dict[str, Any], wanted: set[str]) -> Rows:
