@@ -16,7 +16,7 @@ from server.dicom.matching.query_tags import extract
 from server.model.instance import NewInstance
 
 _BATCH = 2000
-_FIRST = 20_000
+STORED = 20_000
 """Number of studies that are stored."""
 
 _SHIFTED = "CAST(:more AS bigint)"
@@ -65,7 +65,7 @@ SELECT 1, key, 'project', 'lung', partition_key, shard FROM studies WHERE key % 
 
 async def fill(url: str, studies: int, *, is_complete: bool = False) -> None:
     """Add studies to an empty index; if it is to be complete, also with an extended query tag and labels."""
-    first = min(studies, _FIRST)
+    first = min(studies, STORED)
     database = engine.open_database(url, extract=extract)
     try:
         if is_complete:

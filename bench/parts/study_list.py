@@ -21,7 +21,7 @@ import typer
 from bench.archive import Archive, running_archive
 from bench.figures import Row, table, write_rows
 from bench.index import data
-from bench.index.many_studies import fill
+from bench.index.many_studies import STORED, fill
 from server.dicom.matching.sorting import SORT_KEYS
 from server.model.search.query import Level
 
@@ -89,10 +89,8 @@ def _measured(requests: "_Requests", studies: int) -> Iterator[Row]:
 
 
 def _filters(studies: int) -> Mapping[str, Mapping[str, str]]:
-    newest = data.study_facts(studies - 1)
-    year = f"{int(newest.day[:4]) - 1}"
-    chosen = random.Random(1).randrange(studies)
-    facts = data.study_facts(chosen)
+    year = f"{2000 + studies // 40_000}"
+    facts = data.study_facts(random.Random(1).randrange(min(studies, STORED)))
     return {
         "a patient": {"PatientID": f"{facts.patient_id}*"},
         "words of a name": {"PatientName": f"{facts.family} {facts.given}", "fuzzymatching": "true"},
