@@ -194,8 +194,12 @@ class BlobStore(Protocol):
         """
         ...
 
-    def read_ahead(self, locators: Sequence[Locator]) -> None:
-        """Prepare for reading these blobs soon, in this order. A hint, which never fails; local stores ignore it."""
+    def read_ahead(self, locators: Sequence[Locator], following: Sequence[Locator] = ()) -> None:
+        """Prepare for reading these blobs soon, in this order. A hint, which never fails; local stores ignore it.
+
+        following: blobs that are read after these. The store may prepare some of them, too, if that costs no request of
+            its own; they are announced again later.
+        """
         ...
 
     def read_unverified(self, locator: Locator) -> AsyncIterator[bytes]:

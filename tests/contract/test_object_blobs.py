@@ -386,6 +386,22 @@ async def test_blobs_are_read_ahead_with_few_requests(tmp_path: Path) -> None:
         assert client.reads <= 2
 
 
+async def test_a_request_that_reads_ahead_returns_the_following_neighbours_too(tmp_path: Path) -> None:
+    client = CountingClient("memory:")
+    async with opened(client, tmp_path) as store:
+        await put(store, b"first")
+        bodies = [random.Random(number).randbytes(50_000) for number in range(20)]
+        locators = await asyncio.gather(*(put(store, body) for body in bodies))
+        alone = await put(store, b"in another object")
+        client.reads = 0
+        store.read_ahead(locators[5:8], [*locators[8:], alone])
+        store.read_ahead(locators[10:18], locators[18:])
+        assert [await get(store, locator) for locator in locators[5:]] == bodies[5:]
+        assert client.reads == 1
+        assert await get(store, alone) == b"in another object"
+        assert client.reads == 2
+
+
 async def test_received_blobs_are_read_from_memory_and_cached_when_the_store_is_left(tmp_path: Path) -> None:
     client = CountingClient("memory:")
     bodies = [random.Random(size).randbytes(size) for size in (1, 300_000, 2_500_001)]

@@ -51,6 +51,22 @@ def test_ranges_end_with_the_object(client: ObjectClient) -> None:
     assert [bytes(client.get_range("a", *one)) for one in ranges] == [b"0123", b"89", b"9", b"", b"", b""]
 
 
+def test_large_ranges_are_read_without_the_library_if_the_server_has_no_tls(
+    bucket_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = random.Random(1).randbytes(1_000_000)
+    ObjectClient(bucket_url).create("large", body)
+    client = ObjectClient(bucket_url)
+    monkeypatch.setattr("obstore.get_range", None)
+    assert client.get_range("large", 10, 900_000) == body[10:900_010]
+    monkeypatch.undo()
+    assert client.get_range("large", 500_000, 900_000) == body[500_000:]
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    with_proxy = ObjectClient(bucket_url)
+    monkeypatch.setattr("obstore.get_range", lambda *_, **__: b"by the library")
+    assert with_proxy.get_range("large", 10, 900_000) == b"by the library"
+
+
 def test_an_unknown_object_is_not_found(client: ObjectClient) -> None:
     for work in (client.size, client.get, client.head, lambda name: client.get_range(name, 0, 1)):
         with pytest.raises(NotFound):

@@ -182,7 +182,7 @@ class PackedBlobs:
             return await self._files.read_piece(locator, offset, length, crc32c)
         return await self._reading.read(record, offset, length, crc32c)
 
-    def read_ahead(self, locators: Sequence[Locator]) -> None:
+    def read_ahead(self, locators: Sequence[Locator], following: Sequence[Locator] = ()) -> None:
         """See the port: the system reads ahead."""
 
     def read_unverified(self, locator: Locator) -> AsyncGenerator[bytes]:

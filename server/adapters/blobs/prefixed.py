@@ -61,9 +61,9 @@ class PrefixedBlobs:
         """See the port."""
         return await self._blobs.read_piece(self._names.within(locator), offset, length, crc32c)
 
-    def read_ahead(self, locators: Sequence[Locator]) -> None:
+    def read_ahead(self, locators: Sequence[Locator], following: Sequence[Locator] = ()) -> None:
         """See the port."""
-        self._blobs.read_ahead(self._names.all_within(locators))
+        self._blobs.read_ahead(self._names.all_within(locators), self._names.all_within(following))
 
     def read_unverified(self, locator: Locator) -> AsyncIterator[bytes]:
         """See the port."""

@@ -32,7 +32,7 @@ from server.model.errors import Exhausted, Reason
 BASE_BYTES = 1 << 20
 """Bytes that every upload needs."""
 
-MAX_FINISHING_BYTES = 8 << 20
+MAX_FINISHING_BYTES = 24 << 20
 """Limit for one upload."""
 
 _TICK_SECONDS = 0.2

@@ -36,6 +36,10 @@ time. The store bounds the memory of all retrievals."""
 _ANNOUNCED_BYTES = 8 << 20
 """So many are announced together, because the store fetches neighbours with one request."""
 
+_FOLLOWING = 32
+"""Instances after those that are announced, which the store may fetch with these: a request should not end within what
+was stored together."""
+
 
 class BlobReader:
     """Reads blobs in pieces whose size the response budget sets.
@@ -154,7 +158,10 @@ class ReadAhead:
             self._ahead_bytes += _ahead_bytes(self._instances[last])
             last += 1
         if last > first:
-            self._blobs.read_ahead([stored.locator for stored in self._instances[first:last]])
+            self._blobs.read_ahead(
+                [stored.locator for stored in self._instances[first:last]],
+                [stored.locator for stored in self._instances[last : last + _FOLLOWING]],
+            )
             self._announced = last
 
 

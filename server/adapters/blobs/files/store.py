@@ -142,7 +142,7 @@ class FileBlobs:
         reader = self._derived if is_derived(locator) else self._reader
         return await reader.read_piece(locator, offset, length, crc32c)
 
-    def read_ahead(self, locators: Sequence[Locator]) -> None:
+    def read_ahead(self, locators: Sequence[Locator], following: Sequence[Locator] = ()) -> None:
         """See the port: the system reads ahead."""
 
     def read_unverified(self, locator: Locator) -> AsyncGenerator[bytes]:

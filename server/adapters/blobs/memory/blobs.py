@@ -68,7 +68,7 @@ class MemoryBlobs:
         [piece] = [piece async for piece in self.read(locator, offset, length, crc32c=crc32c)]
         return piece
 
-    def read_ahead(self, locators: Sequence[Locator]) -> None:
+    def read_ahead(self, locators: Sequence[Locator], following: Sequence[Locator] = ()) -> None:
         """See the port."""
 
     async def read_unverified(self, locator: Locator) -> AsyncIterator[bytes]:

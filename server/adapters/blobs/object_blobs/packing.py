@@ -17,10 +17,10 @@ from server.adapters.blobs.objects.client import Exists, ObjectClient
 from server.model.buffer import Buffer
 from server.model.errors import DicomStoreError, Reason, Unavailable
 
-_ENOUGH_BYTES = 4 << 20
+_ENOUGH_BYTES = 8 << 20
 """So many are sent although another object is still being sent: the time of the request is small beside theirs."""
 
-_MAX_BYTES = 8 << 20
+_MAX_BYTES = 16 << 20
 _MAX_SENDING = 8
 
 _log = logging.getLogger("dicomstore.blobs")

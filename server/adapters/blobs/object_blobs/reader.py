@@ -10,10 +10,9 @@ Without a cache nothing is read ahead.
 
 import asyncio
 from array import array
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
-from itertools import groupby
 
 from cachetools import LRUCache
 
@@ -48,8 +47,9 @@ _PARTS_IN_FILE = 16
 
 _READS = 5
 _AHEAD_PARTS = 8
-_JOINED_BYTES = 4 << 20
-"""Neighbouring blobs are read ahead by one request up to this size."""
+_JOINED_BYTES = 16 << 20
+"""Neighbouring blobs are read ahead by one request up to this size: usually all of an object. From twice this size on,
+the allocator would return buffers to the system, and new memory costs several times as much as receiving."""
 
 _THREADS = 16
 _AHEAD_THREADS = 16
@@ -150,17 +150,27 @@ class ObjectReader:
             raise unknown_receipt()
         return found.receipt, found.crc32c
 
-    def read_ahead(self, places: Sequence[Place]) -> None:
-        """Begin to fetch blobs into the cache; of large ones the first part."""
+    def read_ahead(self, places: Sequence[Place], following: Iterable[Place] = ()) -> None:
+        """Begin to fetch blobs into the cache; of large ones the first part.
+
+        following: blobs that are read later, of which those are fetched that are neighbours of the others.
+        """
         if not self._cache.is_enabled:
             return
-        small = [place for place in places if place.name.is_packed]
-        for _, group in groupby(small, lambda place: place.name):
-            for some in _joined(list(group)):
-                self._fetch_ahead([_small_key(place) for place in some], partial(self._load_joined, some))
+        small: dict[ObjectName, list[Place]] = {}
         for place in places:
-            if not place.name.is_packed and place.length:
-                self._fetch_ahead([_part_key(place, 0)], partial(self._load_first, place))
+            if not place.name.is_packed:
+                if place.length:
+                    self._fetch_ahead([_part_key(place, 0)], partial(self._load_first, place))
+            elif not self._is_received(_small_key(place)):
+                small.setdefault(place.name, []).append(place)
+        more: dict[ObjectName, dict[int, Place]] = {}
+        for place in following:
+            if place.name in small and not self._is_received(_small_key(place)):
+                more.setdefault(place.name, {})[place.offset] = place
+        for name, some in small.items():
+            for group in _joined(some, more.get(name, {})):
+                self._fetch_ahead([_small_key(place) for place in group], partial(self._load_joined, group))
 
     async def forget(self, places: Sequence[Place]) -> None:
         """Remove blobs from memory and from the cache."""
@@ -232,6 +242,10 @@ class ObjectReader:
             if (found := _intact(some, place)) is not None:
                 parts.append(Part(_small_key(place), some, found.crc32c))
         self._received.add(parts, len(data))
+
+    def _is_received(self, key: Range) -> bool:
+        """Return whether a part was received a moment ago, or is being fetched."""
+        return key in self._fetching or self._received.get(key) is not None
 
     def _has(self, key: Range) -> bool:
         """Return whether a part was received a moment ago, or is cached; blocks."""
@@ -445,18 +459,19 @@ def _large_file(place: Place, part: int) -> str:
     return f"{name.id}{name.generation}-{part // _PARTS_IN_FILE:x}{name.kind}"
 
 
-def _joined(places: Sequence[Place]) -> Iterable[Sequence[Place]]:
-    """Yield groups of neighbours in one object."""
-    group: list[Place] = []
-    for place in sorted(places, key=lambda place: place.offset):
-        if group and (
-            group[-1].offset + group[-1].stored_bytes != place.offset
-            or place.offset + place.stored_bytes - group[0].offset > _JOINED_BYTES
-        ):
-            yield group
-            group = []
-        group.append(place)
-    if group:
+def _joined(places: Iterable[Place], following: Mapping[int, Place]) -> Iterable[Sequence[Place]]:
+    """Yield groups of neighbours in one object. `following` are more blobs of it by offset, for the ends of groups."""
+    left = {place.offset: place for place in sorted(places, key=lambda place: place.offset)}
+    while left:
+        group: list[Place] = []
+        size, end = 0, next(iter(left))
+        while (place := left.get(end) or following.get(end)) is not None:
+            size += place.stored_bytes
+            if group and size > _JOINED_BYTES:
+                break
+            left.pop(end, None)
+            group.append(place)
+            end += place.stored_bytes
         yield group
 
 

@@ -1,7 +1,8 @@
 """Verified bytes that were received a moment ago: read from memory, while a thread writes them to the cache.
 
 A retrieval reads them once, soon after they were read ahead; without this it would wait until they are written, and
-read and verify them again.
+read and verify them again. No retrieval waits for the disk: what was read before the thread came to write it is not
+cached if its memory is needed.
 """
 
 import threading
@@ -15,7 +16,7 @@ from server.adapters.blobs.disk.threads import be_nice
 from server.adapters.blobs.object_blobs.cache import PartCache, Range
 
 RECEIVED_BYTES = 64 << 20
-"""Memory for them. When it is full of bytes that are not written yet, the thread that received more writes these."""
+"""Memory for them. When it is full of bytes that were not read yet, the thread that received more writes these."""
 
 _NICENESS = 10
 
@@ -36,20 +37,26 @@ class Part(NamedTuple):
 class _Response:
     """The parts that one request returned: views of one buffer, which stays as long as one of them does."""
 
-    __slots__ = ("is_written", "parts", "size_bytes", "unread")
+    __slots__ = ("is_being_written", "is_written", "parts", "size_bytes", "unread")
 
     def __init__(self, parts: Sequence[Part], size_bytes: int) -> None:
         self.parts = {part.key: part for part in parts}
         self.unread = set(self.parts)
         self.size_bytes = size_bytes
         self.is_written = False
+        self.is_being_written = False
+
+    @property
+    def is_dispensable(self) -> bool:
+        return self.is_written or not (self.unread or self.is_being_written)
 
 
 class ReceivedParts:
     """The parts received last, for all threads of a process.
 
     Those that are written to the cache are dropped when they were read to their end, or when the memory is needed.
-    Nothing is kept if the cache is disabled.
+    When it is needed, those that were read are dropped, too, although they are not written yet. Nothing is kept if the
+    cache is disabled.
 
     Args:
         max_bytes: of the buffers that are kept.
@@ -118,8 +125,11 @@ class ReceivedParts:
             self._writer.join()
 
     def _make_room(self, size_bytes: int) -> None:
-        while self._responses and self._size_bytes + size_bytes > self._max_bytes and self._responses[0].is_written:
-            self._drop(self._responses[0])
+        while self._size_bytes + size_bytes > self._max_bytes:
+            oldest = next((response for response in self._responses if response.is_dispensable), None)
+            if oldest is None:
+                return
+            self._drop(oldest)
 
     def _drop_if_done(self, response: _Response) -> None:
         if response.is_written and not response.unread and response in self._responses:
@@ -131,6 +141,7 @@ class ReceivedParts:
         for key in response.parts:
             if self._parts.get(key) is response:
                 del self._parts[key]
+        response.parts = {}  # the queue of unwritten ones may still refer to it
 
     def _write(self) -> None:
         be_nice(_NICENESS)
@@ -139,11 +150,13 @@ class ReceivedParts:
             del response  # not referenced while waiting
 
     def _write_parts(self, response: _Response) -> None:
-        parts = list(response.parts.values())
+        with self._lock:
+            response.is_being_written = True
+            parts = list(response.parts.values())
         self._cache_all(parts)
         self._cache.remove(part.key for part in parts if part.key not in response.parts)  # removed meanwhile
         with self._lock:
-            response.is_written = True
+            response.is_being_written, response.is_written = False, True
             self._drop_if_done(response)
 
     def _cache_all(self, parts: Sequence[Part]) -> None:

@@ -203,9 +203,12 @@ class ObjectBlobs:
         """See the port."""
         return await self._derived.shared(locator)
 
-    def read_ahead(self, locators: Sequence[Locator]) -> None:
+    def read_ahead(self, locators: Sequence[Locator], following: Sequence[Locator] = ()) -> None:
         """See the port."""
-        self._reader.read_ahead([place for place in self._places(locators) if not place.is_derived])
+        self._reader.read_ahead(
+            [place for place in self._places(locators) if not place.is_derived],
+            [place for place in self._places(following) if not place.is_derived],
+        )
 
     # Parts of derived blobs, see `derived.Parts`
 

@@ -85,10 +85,10 @@ class StoreSetBlobs:
         """See the port."""
         return await self._of(locator).read_piece(locator, offset, length, crc32c)
 
-    def read_ahead(self, locators: Sequence[Locator]) -> None:
+    def read_ahead(self, locators: Sequence[Locator], following: Sequence[Locator] = ()) -> None:
         """See the port."""
         for store, some in self._by_store(locators):
-            store.read_ahead(some)
+            store.read_ahead(some, [locator for locator in following if self._of(locator) is store])
 
     def read_unverified(self, locator: Locator) -> AsyncIterator[bytes]:
         """See the port."""

@@ -150,12 +150,13 @@ async def test_no_upload_is_evicted_while_none_waits() -> None:
 
 
 async def test_bytes_for_finishing_instances_are_limited_and_refused_while_an_upload_waits() -> None:
-    budget = budget_for(10)
+    uploads = MAX_FINISHING_BYTES // BASE_BYTES + 2
+    budget = budget_for(uploads)
     reservation = await admitted(budget)
     assert reservation.reserve_finishing(MAX_FINISHING_BYTES)
     assert not reservation.reserve_finishing(1)
     reservation.release_finishing(MAX_FINISHING_BYTES)
-    others = [await admitted(budget) for _ in range(9)]
+    others = [await admitted(budget) for _ in range(uploads - 1)]
     assert not reservation.reserve_finishing(1)
     late = asyncio.create_task(admitted(budget))
     await waiting(budget, 1)

@@ -17,9 +17,12 @@ class Announced(MemoryBlobs):
     def __init__(self) -> None:
         super().__init__()
         self.locators: list[Locator] = []
+        self.following: Sequence[Locator] = ()
 
-    def read_ahead(self, locators: Sequence[Locator]) -> None:
+    def read_ahead(self, locators: Sequence[Locator], following: Sequence[Locator] = ()) -> None:
+        assert list(self.following[: len(locators)]) == list(locators[: len(self.following)]) or not self.locators
         self.locators += locators
+        self.following = following
 
 
 @dataclass

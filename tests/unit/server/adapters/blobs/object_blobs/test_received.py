@@ -1,11 +1,14 @@
 """Parts that were received are read from memory until they are cached and read."""
 
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from server.adapters.blobs.object_blobs.cache import PartCache, Range
 from server.adapters.blobs.object_blobs.received import Part, ReceivedParts
+from server.model.buffer import Buffer
 
 SIZE = 5000
 KEYS = [Range("0" * 32, number * SIZE, SIZE) for number in range(4)]
@@ -42,6 +45,35 @@ def test_written_parts_make_room_for_others(cache: PartCache) -> None:
     received.close()
     received.add(parts[2:3], SIZE)
     assert [received.get(part.key) for part in parts[:3]] == [None, parts[1], parts[2]]
+
+
+class _BusyDisk(PartCache):
+    """Writes nothing before `is_free`."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory, 1 << 20)
+        self.is_busy, self.is_free = threading.Event(), threading.Event()
+
+    def write(self, name: str, parts: Sequence[tuple[int, Buffer]]) -> None:
+        self.is_busy.set()
+        self.is_free.wait()
+        super().write(name, parts)
+
+
+def test_parts_that_were_read_make_room_although_they_are_not_written(tmp_path: Path) -> None:
+    cache = _BusyDisk(tmp_path)
+    received = ReceivedParts(cache, 3 * SIZE)
+    parts = parts_of(*KEYS)
+    for part in parts[:3]:
+        received.add([part], SIZE)
+    cache.is_busy.wait()
+    received.was_read(KEYS[0])
+    received.was_read(KEYS[1])
+    received.add(parts[3:], SIZE)
+    assert [received.get(part.key) for part in parts] == [parts[0], None, parts[2], parts[3]]
+    cache.is_free.set()
+    received.close()
+    assert [cache.read(part.key) == part.data for part in parts] == [True, False, True, True]
 
 
 def test_without_memory_parts_are_written_at_once(cache: PartCache) -> None:

@@ -151,16 +151,16 @@ class StoppableClient(ObjectClient):
 
     def __init__(self, other: ObjectClient) -> None:
         super().__init__("memory:")
-        self._opened, self._pid = other._library()[1], os.getpid()
+        self._opened, self._pid = {False: other._library()[1]}, os.getpid()
         self._is_stopped = False
 
     def stop(self) -> None:
         self._is_stopped = True
 
-    def run(self, work: Callable[[], Any]) -> Any:
+    def run(self, operation: str, work: Callable[[], Any], *, sent_bytes: int = 0) -> Any:
         if self._is_stopped:
             raise Unavailable(Reason.STORAGE_UNAVAILABLE, "The process was killed.")
-        return super().run(work)
+        return super().run(operation, work, sent_bytes=sent_bytes)
 
 
 async def test_the_records_of_a_killed_process_are_sealed_by_another(client: ObjectClient, key_file: Path) -> None:
