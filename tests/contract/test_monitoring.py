@@ -1,6 +1,7 @@
 """Dashboard and alert rules: their queries are valid, and name metrics and labels that `/metrics` has."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,9 @@ from typing import Any
 import promql_parser
 import pytest
 import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from common.telemetry.metrics import families, labels_of
 
@@ -15,6 +19,8 @@ MONITORING = Path(__file__).parents[2] / "deploy" / "monitoring"
 DASHBOARD: dict[str, Any] = json.loads((MONITORING / "dashboard.json").read_text())
 RULES: list[dict[str, Any]] = yaml.safe_load((MONITORING / "alerts.yaml").read_text())["groups"][0]["rules"]
 TESTS: list[dict[str, Any]] = yaml.safe_load((MONITORING / "alerts.test.yaml").read_text())["tests"]
+
+register_default_plugins()
 
 OF_PROMETHEUS = {"job", "instance"}
 SERIES = {
@@ -31,7 +37,7 @@ QUERIES |= {rule["alert"]: rule["expr"] for rule in RULES}
 
 def parsed(query: str) -> Any:
     """Return a query as Prometheus gets it: Grafana replaces variables."""
-    return promql_parser.parse(query.replace("$__rate_interval", "5m").replace("$process", ".*"))
+    return promql_parser.parse(re.sub(r"\$(job|instance|process)\b", ".*", query.replace("$__rate_interval", "5m")))
 
 
 def parts(node: Any) -> Iterator[Any]:
@@ -62,6 +68,14 @@ def test_a_query_names_metrics_and_labels_that_exist(title: str) -> None:
             assert set(part.modifier.labels) <= labels
 
 
+def test_every_query_of_the_dashboard_is_limited_to_the_chosen_job_and_instance() -> None:
+    for panel in PANELS:
+        for target in panel["targets"]:
+            for selector in selectors(target["expr"].replace("$job", "chosen").replace("$instance", "chosen")):
+                chosen = {one.name for one in selector.matchers.matchers if one.value == "chosen"}
+                assert chosen == {"job", "instance"}, target["expr"]
+
+
 def test_counters_are_used_as_rates_only() -> None:
     counters = {family.name for family in families() if family.kind == "counter"}
     counters |= {name for name in SERIES if name.endswith(("_bucket", "_sum", "_count"))}
@@ -70,8 +84,31 @@ def test_counters_are_used_as_rates_only() -> None:
         assert {selector.name for selector in selectors(query)} & counters <= ranges, query
 
 
+def test_the_dashboard_has_only_what_the_types_of_grafana_define() -> None:
+    """The Foundation SDK, which Grafana generates from its schemas, omits everything else."""
+    read = Dashboard.from_json(DASHBOARD)
+    written = json.loads(JSONEncoder().encode(read))
+    assert list(missing(DASHBOARD, written, "dashboard")) == []
+
+
+def missing(expected: Any, found: Any, place: str) -> Iterator[str]:
+    """Yield the places of values that are not in another JSON value, or are different there."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        for name, value in expected.items():
+            if name in found:
+                yield from missing(value, found[name], f"{place}.{name}")
+            else:
+                yield f"{place}.{name}"
+    elif isinstance(expected, list) and isinstance(found, list) and len(expected) == len(found):
+        for number, (one, other) in enumerate(zip(expected, found, strict=True)):
+            yield from missing(one, other, f"{place}[{number}]")
+    elif expected != found:
+        yield place
+
+
 def test_the_dashboard_has_the_structure_of_grafana() -> None:
     assert DASHBOARD["uid"] == DASHBOARD["title"] == "dicomstore"
+    assert DASHBOARD["editable"] is False
     assert DASHBOARD["schemaVersion"] >= 39
     ids = [panel["id"] for panel in DASHBOARD["panels"]]
     assert len(set(ids)) == len(ids)
@@ -85,9 +122,11 @@ def test_the_dashboard_has_the_structure_of_grafana() -> None:
     for panel in PANELS:
         assert panel["type"] in ("timeseries", "stat")
         assert panel["fieldConfig"]["defaults"]["unit"]
+        assert panel["title"]
+        assert panel["description"]
         sources = [panel["datasource"], *(one["datasource"] for one in panel["targets"])]
         assert all(source == {"type": "prometheus", "uid": "${datasource}"} for source in sources)
-    assert [one["name"] for one in DASHBOARD["templating"]["list"]] == ["datasource", "process"]
+    assert [one["name"] for one in DASHBOARD["templating"]["list"]] == ["datasource", "job", "instance", "process"]
 
 
 def test_every_alert_has_a_severity_a_summary_a_description_and_a_test() -> None:

@@ -163,10 +163,9 @@ def test_marks_appear_in_no_log_error_url_metric_or_trace(archive: Archive, coll
     logs = archive.logs()
     assert all(json.loads(line)["message"] for line in logs.splitlines()), "the log has objects only"
     found.texts.append(("doctor", archive.run("cli", "doctor", "--json", check=False).stdout))
-    marks = re.compile(f"{PATIENT}|{SECRET}|{re.escape(operator)}", re.IGNORECASE)
     found.texts += [("log", line) for line in logs.splitlines()]
     assert "route=/{version}/studies" in logs, "the log has the requests"
-    faults = sorted({f"{where}: {text[:300]}" for where, text in found.texts if marks.search(text)})
+    faults = sorted({f"{where}: {text[:300]}" for where, text in found.texts if is_marked(text, operator)})
     assert not faults, "\n".join(faults)
 
 
@@ -206,10 +205,9 @@ def test_marks_appear_in_no_log_response_metric_or_trace_of_the_dimse_gateway(
     failed = [line for line in lines if line["logger"] == "dimse.access"]
     assert failed[0]["fields"]["calling"] == "TESTER"
     assert {line["trace_id"] for line in failed} <= {span.trace_id.hex() for _, span in collector.spans}
-    marks = re.compile(f"{PATIENT}|{SECRET}|{re.escape(operator)}", re.IGNORECASE)
     assert len(comments) > 20
     assert any("status=0," in comment for comment in comments)
-    assert [text for text in [*comments, *telemetry, *logs.splitlines()] if marks.search(text)] == []
+    assert [text for text in [*comments, *telemetry, *logs.splitlines()] if is_marked(text, operator)] == []
 
 
 def test_secrets_are_in_no_file_of_the_archive(archive: Archive) -> None:
@@ -232,6 +230,12 @@ def test_secrets_are_in_no_file_of_the_archive(archive: Archive) -> None:
     assert archive.data / "index.db" in files
     assert [path.name for path in files if any(secret in path.read_bytes() for secret in secrets)] == []
     assert [text for text in texts if text in logs] == []
+
+
+def is_marked(text: str, token: str) -> bool:
+    """Return whether a text contains a mark, in any case, or a token. Some texts have megabytes."""
+    lower = text.lower()
+    return PATIENT.lower() in lower or SECRET.lower() in lower or token.lower() in lower
 
 
 def asked(client: httpx.Client, method: str, path: str, headers: dict[str, str]) -> httpx.Response:
