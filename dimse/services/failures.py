@@ -1,8 +1,10 @@
 """Errors of the core and of identifiers as statuses of responses."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import grpc
+from google.rpc.error_details_pb2 import ErrorInfo
+from grpc_status import rpc_status
 
 from dimse.queries.identifiers import InvalidIdentifier
 from dimse.services import statuses
@@ -27,6 +29,19 @@ class Failure(NamedTuple):
 
     status: int
     elements: dict[str, Any]
+
+
+def invalid_attribute(error: grpc.RpcError) -> str:
+    """Return the dotted path of the attribute that the core names in an error; empty if it names none."""
+    try:
+        status = rpc_status.from_call(cast(grpc.Call, error))  # it has all methods that are used
+    except ValueError:  # details that contradict the status
+        return ""
+    for detail in status.details if status else ():
+        info = ErrorInfo()
+        if detail.Unpack(info):
+            return str(info.metadata.get("attribute", ""))
+    return ""
 
 
 def invalid_identifier(error: InvalidIdentifier) -> Failure:

@@ -25,7 +25,7 @@ from dimse.core import Core, call_metadata
 from dimse.data_sets.reading import DataSet, Unreadable, read
 from dimse.data_sets.writing import TRANSFER_SYNTAXES
 from dimse.services import statuses
-from dimse.services.failures import of_core
+from dimse.services.failures import invalid_attribute, of_core
 from dimse.worklist.elements import value
 from dimse.worklist.performed_steps import (
     INVALID_VALUE,
@@ -35,6 +35,7 @@ from dimse.worklist.performed_steps import (
     ScheduledStep,
     Status,
     check_new,
+    kept_attribute,
     scheduled_steps,
     status_of,
     transaction_uid,
@@ -99,7 +100,10 @@ class ProcedureSteps:
                 status = INVALID_VALUE
             request.respond(status, **failure.elements)
         else:
-            request.respond(statuses.SUCCESS, affected_sop_instance_uid=uid, affected_sop_class_uid=MPPS)
+            not_kept = tuple(int(one, 16) for one in sorted(workitems.refused))
+            elements: dict[str, Any] = {"attribute_identifiers": not_kept} if not_kept else {}
+            status = statuses.ATTRIBUTE_LIST_ERROR if not_kept else statuses.SUCCESS
+            request.respond(status, affected_sop_instance_uid=uid, affected_sop_class_uid=MPPS, **elements)
 
     def association_ended(self, association: Association) -> None:
         """Nothing is kept."""
@@ -137,9 +141,13 @@ def _set(workitems: "_Workitems", uid: str, step: DataSet) -> None:
 
 
 class _Workitems:
-    """The workitems of the partition of a peer."""
+    """The workitems of the partition of a peer.
+
+    refused: tags of attributes that are not kept, because the core refuses their values.
+    """
 
     def __init__(self, core: Core, request: Request, operation: str) -> None:
+        self.refused: set[str] = set()
         self._stub = core.workitems
         self._partition = request.peer.partition
         self._options = {"metadata": call_metadata(request.peer, operation), "timeout": core.call_seconds}
@@ -192,17 +200,22 @@ class _Workitems:
         return True
 
     def update(self, workitem: DataSet, uid: str, step: DataSet, status: Status | None) -> None:
-        """Record what was performed."""
-        if update := update_of(workitem, step, uid, status):
-            self._stub.UpdateWorkitem(
-                UpdateWorkitemRequest(
-                    partition=self._partition,
-                    workitem_uid=value(workitem, "SOPInstanceUID"),
-                    transaction_uid=transaction_uid(uid),
-                    dicom_json=orjson.dumps(update),
-                ),
-                **self._options,
+        """Record what was performed; attributes that are only kept and have invalid values are left out."""
+        while update := update_of(workitem, step, uid, status, self.refused):
+            request = UpdateWorkitemRequest(
+                partition=self._partition,
+                workitem_uid=value(workitem, "SOPInstanceUID"),
+                transaction_uid=transaction_uid(uid),
+                dicom_json=orjson.dumps(update),
             )
+            try:
+                self._stub.UpdateWorkitem(request, **self._options)
+                return
+            except grpc.RpcError as error:
+                invalid = kept_attribute(invalid_attribute(error), step)
+                if not invalid or invalid in self.refused:
+                    raise
+                self.refused.add(invalid)
 
     def change_state(self, workitem: DataSet, uid: str, state: WorkitemState) -> None:
         """Change the state of a workitem."""

@@ -1,10 +1,12 @@
 """Modality Performed Procedure Steps (PS3.4 section F.7) as changes of workitems. docs/dimse.md has the mapping."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+from pydicom.datadict import tag_for_keyword
 
 from dimse.data_sets.reading import DataSet
 from dimse.worklist.elements import code, element, has_value, items, tag, value
@@ -22,10 +24,6 @@ _UNSPECIFIED_REASON = code("110513", "DCM", "Discontinued for unspecified reason
 _MAX_CODE = 16
 _MAX_MEANING = 64
 
-_COPIED = {
-    "PerformedProcedureStepDescription": "PerformedProcedureStepDescription",
-    "CommentsOnThePerformedProcedureStep": "CommentsOnThePerformedProcedureStep",
-}
 _EMPTY = (
     *("ScheduledProcessingParametersSequence", "ScheduledStationNameCodeSequence", "ScheduledStationClassCodeSequence"),
     *("ScheduledStationGeographicLocationCodeSequence", "ScheduledWorkitemCodeSequence", "InputInformationSequence"),
@@ -36,6 +34,9 @@ _EMPTY = (
     "WorklistLabel",
 )
 """Attributes that a new workitem must have, possibly without value (PS3.4 Table CC.2.5-3)."""
+
+_REFERENCES = ("ReferencedImageSequence", "ReferencedNonImageCompositeSOPInstanceSequence")
+"""Of Performed Series Sequence; they are in Output Information Sequence."""
 
 _OF_PATIENT = ("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex")
 _OF_REQUEST = (
@@ -150,7 +151,35 @@ def unscheduled_workitem(step: DataSet) -> DataSet:
     return found
 
 
-def update_of(workitem: DataSet, step: DataSet, step_uid: str, status: Status | None) -> DataSet:
+def kept(step: DataSet) -> DataSet:
+    """Return the attributes of a performed step that its workitem keeps as they are, such as those of radiation dose.
+
+    These are all but those of the patient, and references that the workitem has in another form.
+    """
+    left_out = {tag(keyword) for keyword in ("SpecificCharacterSet", *_OF_PATIENT)}
+    found = {name: one for name, one in step.items() if name not in left_out}
+    references = {tag(keyword) for keyword in _REFERENCES}
+    series = [
+        {name: one for name, one in item.items() if name not in references}
+        for item in items(step, "PerformedSeriesSequence")
+    ]
+    if series:
+        found[tag("PerformedSeriesSequence")] = element("PerformedSeriesSequence", *series)
+    return found
+
+
+def kept_attribute(path: str, step: DataSet) -> str:
+    """Return the tag of the attribute of a step that is kept at a path of a workitem, keywords or tags; else empty."""
+    sequence, _, rest = path.partition(".")
+    name = rest.partition(".")[0]
+    number = tag_for_keyword(name)
+    found = name if number is None else f"{number:08X}"
+    return found if sequence == PERFORMED and found in kept(step) else ""
+
+
+def update_of(
+    workitem: DataSet, step: DataSet, step_uid: str, status: Status | None, refused: Collection[str] = ()
+) -> DataSet:
     """Return the attributes of a workitem to replace.
 
     Args:
@@ -158,9 +187,13 @@ def update_of(workitem: DataSet, step: DataSet, step_uid: str, status: Status | 
         step: the attributes of the N-CREATE or N-SET.
         step_uid: UID of the performed procedure step.
         status: its new status, None if it is not changed.
+        refused: tags of attributes that cannot be kept, because their values are invalid.
     """
     present = next(iter(items(workitem, PERFORMED)), {})
-    performed = present | _performed(step, workitem)
+    of_step = {name: one for name, one in kept(step).items() if name not in refused}
+    emptied = {name for name, one in of_step.items() if len(one) == 1}
+    performed = {name: one for name, one in (present | of_step).items() if name not in emptied}
+    performed |= _performed(step, workitem)
     update: DataSet = {}
     if status is Status.COMPLETED:
         performed = _complete(performed, workitem)
@@ -185,7 +218,7 @@ def update_of(workitem: DataSet, step: DataSet, step_uid: str, status: Status | 
 
 def _performed(step: DataSet, workitem: DataSet) -> DataSet:
     """Return the members of Unified Procedure Step Performed Procedure Sequence that follow from a step."""
-    found = {tag(name): step[tag(keyword)] for keyword, name in _COPIED.items() if has_value(step.get(tag(keyword)))}
+    found: DataSet = {}
     ae_title, modality = value(step, "PerformedStationAETitle"), value(step, "Modality")
     if ae_title:
         station = code(ae_title, _SCHEME, value(step, "PerformedStationName") or ae_title)

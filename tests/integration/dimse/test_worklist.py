@@ -9,6 +9,7 @@ import grpc
 import pytest
 from dicomstore.v1 import workitem_service_pb2 as pb
 from dicomstore.v1 import workitem_service_pb2_grpc
+from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
 from pynetdicom.association import Association
 
@@ -202,6 +203,33 @@ def test_a_completed_step(archive: RunningGateway, workitems: Workitems) -> None
         assert {path: workitems.values(uid, PERFORMED, *path) for path in expected} == expected
         status, _ = association.send_n_set(final("COMPLETED"), MPPS, step_uid)
         assert (status.Status, status.ErrorID) == (0x0110, 0xA710)
+
+
+def test_attributes_without_a_counterpart_are_kept(archive: RunningGateway, workitems: Workitems) -> None:
+    """Dose, exposure and series are in the item of the performed procedure; those with invalid values are left out."""
+    uid, step_uid = workitems.schedule("26"), new_uid()
+    exposure = keys(RadiationMode="PULSED", KVP="120", XRayTubeCurrentInuA="5000")
+    with associated(archive.port, MPPS) as association:
+        assert create(association, new_step("26", ProcedureCodeSequence=[]), step_uid) == SUCCESS
+        dose = keys(TotalNumberOfExposures=2, EntranceDose=7, ExposureDoseSequence=[exposure])
+        with disable_value_validation():
+            dose.PerformedProcedureTypeDescription = "too long " * 8
+        assert change(association, dose, step_uid) == 0x0107
+        dose = keys(TotalNumberOfExposures=3, CommentsOnRadiationDose="DAP meter", EntranceDose=None)
+        assert change(association, dose, step_uid) == SUCCESS
+        assert change(association, final("COMPLETED"), step_uid) == SUCCESS
+    expected = {
+        ("TotalNumberOfExposures",): [3],
+        ("CommentsOnRadiationDose",): ["DAP meter"],
+        ("ExposureDoseSequence", "KVP"): ["120"],
+        ("PerformedProcedureStepID",): ["PPS1"],
+        ("PerformedSeriesSequence", "OperatorsName"): [{"Alphabetic": "Roe^Jane"}],
+    }
+    assert {path: workitems.values(uid, PERFORMED, *path) for path in expected} == expected
+    performed = workitems.values(uid, PERFORMED)[0]
+    absent = ("EntranceDose", "PerformedProcedureTypeDescription", "ProcedureCodeSequence", "PatientName")
+    assert performed.keys().isdisjoint(map(tag, absent))
+    assert tag("ReferencedImageSequence") not in performed[tag("PerformedSeriesSequence")]["Value"][0]
 
 
 def test_a_discontinued_step(archive: RunningGateway, workitems: Workitems) -> None:
