@@ -1,31 +1,44 @@
-"""Orthanc as a PACS that queries the DIMSE gateway and retrieves from it, and asks for the worklist."""
+"""Orthanc as a modality and PACS: it stores over the DIMSE gateway, queries, retrieves, and reads the worklist."""
 
 import json
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from pydicom import dcmread
 
+from dimse.config import Settings
+from dimse.core import Core
+from tests.data import SECONDARY_CAPTURE, new_uid, part10
 from tests.e2e.test_dcmtk_queries import CORPUS, SENT, free_port
+from tests.integration.dimse.archive import eventually
 from tests.integration.dimse.gateways import running_core, running_gateway
 from tests.integration.dimse.peers import store
+from tests.integration.dimse.test_store import instances, retrieved
 from tests.integration.dimse.test_worklist import Workitems
 
 pytestmark = pytest.mark.clients("Orthanc")
 
 
 @pytest.fixture(scope="module")
-def orthanc(module_path: Path) -> Iterator[httpx.Client]:
-    """Run an archive with a gateway, and Orthanc, which know each other; yield a client of Orthanc."""
+def core(module_path: Path) -> Iterator[str]:
+    with running_core(module_path / "core") as core:
+        yield core
+
+
+@pytest.fixture(scope="module")
+def orthanc(module_path: Path, core: str) -> Iterator[httpx.Client]:
+    """Run a gateway and Orthanc, which know each other; yield a client of Orthanc."""
     http, dicom, files = free_port(), free_port(), module_path / "orthanc"
     files.mkdir()
     remotes = {"ORTHANC": {"host": "127.0.0.1", "port": dicom}}
-    with running_core(module_path / "core") as core, running_gateway(core, remotes=remotes) as gateway:
+    with running_gateway(core, remotes=remotes) as gateway:
         store(core, *CORPUS)
         workitems = Workitems(core)
         workitems.schedule("31", station="ORTHANC")
@@ -65,6 +78,27 @@ def post(orthanc: httpx.Client, path: str, content: Any) -> Any:
 
 def test_orthanc_verifies_the_connection(orthanc: httpx.Client) -> None:
     assert post(orthanc, "/modalities/archive/echo", {}) == {}
+
+
+def test_orthanc_stores_as_a_modality_and_requests_storage_commitment(orthanc: httpx.Client, core: str) -> None:
+    """The result arrives on an association of the archive."""
+    uid = new_uid()
+    file = part10(SOPInstanceUID=uid, PatientID="P9", frames=[bytes(range(64))], Rows=8, Columns=8)
+    orthanc_id = orthanc.post("/instances", content=file).json()["ID"]
+    sent = post(orthanc, "/modalities/archive/store", {"Resources": [orthanc_id], "Synchronous": True})
+    assert (sent["InstancesCount"], sent["FailedInstancesCount"]) == (1, 0)
+    stubs = Core(Settings(core=core))
+    [resource] = instances(stubs, uid)
+    assert dcmread(BytesIO(retrieved(stubs, resource))) == dcmread(BytesIO(file))
+    stubs.close()
+    request = {"DicomInstances": [[SECONDARY_CAPTURE, uid]]}
+    transaction = post(orthanc, "/modalities/archive/storage-commitment", request)["ID"]
+
+    def status() -> str:
+        return str(orthanc.get(f"/storage-commitment/{transaction}").json()["Status"])
+
+    eventually(lambda: status() != "Pending")
+    assert status() == "Success"
 
 
 @pytest.mark.parametrize("level", ["Patient", "Study", "Series", "Instance"])
