@@ -23,6 +23,7 @@ from common.addresses import is_loopback
 from common.process.malloc import tune_malloc
 from common.process.notify import notify
 from common.settings import problem_of
+from common.socket_calls import ADDRESS
 from common.tls import TlsError
 from dimse.associations.acceptor import listen
 from dimse.associations.errors import CannotConnect
@@ -58,7 +59,7 @@ def serve(context: typer.Context) -> None:
     except OSError as error:
         _give_up(f"cannot listen on {settings.dimse}: {error.strerror}")
     try:
-        gateway = Gateway(settings, listener, is_shared=bool(inherited))
+        gateway = Gateway(settings, listener, is_shared=bool(inherited), local=os.environ.get(ADDRESS, ""))
     except TlsError as error:
         _give_up(f"TLS: {error}")
     for number in (signal.SIGTERM, signal.SIGINT):

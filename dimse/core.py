@@ -4,6 +4,9 @@ The stubs are synchronous: each association has a thread of its own.
 """
 
 import uuid
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import grpc
 from dicomstore.v1 import (
@@ -12,7 +15,6 @@ from dicomstore.v1 import (
     commitment_service_pb2_grpc,
     retrieve_service_pb2_grpc,
     search_service_pb2_grpc,
-    store_service_pb2_grpc,
     study_event_service_pb2_grpc,
     transfer_service_pb2_grpc,
     workitem_service_pb2_grpc,
@@ -23,8 +25,8 @@ from common.settings import SecretText
 from common.telemetry import tracing
 from dimse.associations.peers import Peer
 from dimse.config import Settings
-
-Metadata = tuple[tuple[str, str], ...]
+from dimse.local_channel import LocalChannel, Metadata
+from dimse.store_stream import GrpcStream, StoreStream, local_stream
 
 _OPTIONS = [
     # A data set without bulk data is one message and may have up to 64 MiB by default.
@@ -42,10 +44,11 @@ class Core:
     call_seconds: time limit of unary calls, and for each message of a stream.
     """
 
-    def __init__(self, settings: Settings, *, is_separate: bool = False) -> None:
+    def __init__(self, settings: Settings, *, local: str = "", is_separate: bool = False) -> None:
         """Open a channel; it connects on first use.
 
         Args:
+            local: address of a core on the same machine for most calls, see `common.socket_calls`; empty without it.
             is_separate: it shares no connection with other channels, so that their failures do not delay its calls.
 
         Raises:
@@ -62,19 +65,23 @@ class Core:
             )
             self.channel = grpc.secure_channel(address_of(settings.core), credentials, options=options)
         self.call_seconds = settings.dimse_seconds
+        self._local = LocalChannel(local) if local else None
+        fast: Any = self._local or self.channel
+        self.open_store: Callable[[Metadata], StoreStream] = partial(local_stream if self._local else GrpcStream, fast)
         self.capabilities = capabilities_service_pb2_grpc.CapabilitiesServiceStub(self.channel)
         self.commitment = commitment_service_pb2_grpc.CommitmentServiceStub(self.channel)
-        self.retrieve = retrieve_service_pb2_grpc.RetrieveServiceStub(self.channel)
-        self.search = search_service_pb2_grpc.SearchServiceStub(self.channel)
+        self.retrieve = retrieve_service_pb2_grpc.RetrieveServiceStub(fast)
+        self.search = search_service_pb2_grpc.SearchServiceStub(fast)
         self.change_feed = change_feed_service_pb2_grpc.ChangeFeedServiceStub(self.channel)
-        self.store = store_service_pb2_grpc.StoreServiceStub(self.channel)
         self.study_events = study_event_service_pb2_grpc.StudyEventServiceStub(self.channel)
         self.transfers = transfer_service_pb2_grpc.TransferServiceStub(self.channel)
-        self.workitems = workitem_service_pb2_grpc.WorkitemServiceStub(self.channel)
+        self.workitems = workitem_service_pb2_grpc.WorkitemServiceStub(fast)
 
     def close(self) -> None:
         """Close the channel; calls in progress fail."""
         self.channel.close()
+        if self._local is not None:
+            self._local.close()
 
 
 def call_metadata(peer: Peer, operation: str) -> Metadata:

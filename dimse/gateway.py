@@ -26,11 +26,14 @@ class Gateway:
     core: the connection to the core.
     """
 
-    def __init__(self, settings: Settings, listener: socket.socket, *, is_shared: bool = False) -> None:
+    def __init__(
+        self, settings: Settings, listener: socket.socket, *, is_shared: bool = False, local: str = ""
+    ) -> None:
         """Assemble the parts.
 
         Args:
             is_shared: other processes accept from the same socket.
+            local: as of `Core`.
 
         Raises:
             TlsError: the certificate files cannot be used.
@@ -38,10 +41,10 @@ class Gateway:
         self._settings = settings
         self._tls_files = dimse_tls_files(settings)
         self._tls = TlsListener(self._tls_files) if self._tls_files and settings.dimse_tls_certificate else None
-        self.core = Core(settings)
+        self.core = Core(settings, local=local)
         limits = limits_of(settings)
         requestor = Requestor(settings, limits, self._tls_files)
-        self._transfers = Transfers(settings, requestor, self._serve, self._association_ended)
+        self._transfers = Transfers(settings, requestor, self._serve, self._association_ended, local=local)
         self._services = services_of(settings, self.core, requestor, self._transfers.begin_report)
         self._dispatcher = dispatcher = Dispatcher(self._services)
         self._acceptor = Acceptor(

@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from typing import NoReturn
 
@@ -20,7 +20,7 @@ import uvicorn
 import uvloop
 from pydantic import ValidationError
 
-from common import collector
+from common import collector, socket_calls
 from common.addresses import InsecureOption, accept_insecure
 from common.process.file_modes import restrict_new_files
 from common.process.notify import notify
@@ -35,6 +35,7 @@ from facade.serving.log_lines import omit_unused_facts
 from node.calls import LocalChannel, LocalServer
 from node.listener import Listener, plain
 from node.session_key import with_session_key
+from node.socket_server import serving
 from server.bootstrap.components import NO_SUPERVISOR, Supervisor
 from server.bootstrap.serving import check_exposure, running
 from server.config import Settings as CoreSettings
@@ -142,7 +143,13 @@ async def _serve(core_settings: CoreSettings, facade_settings: FacadeSettings, l
             loop.add_signal_handler(number, server.handle_exit, number, None)
         host, port = listener.getsockname()[:2]
         _log.info("dicomstore listens on %s (gRPC) and %s:%d (HTTP)", core.address, host, port)
-        await server.serve()
+        async with AsyncExitStack() as stack:
+            if (descriptor := os.environ.get(socket_calls.SOCKET)) is not None:
+                calls = socket.socket(fileno=int(descriptor))
+                await stack.enter_async_context(
+                    serving(calls, local, is_shared=True, stop_seconds=core_settings.shutdown_seconds)
+                )
+            await server.serve()
         _log.info("dicomstore has stopped")
 
 

@@ -37,7 +37,7 @@ class _Details:
 
 
 @dataclass(frozen=True, slots=True)
-class _Status:
+class Status:
     """Final status of a call."""
 
     code: grpc.StatusCode
@@ -50,17 +50,17 @@ class _Status:
         )
 
 
-_FAULT = _Status(grpc.StatusCode.UNKNOWN, "The handler failed.")
-_CANCELLED = _Status(grpc.StatusCode.CANCELLED, "The call was cancelled.")
+FAULT = Status(grpc.StatusCode.UNKNOWN, "The handler failed.")
+_CANCELLED = Status(grpc.StatusCode.CANCELLED, "The call was cancelled.")
 
 
-class _Context:
+class CallContext:
     """Context of a handler: the part of `grpc.aio.ServicerContext` that the core and the health service use."""
 
     def __init__(self, metadata: Metadata, seconds: float | None = None) -> None:
         self._metadata = metadata
         self._end = None if seconds is None else time.monotonic() + seconds
-        self.status = _FAULT
+        self.status = FAULT
 
     def invocation_metadata(self) -> Metadata:
         return self._metadata
@@ -75,7 +75,7 @@ class _Context:
         return {}
 
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()) -> None:
-        self.status = _Status(code, details, trailing_metadata)
+        self.status = Status(code, details, trailing_metadata)
         raise AbortError
 
     async def abort_with_status(self, status: grpc.Status) -> None:
@@ -106,7 +106,7 @@ class LocalServer:
         """
         handler = await self._handler(_Details(method, metadata))
         if handler is None:
-            raise _Status(grpc.StatusCode.UNIMPLEMENTED, "Method not found!").error()
+            raise Status(grpc.StatusCode.UNIMPLEMENTED, "Method not found!").error()
         return handler
 
     async def _find(self, details: Any) -> Any:
@@ -136,19 +136,19 @@ class LocalChannel:
         """Return a function that makes a call."""
 
         async def call(request: Any, *, metadata: Metadata = (), timeout: float | None = None) -> Any:  # noqa: ASYNC109
-            context = _Context(metadata, timeout)
+            context = CallContext(metadata, timeout)
             try:
                 async with asyncio.timeout(timeout):
                     handler = await self._server.handler(method, metadata)
                     return await handler.unary_unary(request, context)
             except TimeoutError as error:
-                raise _Status(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded").error() from error
+                raise Status(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded").error() from error
             except AbortError as error:
                 raise context.status.error() from error
             except AioRpcError:
                 raise
             except Exception as error:
-                raise _FAULT.error() from error
+                raise FAULT.error() from error
 
         return call
 
@@ -156,7 +156,7 @@ class LocalChannel:
         """Return a function that starts a call."""
 
         def call(request: Any, *, metadata: Metadata = ()) -> LocalCall:
-            async def start(context: _Context) -> AsyncGenerator[Any, None]:
+            async def start(context: CallContext) -> AsyncGenerator[Any, None]:
                 handler = await self._server.handler(method, metadata)
                 return handler.unary_stream(request, context)  # type: ignore[no-any-return]
 
@@ -170,7 +170,7 @@ class LocalChannel:
         def call(*, metadata: Metadata = ()) -> LocalCall:
             requests = _Requests()
 
-            async def start(context: _Context) -> AsyncGenerator[Any, None]:
+            async def start(context: CallContext) -> AsyncGenerator[Any, None]:
                 handler = await self._server.handler(method, metadata)
                 return handler.stream_stream(requests, context)  # type: ignore[no-any-return]
 
@@ -190,18 +190,18 @@ class LocalCall:
 
     def __init__(
         self,
-        start: Callable[[_Context], Awaitable[AsyncGenerator[Any, None]]],
+        start: Callable[[CallContext], Awaitable[AsyncGenerator[Any, None]]],
         metadata: Metadata,
         run_in_background: Callable[[Coroutine[Any, Any, None]], None],
         requests: "_Requests | None" = None,
     ) -> None:
         self._start = start
         self._run_in_background = run_in_background
-        self._context = _Context(metadata)
+        self._context = CallContext(metadata)
         self._requests = requests
         self._responses: AsyncGenerator[Any, None] | None = None
         self._reader: asyncio.Task[Any] | None = None
-        self._status: _Status | None = None
+        self._status: Status | None = None
         self._done: asyncio.Event | None = None  # while something waits for the end
         self._callbacks: list[Callable[[LocalCall], None]] = []
 
@@ -220,20 +220,20 @@ class LocalCall:
                 self._responses = await self._start(self._context)
             return await anext(self._responses)
         except StopAsyncIteration:
-            self._end(_Status(_OK))
+            self._end(Status(_OK))
             return _EOF
         except AbortError as error:
             self._end(self._context.status)
             raise self._context.status.error() from error
         except AioRpcError as error:
-            self._end(_Status(error.code(), error.details() or ""))
+            self._end(Status(error.code(), error.details() or ""))
             raise
         except asyncio.CancelledError:
             self._end(_CANCELLED)
             raise
         except Exception as error:
-            self._end(_FAULT)
-            raise _FAULT.error() from error
+            self._end(FAULT)
+            raise FAULT.error() from error
         finally:
             self._reader = None
 
@@ -288,14 +288,14 @@ class LocalCall:
         """Wait for the end of the call and return the metadata of its status."""
         return grpc.aio.Metadata(*(await self._ended()).trailing_metadata)
 
-    async def _ended(self) -> _Status:
+    async def _ended(self) -> Status:
         if self._status is None:
             self._done = self._done or asyncio.Event()
             await self._done.wait()
         assert self._status is not None
         return self._status
 
-    def _end(self, status: _Status) -> None:
+    def _end(self, status: Status) -> None:
         self._status = status
         if self._done is not None:
             self._done.set()
@@ -306,7 +306,7 @@ class LocalCall:
             callback(self)
 
     @staticmethod
-    def _after_the_end(status: _Status) -> Any:
+    def _after_the_end(status: Status) -> Any:
         if status.code is _OK:
             return _EOF
         if status is _CANCELLED:

@@ -35,6 +35,7 @@ from cli.processes.environment import (
 from cli.processes.gateways import NODE, gateway_programs, gateway_socket
 from cli.processes.programs import Module, command, core_settings, facade_settings, gateway_settings
 from cli.processes.restarts import SupervisedProgram
+from common import socket_calls
 from common.addresses import InsecureOption, accept_insecure
 from common.core_channel import TLS
 from common.settings import without_password
@@ -212,9 +213,10 @@ async def _up(environment: Mapping[str, str], *, has_gateway: bool, quiet: bool)
         listener = stack.enter_context(listening_at(plan.http))
         worker_state = stack.enter_context(os.fdopen(os.memfd_create("worker-state"), "r+b", 0))
         gateway = stack.enter_context(gateway_socket(plan.dimse)) if plan.dimse else None
+        calls = stack.enter_context(socket_calls.listen()) if plan.dimse else None
         try:
             descriptors = [listener.fileno(), worker_state.fileno()]
-            await _run(plan, programs, descriptors, gateway, signals, changed, quiet=quiet)
+            await _run(plan, programs, descriptors, gateway, calls, signals, changed, quiet=quiet)
         finally:
             listener.close()
             await _stop(programs, plan)
@@ -233,6 +235,7 @@ async def _run(
     programs: list[SupervisedProgram],
     descriptors: list[int],
     gateway: socket.socket | None,
+    calls: socket.socket | None,
     signals: _Signals,
     changed: asyncio.Event,
     *,
@@ -243,6 +246,7 @@ async def _run(
     Args:
         descriptors: file descriptors of the HTTP socket and of the file with the worker's state.
         gateway: listening socket of the DIMSE gateway; None for none.
+        calls: listening socket of the nodes for calls of the gateway; None without it.
 
     Raises:
         Failure: no node can be started or restarted.
@@ -255,6 +259,10 @@ async def _run(
         WORKER_STATE: str(worker_state),
         GATEWAYS: str(plan.dimse_processes),
     }
+
+    if calls is not None:
+        environment[socket_calls.SOCKET] = str(calls.fileno())
+        descriptors = [*descriptors, calls.fileno()]
 
     def note_worker() -> None:
         os.pwrite(worker_state, b"0" if worker.is_down else b"1", 0)
@@ -281,13 +289,18 @@ async def _run(
     ]
     programs += [*nodes, worker]
     address, gateways = None, []
-    if gateway is not None:
+    if gateway is not None and calls is not None:
         address = Address(parse_address(plan.dimse).host, gateway.getsockname()[1])
+        variables = {
+            **plan.environment,
+            NODE: str(plan.data),
+            socket_calls.ADDRESS: socket_calls.name_of(calls),
+        }
         gateways = gateway_programs(
             gateway,
             address,
             plan.dimse_processes,
-            {**plan.environment, NODE: str(plan.data)},
+            variables,
             echo=not quiet,
             on_change=changed.set,
         )

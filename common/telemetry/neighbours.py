@@ -66,7 +66,7 @@ class Neighbours:
             connection.settimeout(_SECONDS)
             try:
                 connection.connect(self.address(name))
-                if not _is_trusted(connection):
+                if not is_trusted(connection):
                     return None
                 received = bytearray()
                 while chunk := connection.recv(1 << 18):
@@ -118,7 +118,7 @@ async def joined(group: str, kind: str) -> AsyncIterator[Neighbours]:
 async def _answer(connection: socket.socket) -> None:
     with connection:
         connection.setblocking(False)
-        if _is_trusted(connection):
+        if is_trusted(connection):
             answer = json.dumps(as_json(snapshot()), separators=(",", ":")).encode()
             with suppress(OSError, TimeoutError):
                 async with asyncio.timeout(_SECONDS):
@@ -130,7 +130,7 @@ def trusted_users() -> set[int]:
     return {0, os.getuid()}
 
 
-def _is_trusted(connection: socket.socket) -> bool:
+def is_trusted(connection: socket.socket) -> bool:
     """Return whether the peer is a process of the same user or of root."""
     found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     _, user, _ = _CREDENTIALS.unpack(found)

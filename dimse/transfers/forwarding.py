@@ -25,7 +25,8 @@ from dicomstore.v1.transfer_service_pb2 import CreateTransferRequest, Notificati
 
 from dimse.associations.errors import described
 from dimse.config import ForwardSettings, Settings
-from dimse.core import Core, Metadata
+from dimse.core import Core
+from dimse.local_channel import Metadata
 
 _PAGE = 200
 _PAUSE_SECONDS = 10.0

@@ -8,8 +8,9 @@ from dimse.associations.association import Association
 from dimse.associations.commands import Command, CommandField
 from dimse.associations.requestor import Requestor
 from dimse.config import RemoteSettings
-from dimse.core import Core, Metadata
+from dimse.core import Core
 from dimse.data_sets.writing import TRANSFER_SYNTAXES, write
+from dimse.local_channel import Metadata
 from dimse.queries.identifiers import UNIQUE_KEYS, Identifier, Level
 from dimse.retrieval.selection import Selection, TooManyInstances, select
 from dimse.services import statuses

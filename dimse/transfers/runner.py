@@ -11,7 +11,8 @@ from dicomstore.v1.transfer_service_pb2 import ClaimTransfersRequest, ClaimTrans
 from common.telemetry import tracing
 from common.telemetry.catalogue import DIMSE_TRANSFER_SECONDS, DIMSE_TRANSFERS
 from dimse.associations.errors import AssociationLost, CannotConnect, ProtocolError, described
-from dimse.core import Core, Metadata
+from dimse.core import Core
+from dimse.local_channel import Metadata
 from dimse.transfers.work import STOPPED, AttemptFailed, LeaseLost, Work
 
 _WAIT_SECONDS = 60

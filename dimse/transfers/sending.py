@@ -8,7 +8,8 @@ from dicomstore.v1.search_service_pb2 import QUERY_LEVEL_SERIES, SearchRequest, 
 
 from dimse.associations.requestor import Requestor
 from dimse.config import RemoteSettings
-from dimse.core import Core, Metadata
+from dimse.core import Core
+from dimse.local_channel import Metadata
 from dimse.queries.identifiers import UNIQUE_KEYS, Identifier, Level
 from dimse.retrieval.selection import Form, Selection, Series, pages, select
 from dimse.retrieval.suboperations import Counts, Origin, SubOperations, TransferFailed

@@ -11,7 +11,8 @@ from dimse.associations.association import Association, Request
 from dimse.associations.peers import Peer
 from dimse.associations.requestor import Requestor
 from dimse.config import Settings
-from dimse.core import Core, Metadata, own_metadata
+from dimse.core import Core, own_metadata
+from dimse.local_channel import Metadata
 from dimse.transfers.forwarding import Forwarding, rules_of
 from dimse.transfers.notifying import Notifier
 from dimse.transfers.pulling import Puller
@@ -39,6 +40,7 @@ class Transfers:
     Args:
         serve: serves requests of remotes on associations of C-GET.
         on_end: called at the end of such an association.
+        local: as of `Core`.
 
     Raises:
         TlsError: the certificate files for the core cannot be used.
@@ -50,10 +52,12 @@ class Transfers:
         requestor: Requestor,
         serve: Callable[[Request], None],
         on_end: Callable[[Association], None],
+        *,
+        local: str = "",
     ) -> None:
         self._settings = settings
         self._requestor = requestor
-        self._core = core = Core(settings, is_separate=True)
+        self._core = core = Core(settings, local=local, is_separate=True)
         self._has_partitions: bool | None = None
         self._puller = Puller(requestor, serve, on_end, settings.retrieve_seconds)
         self._sender = Sender(core, self._metadata, requestor)

@@ -17,7 +17,8 @@ from dicomstore.v1.transfer_service_pb2 import (
 )
 
 from dimse.associations.association import Association
-from dimse.core import Core, Metadata
+from dimse.core import Core
+from dimse.local_channel import Metadata
 
 STOPPED = "GATEWAY_STOPPED"
 """Problem of an attempt that ends because the gateway stops."""

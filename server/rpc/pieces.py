@@ -83,13 +83,18 @@ class Pieces:
 
     def serialized(self, message_class: Any) -> bytes:
         """Return the pieces serialized as a message of this class."""
+        return b"".join(self.buffers(message_class))
+
+    def buffers(self, message_class: Any) -> list[Buffer]:
+        """Return the serialized message in parts, the data without copies."""
         piece_class = GetMessageClass(message_class.DESCRIPTOR.fields_by_name["pieces"].message_type)
-        omission = {"omission": self.omission} if self.omission is not None else {}
-        buffers: list[Buffer] = [message_class(**omission).SerializeToString()]
+        buffers: list[Buffer] = []
+        if self.omission is not None:
+            buffers.append(message_class(omission=self.omission).SerializeToString())
         for piece in self.pieces:
             parts = piece.buffers(piece_class)
             buffers += [_key(message_class, "pieces", sum(map(len, parts))), *parts]
-        return b"".join(buffers)
+        return buffers
 
 
 class OpenItem(Protocol):
@@ -205,7 +210,7 @@ def add_service(descriptor: Any, servicer: Any, server: Any) -> None:
         )(
             getattr(servicer, method.name),
             request_deserializer=GetMessageClass(method.input_type).FromString,
-            response_serializer=_serializer(GetMessageClass(method.output_type)),
+            response_serializer=_Serializer(GetMessageClass(method.output_type)),
         )
         for method in descriptor.methods
     }
@@ -213,13 +218,20 @@ def add_service(descriptor: Any, servicer: Any, server: Any) -> None:
     server.add_registered_method_handlers(descriptor.full_name, handlers)
 
 
-def _serializer(message_class: Any) -> Callable[[Any], bytes]:
-    def serialize(response: Any) -> bytes:
+class _Serializer:
+    """Serializes the responses of an rpc."""
+
+    def __init__(self, message_class: Any) -> None:
+        self._message_class = message_class
+
+    def __call__(self, response: Any) -> bytes:
         is_message = isinstance(response, Message)
-        serialized: bytes = response.SerializeToString() if is_message else response.serialized(message_class)
+        serialized: bytes = response.SerializeToString() if is_message else response.serialized(self._message_class)
         return serialized
 
-    return serialize
+    def parts(self, response: Any) -> list[Buffer]:
+        """Return a response in serialized parts."""
+        return response.buffers(self._message_class) if isinstance(response, Pieces) else [self(response)]
 
 
 def _key(message_class: Any, field: str, length: int) -> bytes:

@@ -119,12 +119,12 @@ class Store:
                 digest = sha256(view[start:size]) if association.has_more_data else None
                 sent = 0
                 while association.has_more_data:
-                    upload.send(bytes(view[:size]), last=False)
+                    upload.send(view[:size], last=False)
                     sent += size
                     size = association.read_data_set(view)
                     if digest is not None:
                         digest.update(view[:size])
-                upload.send(bytes(view[:size]), last=True)
+                upload.send(view[:size], last=True)
                 outcome = upload.outcome()
             except BaseException:
                 upload.cancel()

@@ -1,30 +1,21 @@
 """Calls of StoreInstances: one for each association that stores, for any number of instances."""
 
-import queue
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from functools import partial
-from typing import Any
 
 import grpc
-from dicomstore.v1.store_service_pb2 import StoreHeader, StoreInstancesRequest, StoreOutcome
+from dicomstore.v1.store_service_pb2 import StoreHeader, StoreOutcome
 
-from dimse.core import Core, Metadata
+from dimse.core import Core
+from dimse.local_channel import Metadata
+from dimse.store_stream import message_with
 
 _IDLE_SECONDS = 2.0
 """Time without an instance after which a call is ended: it counts to the limits of the core, and its record in the
 audit trail is complete at its end."""
 
 _CHECK_SECONDS = 0.5
-
-_QUEUED_MESSAGES = 1
-"""Messages that wait for the core; then the peer has to wait, too."""
-
-
-_ending: set[Any] = set()
-"""Calls whose end the core has not confirmed yet."""
 
 
 class UploadFailed(Exception):
@@ -43,8 +34,7 @@ class Upload:
 
     def __init__(self, core: Core, header: StoreHeader, metadata: Metadata) -> None:
         self._header: StoreHeader | None = header
-        self._messages: queue.Queue[StoreInstancesRequest | None] = queue.Queue(_QUEUED_MESSAGES)
-        self._call: Any = core.store.StoreInstances(iter(self._messages.get, None), metadata=metadata)
+        self._stream = core.open_store(metadata)
         self._seconds = core.call_seconds
         self._lock = threading.Lock()
         self._item = 0
@@ -64,38 +54,33 @@ class Upload:
         self._used = time.monotonic()
         self._lock.release()
 
-    def send(self, data: bytes, *, last: bool) -> None:
+    def send(self, data: memoryview, *, last: bool) -> None:
         """Send a piece of the instance. Raises UploadFailed if the core does not accept it in time."""
-        message = StoreInstancesRequest()
-        if self._header is not None:
-            message.header.CopyFrom(self._header)
-            self._header = None
-        message.pieces.add(item=self._item, data=data, last=last)
+        header, self._header = self._header, None
         self._deadline = time.monotonic() + self._seconds
-        while True:
-            with suppress(queue.Full):
-                self._messages.put(message, timeout=_CHECK_SECONDS)
-                return
-            if not self._call.is_active():
-                raise UploadFailed(self._code())
+        try:
+            self._stream.write(message_with(header, self._item, data, last=last))
+        except grpc.RpcError as error:
+            raise UploadFailed(error.code()) from None
 
     def outcome(self) -> StoreOutcome:
         """Return the outcome of the instance, whose last piece was sent. Raises UploadFailed if there is none."""
         self._deadline = time.monotonic() + self._seconds
         try:
-            for response in self._call:
+            while True:
                 outcome: StoreOutcome
-                for outcome in response.outcomes:
+                for outcome in next(self._stream).outcomes:
                     if outcome.item == self._item:
                         return outcome
-        except grpc.RpcError:
-            raise UploadFailed(self._code()) from None
-        raise UploadFailed(grpc.StatusCode.UNAVAILABLE)
+        except grpc.RpcError as error:
+            raise UploadFailed(error.code()) from None
+        except StopIteration:
+            raise UploadFailed(grpc.StatusCode.UNAVAILABLE) from None
 
     def check(self) -> None:
         """End the call if it has not been used for some time; cancel it if the core is silent for too long."""
         if self._deadline and time.monotonic() > self._deadline:
-            self._call.cancel()
+            self._stream.cancel()
         elif time.monotonic() - self._used > _IDLE_SECONDS and self._lock.acquire(blocking=False):
             try:
                 self.end()
@@ -111,22 +96,12 @@ class Upload:
         """End the call after its last outcome."""
         if not self._ended:
             self._ended = True
-            # A call that nobody refers to is cancelled.
-            _ending.add(self._call)
-            if not self._call.add_callback(partial(_ending.discard, self._call)):
-                _ending.discard(self._call)
-            with suppress(queue.Full):
-                self._messages.put_nowait(None)
+            self._stream.end()
 
     def cancel(self) -> None:
         """End the call at once; an instance without its last piece is discarded."""
         self._ended = True
-        self._call.cancel()
-        with suppress(queue.Full):
-            self._messages.put_nowait(None)  # wakes the thread that sends
-
-    def _code(self) -> grpc.StatusCode:
-        return self._call.code() or grpc.StatusCode.UNKNOWN
+        self._stream.cancel()
 
 
 class Uploads:
