@@ -19,6 +19,7 @@ from dicomstore.v1 import (
     transfer_service_pb2_grpc,
     workitem_service_pb2_grpc,
 )
+from dicomstore.v1.retrieve_service_pb2 import RetrieveInstancesRequest
 
 from common.core_channel import address_of, core_tls_files
 from common.settings import SecretText
@@ -70,6 +71,12 @@ class Core:
         self.open_store: Callable[[Metadata], StoreStream] = partial(local_stream if self._local else GrpcStream, fast)
         self.capabilities = capabilities_service_pb2_grpc.CapabilitiesServiceStub(self.channel)
         self.commitment = commitment_service_pb2_grpc.CommitmentServiceStub(self.channel)
+        self.retrieve_instances = fast.unary_stream(
+            "/dicomstore.v1.RetrieveService/RetrieveInstances",
+            request_serializer=RetrieveInstancesRequest.SerializeToString,
+            response_deserializer=None,
+        )
+        """Begins a call, whose responses remain serialised: see `dimse.retrieval.instances`."""
         self.retrieve = retrieve_service_pb2_grpc.RetrieveServiceStub(fast)
         self.search = search_service_pb2_grpc.SearchServiceStub(fast)
         self.change_feed = change_feed_service_pb2_grpc.ChangeFeedServiceStub(self.channel)

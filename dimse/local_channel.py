@@ -199,7 +199,7 @@ class LocalCall:
         except AssociationLost as lost:
             raise self._lost(lost) from None
         if kind != STATUS:
-            return self._deserialize(payload)
+            return payload if self._deserialize is None else self._deserialize(payload)
         code, details = orjson.loads(payload)
         self._is_over = True
         if self.has_ended:

@@ -21,13 +21,17 @@ from node.calls import FAULT, CallContext, LocalServer, Status
 from node.listener import Listener
 from server.domain.limits import MAX_MESSAGE_BYTES
 from server.model.buffer import Buffer
+from server.rpc.store import read_uncopied
 
 PEER = "local"
 
 _BUFFER_BYTES = 64 << 10
 _MAX_FRAME_BYTES = MAX_MESSAGE_BYTES + (1 << 20)
-_MAX_WAITING = 2
+_MAX_WAITING = 1
 """Messages of a client that wait for the handler; then the client must wait, too."""
+
+_UNCOPIED = {"/dicomstore.v1.StoreService/StoreInstances": read_uncopied}
+"""Rpcs whose requests are read without copies."""
 
 _OK = FRAME.pack(6, STATUS) + b'[0,""]'
 _WRITE_BYTES = 1 << 20
@@ -180,7 +184,8 @@ class _Connection(asyncio.BufferedProtocol):
         status = Status(grpc.StatusCode.OK)
         try:
             handler = await self._server.handler(method, metadata)
-            read, parts_of = handler.request_deserializer, _parts_of(handler.response_serializer)
+            read = _UNCOPIED.get(method, handler.request_deserializer)
+            parts_of = _parts_of(handler.response_serializer)
             async with asyncio.timeout(seconds):
                 if handler.unary_unary is not None:
                     response = await handler.unary_unary(read(self._messages.popleft()), context)

@@ -5,9 +5,14 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import partial
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
-from dicomstore.v1.retrieve_service_pb2 import RetrieveInstancesResponse
+from dicomstore.v1.resources_pb2 import ItemError
+from dicomstore.v1.retrieve_service_pb2 import InstanceHead, RetrievedPiece, RetrieveInstancesResponse
+
+from common.wire import fields
+
+Bytes = bytes | bytearray
 
 _PREAMBLE_BYTES = 128
 _PREFIX = b"DICM"
@@ -25,11 +30,11 @@ class Instance:
     def __init__(self, study: str, series: str, uid: str, sop_class: str, transfer_syntax: str) -> None:
         self.study, self.series, self.uid = study, series, uid
         self.sop_class, self.transfer_syntax = sop_class, transfer_syntax
-        self._parts: list[bytes] = []
+        self._parts: list[bytes | memoryview] = []
         self._size = 0
         self._file: IO[bytes] | None = None
 
-    def append(self, data: bytes) -> None:
+    def append(self, data: bytes | memoryview) -> None:
         """Add bytes of the Part 10 file."""
         self._size += len(data)
         if self._file is None and self._size > _MEMORY_BYTES:
@@ -54,7 +59,7 @@ class Instance:
     def _bytes_from(self, offset: int) -> Iterator[bytes | memoryview]:
         is_odd = (self._size - offset) % 2  # a deflated data set, or bytes after the last element
         if self._file is None:
-            parts: Iterable[bytes] = self._parts
+            parts: Iterable[bytes | memoryview] = self._parts
         else:
             self._file.seek(0)
             parts = iter(partial(self._file.read, _READ_BYTES), b"")
@@ -88,27 +93,29 @@ class Failed(NamedTuple):
     uid: str
 
 
-def instances_of(responses: Iterable[RetrieveInstancesResponse], wanted: frozenset[str]) -> Iterator[Instance | Failed]:
+def instances_of(responses: Iterable[Bytes], wanted: frozenset[str]) -> Iterator[Instance | Failed]:
     """Yield the instances of a stream, those with other SOP Instance UIDs left out.
 
     Each is yielded when its last byte has arrived and its checksum has been compared, and closed when the next one is
     requested.
+
+    Args:
+        responses: serialised messages of type RetrieveInstancesResponse, whose bytes are not copied.
     """
     current: Instance | None = None
     try:
         for response in responses:
-            for piece in response.pieces:
-                if piece.HasField("head"):
-                    head = piece.head
-                    if head.id.sop_instance_uid in wanted:
-                        current = Instance(
-                            head.id.study_instance_uid,
-                            head.id.series_instance_uid,
-                            head.id.sop_instance_uid,
-                            head.sop_class_uid,
-                            head.transfer_syntax_uid,
-                        )
-                if piece.HasField("failed"):
+            for piece in _pieces(response):
+                if piece.head is not None and piece.head.id.sop_instance_uid in wanted:
+                    address, head = piece.head.id, piece.head
+                    current = Instance(
+                        address.study_instance_uid,
+                        address.series_instance_uid,
+                        address.sop_instance_uid,
+                        head.sop_class_uid,
+                        head.transfer_syntax_uid,
+                    )
+                if piece.failed is not None:
                     uid = current.uid if current else piece.failed.instance.sop_instance_uid
                     if current is not None:
                         current.close()
@@ -118,9 +125,9 @@ def instances_of(responses: Iterable[RetrieveInstancesResponse], wanted: frozens
                     continue
                 if current is None:
                     continue
-                if data := piece.data:  # each access makes a copy
-                    current.append(data)
-                if piece.last:
+                if piece.data:
+                    current.append(piece.data)
+                if piece.is_last:
                     yield current
                     current.close()
                     current = None
@@ -128,6 +135,28 @@ def instances_of(responses: Iterable[RetrieveInstancesResponse], wanted: frozens
         if current is not None:
             with suppress(OSError):
                 current.close()
+
+
+class _Piece(NamedTuple):
+    """A RetrievedPiece."""
+
+    head: InstanceHead | None
+    data: memoryview | None
+    is_last: bool
+    failed: ItemError | None
+
+
+def _pieces(response: Bytes) -> Iterator[_Piece]:
+    for number, piece in fields(memoryview(response)):
+        if number == RetrieveInstancesResponse.PIECES_FIELD_NUMBER and isinstance(piece, memoryview):
+            found: dict[int, Any] = dict(fields(piece))
+            head, failed = found.get(RetrievedPiece.HEAD_FIELD_NUMBER), found.get(RetrievedPiece.FAILED_FIELD_NUMBER)
+            yield _Piece(
+                None if head is None else InstanceHead.FromString(bytes(head)),
+                found.get(RetrievedPiece.DATA_FIELD_NUMBER),
+                bool(found.get(RetrievedPiece.LAST_FIELD_NUMBER)),
+                None if failed is None else ItemError.FromString(bytes(failed)),
+            )
 
 
 def data_set_offset(head: bytes) -> int | None:

@@ -31,7 +31,7 @@ class TransferFailed(Exception):
 
 
 Retrieve = Callable[[RetrieveInstancesRequest], Any]
-"""Starts a call of RetrieveInstances: an iterator of responses with `cancel`."""
+"""Starts a call of RetrieveInstances: an iterator of serialised responses with `cancel`."""
 
 
 @dataclass(slots=True)

@@ -90,7 +90,7 @@ class _Retrieve:
         return operations.run(
             selection,
             request.peer.partition,
-            partial(self._core.retrieve.RetrieveInstances, metadata=metadata),
+            partial(self._core.retrieve_instances, metadata=metadata),
             counts,
             is_cancelled=request.is_cancelled,
             report=lambda: request.respond(statuses.PENDING, **counts.of_response(is_final=False)),

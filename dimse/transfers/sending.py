@@ -73,7 +73,7 @@ class Sender:
             operations.run(
                 selection,
                 work.partition,
-                partial(self._core.retrieve.RetrieveInstances, metadata=self._metadata()),
+                partial(self._core.retrieve_instances, metadata=self._metadata()),
                 counts,
                 is_cancelled=lambda: work.is_over,
                 report=report,

@@ -1,10 +1,12 @@
 """StoreService."""
 
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 from dicomstore.v1 import store_service_pb2 as pb
 from dicomstore.v1 import store_service_pb2_grpc
 
+from common.wire import fields
 from server.dicom.elements.external_metadata import ExternalAttribute
 from server.domain.flow.ingest_budget import IngestBudget
 from server.domain.store.receive import Store
@@ -12,7 +14,7 @@ from server.domain.store.upload import Upload, UploadHeader, UploadMessage, Uplo
 from server.rpc import convert
 from server.rpc.interceptors.call_context import Context
 
-_Requests = AsyncIterator[pb.StoreInstancesRequest]
+_Requests = AsyncIterator[pb.StoreInstancesRequest | UploadMessage]
 
 
 class StoreServicer(store_service_pb2_grpc.StoreServiceServicer):
@@ -44,7 +46,34 @@ class _Messages:
         return _message(await anext(self._requests))
 
 
-def _message(request: pb.StoreInstancesRequest) -> UploadMessage:
+def read_uncopied(received: bytes | bytearray) -> UploadMessage:
+    """Return a serialised StoreInstancesRequest, whose data are views of it. Raises ValueError if it is malformed."""
+    header: UploadHeader | None = None
+    pieces: list[UploadPiece] = []
+    for number, value in fields(memoryview(received)):
+        if number == pb.StoreInstancesRequest.HEADER_FIELD_NUMBER and isinstance(value, memoryview):
+            header = _header(pb.StoreHeader.FromString(bytes(value)))
+        elif number == pb.StoreInstancesRequest.PIECES_FIELD_NUMBER and isinstance(value, memoryview):
+            found: dict[int, Any] = dict(fields(value))
+            data = found.pop(pb.InstancePiece.DATA_FIELD_NUMBER, b"")
+            is_last = bool(found.get(pb.InstancePiece.LAST_FIELD_NUMBER))
+            checksum = found.get(pb.InstancePiece.CRC32C_FIELD_NUMBER) if is_last else None
+            pieces.append(
+                UploadPiece(
+                    found.get(pb.InstancePiece.ITEM_FIELD_NUMBER, 0),
+                    data,
+                    is_last,
+                    bool(found.get(pb.InstancePiece.ABORTED_FIELD_NUMBER)),
+                    found.get(pb.InstancePiece.DECLARED_SIZE_BYTES_FIELD_NUMBER),
+                    None if checksum is None else int.from_bytes(checksum, "little"),
+                )
+            )
+    return UploadMessage(header, pieces)
+
+
+def _message(request: "pb.StoreInstancesRequest | UploadMessage") -> UploadMessage:
+    if isinstance(request, UploadMessage):  # from another process of this machine
+        return request
     return UploadMessage(_header(request.header) if request.HasField("header") else None, _pieces(request))
 
 

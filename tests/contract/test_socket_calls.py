@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -24,6 +25,7 @@ from dicomstore.v1 import (
 from dicomstore.v1 import (
     store_service_pb2 as store,
 )
+from google.protobuf.message import DecodeError
 
 from common import socket_calls
 from common.telemetry import neighbours
@@ -31,6 +33,7 @@ from dimse.local_channel import CallFailed, LocalChannel
 from dimse.store_stream import local_stream, message_with
 from node.calls import LocalServer
 from node.socket_server import serving
+from server.rpc.store import read_uncopied
 
 SECONDS = 20.0
 METADATA = (("x-request-id", "r1"), ("x-dicomstore-client", "192.0.2.1"))
@@ -69,10 +72,10 @@ class Services(
     async def StoreInstances(self, requests: Any, context: Any) -> AsyncIterator[Any]:
         async for request in requests:
             for piece in request.pieces:
-                self.received.append((piece.item, len(piece.data), piece.last))
+                self.received.append((piece.item, len(piece.data), piece.is_last))
                 if piece.data[:6] == b"refuse":
                     await context.abort(grpc.StatusCode.PERMISSION_DENIED, "no")
-                if piece.last:
+                if piece.is_last:
                     yield store.StoreInstancesResponse(outcomes=[store.StoreOutcome(item=piece.item)])
 
     async def _end_as(self, wanted: str, context: Any) -> None:
@@ -279,6 +282,28 @@ def test_a_message_is_that_of_the_contract() -> None:
     assert store.StoreInstancesRequest.FromString(b"".join(parts)) == store.StoreInstancesRequest(
         header=header, pieces=[piece]
     )
+
+
+def test_a_message_is_read_without_copies_as_with_protobuf() -> None:
+    header = store.StoreHeader(create_partition=True, reason="why")
+    pieces = [
+        store.InstancePiece(item=1, data=b"a" * 300, declared_size_bytes=1 << 40),
+        store.InstancePiece(item=1, last=True, crc32c=0xFEDCBA98),
+        store.InstancePiece(item=300, aborted=True),
+    ]
+    serialised = store.StoreInstancesRequest(header=header, pieces=pieces).SerializeToString()
+    found = read_uncopied(serialised)
+    assert found.header is not None
+    assert (found.header.create_partition, found.header.reason) == (True, "why")
+    assert list(found.pieces) == [
+        (1, b"a" * 300, False, False, 1 << 40, None),
+        (1, b"", True, False, None, 0xFEDCBA98),
+        (300, b"", False, True, None, None),
+    ]
+    assert read_uncopied(b"").header is None
+    for end in range(1, 300):
+        with suppress(ValueError, DecodeError):
+            read_uncopied(serialised[:end])
 
 
 def test_calls_fail_when_the_node_ends_and_others_are_made_on_new_connections() -> None:

@@ -88,8 +88,8 @@ def test_the_data_set_follows_the_file_meta_information(syntax: str) -> None:
     assert data_set_offset(file[: offset - 20]) is None
 
 
-def responses(*pieces: RetrievedPiece) -> list[RetrieveInstancesResponse]:
-    return [RetrieveInstancesResponse(pieces=[piece]) for piece in pieces]
+def responses(*pieces: RetrievedPiece) -> list[bytes]:
+    return [RetrieveInstancesResponse(pieces=[piece]).SerializeToString() for piece in pieces]
 
 
 def head(uid: str) -> InstanceHead:
