@@ -8,11 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common import socket_calls
 from dimse.associations.acceptor import listen
 from dimse.config import Settings
 from dimse.gateway import Gateway
+from node.calls import LocalServer
+from node.socket_server import serving
 from server.bootstrap.serving import running
 from tests.core import settings_for
+
+_local: dict[str, str] = {}
+"""Addresses of cores for local calls, by those for gRPC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +38,14 @@ def running_core(data: Path, **settings: Any) -> Iterator[str]:
 
     async def serve() -> None:
         async with running(settings_for(data, **settings)) as core:
-            address[0] = core.address
-            started.set()
-            await stop.wait()
+            local = LocalServer(core.interceptors)
+            core.register(local)
+            listener = socket_calls.listen()
+            async with serving(listener, local, is_shared=False, stop_seconds=1):
+                address[0] = core.address
+                _local[core.address] = socket_calls.name_of(listener)
+                started.set()
+                await stop.wait()
 
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
     thread.start()
@@ -48,11 +59,11 @@ def running_core(data: Path, **settings: Any) -> Iterator[str]:
 
 
 @contextmanager
-def running_gateway(core: str, **settings: Any) -> Iterator[RunningGateway]:
-    """Run a gateway for the core at an address."""
+def running_gateway(core: str, *, is_local: bool = True, **settings: Any) -> Iterator[RunningGateway]:
+    """Run a gateway for the core at an address; unless `is_local`, all of its calls are over gRPC."""
     values = {"dimse": "127.0.0.1:0", "dimse_shutdown_seconds": 5} | settings
     listener = listen(values["dimse"])
-    gateway = Gateway(Settings(core=core, **values), listener)
+    gateway = Gateway(Settings(core=core, **values), listener, local=_local.get(core, "") if is_local else "")
     port = listener.getsockname()[1]
     thread = threading.Thread(target=gateway.run)
     thread.start()

@@ -10,6 +10,7 @@ import pytest
 from dicomstore.v1.resources_pb2 import Address
 from dicomstore.v1.retrieve_service_pb2 import RetrieveInstancesRequest, RetrieveMetadataRequest
 from dicomstore.v1.search_service_pb2 import QUERY_LEVEL_INSTANCE, SearchRequest, Term
+from dicomstore.v1.store_service_pb2_grpc import StoreServiceStub
 from pynetdicom import AE
 from pynetdicom.presentation import build_context
 
@@ -64,7 +65,8 @@ def metadata(core: Core, resource: Address) -> Any:
 def stored_by_grpc(core: Core, file: bytes, partition: str) -> Any:
     """Store a file as it is, as STOW does; return the outcome."""
     requests = store_requests([file], address=Address(partition=partition), create_partition=bool(partition))
-    [outcome] = [one for response in core.store.StoreInstances(iter(requests)) for one in response.outcomes]
+    responses = StoreServiceStub(core.channel).StoreInstances(iter(requests))
+    [outcome] = [one for response in responses for one in response.outcomes]
     return outcome
 
 
