@@ -19,19 +19,14 @@ from common.socket_calls import END, FRAME, HEAD, MESSAGE, STATUS, enlarge_buffe
 from common.telemetry.neighbours import is_trusted
 from node.calls import FAULT, CallContext, LocalServer, Status
 from node.listener import Listener
-from server.domain.limits import MAX_MESSAGE_BYTES
+from server.bootstrap.grpc_server import MAX_RECEIVED_BYTES
 from server.model.buffer import Buffer
-from server.rpc.store import read_uncopied
 
 PEER = "local"
 
 _BUFFER_BYTES = 64 << 10
-_MAX_FRAME_BYTES = MAX_MESSAGE_BYTES + (1 << 20)
 _MAX_WAITING = 1
 """Messages of a client that wait for the handler; then the client must wait, too."""
-
-_UNCOPIED = {"/dicomstore.v1.StoreService/StoreInstances": read_uncopied}
-"""Rpcs whose requests are read without copies."""
 
 _OK = FRAME.pack(6, STATUS) + b'[0,""]'
 _WRITE_BYTES = 1 << 20
@@ -142,7 +137,7 @@ class _Connection(asyncio.BufferedProtocol):
         while self._end - self._start >= FRAME.size:
             length, kind = FRAME.unpack_from(self._buffer, self._start)
             begin = self._start + FRAME.size
-            if length > _MAX_FRAME_BYTES:
+            if length > MAX_RECEIVED_BYTES:
                 self.close()
                 return
             if begin + length <= self._end:
@@ -184,7 +179,7 @@ class _Connection(asyncio.BufferedProtocol):
         status = Status(grpc.StatusCode.OK)
         try:
             handler = await self._server.handler(method, metadata)
-            read = _UNCOPIED.get(method, handler.request_deserializer)
+            read = getattr(handler.request_deserializer, "uncopied", handler.request_deserializer)
             parts_of = _parts_of(handler.response_serializer)
             async with asyncio.timeout(seconds):
                 if handler.unary_unary is not None:

@@ -10,7 +10,8 @@ from dimse.associations.negotiation import UNCOMPRESSED
 from dimse.associations.pdus import Roles
 from dimse.associations.requestor import Requestor
 from dimse.config import RemoteSettings
-from dimse.core import Core, Metadata
+from dimse.core import Core
+from dimse.local_channel import Metadata
 from dimse.services import statuses
 from dimse.services.commitment.data_sets import STORAGE_COMMITMENT_PUSH, send_result
 from dimse.transfers.work import AttemptFailed, Work

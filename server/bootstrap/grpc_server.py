@@ -22,6 +22,9 @@ from server.rpc.interceptors.principal_limits import PrincipalLimits
 from server.rpc.interceptors.surround import Chain, Surround
 from server.rpc.interceptors.tracing import Tracing
 
+MAX_RECEIVED_BYTES = MAX_MESSAGE_BYTES + (1 << 20)
+"""The longest message of the contract, plus protocol overhead."""
+
 _OPTIONS = (
     # A peer that disappeared without notice is detected within 80 s, and its calls end.
     ("grpc.keepalive_time_ms", 60_000),
@@ -38,8 +41,7 @@ _OPTIONS = (
     # The metadata of a call include an access token, and the URI and the audit headers of an HTTP request.
     ("grpc.max_metadata_size", 64 << 10),
     ("grpc.absolute_max_metadata_size", 96 << 10),
-    # The longest message of the contract, plus protocol overhead.
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES + (1 << 20)),
+    ("grpc.max_receive_message_length", MAX_RECEIVED_BYTES),
 )
 
 _CALLS_BESIDES = 20

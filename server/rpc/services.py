@@ -35,7 +35,6 @@ from dicomstore.v1 import (
     share_service_pb2,
     share_service_pb2_grpc,
     store_service_pb2,
-    store_service_pb2_grpc,
     study_event_service_pb2,
     study_event_service_pb2_grpc,
     token_service_pb2,
@@ -77,7 +76,7 @@ from server.rpc.security.audit import AuditServicer
 from server.rpc.security.logins import LoginServicer
 from server.rpc.security.share_links import ShareServicer
 from server.rpc.security.tokens import TokenServicer
-from server.rpc.store import StoreServicer
+from server.rpc.store import StoreServicer, add_store_service
 from server.rpc.worklist.events import WorkitemEventServicer
 from server.rpc.worklist.workitem_rules import WorkitemRuleServicer
 from server.rpc.worklist.workitems import WorkitemServicer
@@ -148,7 +147,7 @@ class Services:
 
     def register(self, server: Any) -> None:
         """Add the services to a server."""
-        store_service_pb2_grpc.add_StoreServiceServicer_to_server(self.store, server)
+        add_store_service(self.store, server)
         add_service(retrieve_service_pb2.DESCRIPTOR.services_by_name["RetrieveService"], self.retrieve, server)
         add_service(search_service_pb2.DESCRIPTOR.services_by_name["SearchService"], self.search, server)
         delete_service_pb2_grpc.add_DeleteServiceServicer_to_server(self.delete, server)

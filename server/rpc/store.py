@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import grpc
 from dicomstore.v1 import store_service_pb2 as pb
 from dicomstore.v1 import store_service_pb2_grpc
 
@@ -44,6 +45,31 @@ class _Messages:
 
     async def __anext__(self) -> UploadMessage:
         return _message(await anext(self._requests))
+
+
+def add_store_service(servicer: StoreServicer, server: Any) -> None:
+    """Add StoreService to a server."""
+    handler = grpc.stream_stream_rpc_method_handler(
+        servicer.StoreInstances,
+        request_deserializer=_RequestReader(),
+        response_serializer=pb.StoreInstancesResponse.SerializeToString,
+    )
+    name = pb.DESCRIPTOR.services_by_name["StoreService"].full_name
+    handlers = {"StoreInstances": handler}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
+    server.add_registered_method_handlers(name, handlers)
+
+
+class _RequestReader:
+    """Reads requests; `uncopied` does so without copying their data, for calls of other processes of this machine."""
+
+    def __call__(self, received: bytes) -> pb.StoreInstancesRequest:
+        return pb.StoreInstancesRequest.FromString(received)
+
+    @staticmethod
+    def uncopied(received: bytes | bytearray) -> UploadMessage:
+        """See `read_uncopied`."""
+        return read_uncopied(received)
 
 
 def read_uncopied(received: bytes | bytearray) -> UploadMessage:

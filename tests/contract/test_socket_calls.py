@@ -72,10 +72,10 @@ class Services(
     async def StoreInstances(self, requests: Any, context: Any) -> AsyncIterator[Any]:
         async for request in requests:
             for piece in request.pieces:
-                self.received.append((piece.item, len(piece.data), piece.is_last))
+                self.received.append((piece.item, len(piece.data), piece.last))
                 if piece.data[:6] == b"refuse":
                     await context.abort(grpc.StatusCode.PERMISSION_DENIED, "no")
-                if piece.is_last:
+                if piece.last:
                     yield store.StoreInstancesResponse(outcomes=[store.StoreOutcome(item=piece.item)])
 
     async def _end_as(self, wanted: str, context: Any) -> None:

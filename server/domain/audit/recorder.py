@@ -47,7 +47,7 @@ NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 class Source(NamedTuple):
     """Where a call comes from.
 
-    peer: the address that is connected to the core, or "inproc".
+    peer: the address that is connected to the core, "inproc" or "local".
     client, http_method, uri, headers: of the HTTP request, as a trusted facade states them.
     """
 

@@ -17,7 +17,7 @@ from server.rpc.interceptors.declared_actions import ACTIONS, declared_action
 from server.rpc.interceptors.peer_certificates import PeerCertificates
 
 _PACKAGE = "/dicomstore.v1."
-_SAME_PROCESS = "inproc"
+_SAME_PROCESS, _SAME_MACHINE = "inproc", "local"
 _CLIENT = "x-dicomstore-client"
 _METHOD = "x-dicomstore-method"
 _URI = "x-dicomstore-uri"
@@ -32,7 +32,8 @@ class TrustedFacades:
     """The peers whose statements about their HTTP clients are believed.
 
     Args:
-        networks: addresses and networks, separated by commas. A facade in the same process is always trusted.
+        networks: addresses and networks, separated by commas. A facade in the same process is always trusted, and so
+            is a gateway that calls locally (`common.socket_calls`).
         certificates: knows the facades that authenticate themselves by TLS.
 
     Raises:
@@ -47,7 +48,11 @@ class TrustedFacades:
     def trusts(self, context: Context) -> bool:
         """Return whether the peer of a call is trusted."""
         peer = context.peer
-        return peer == _SAME_PROCESS or self._has_trusted_address(peer) or self._certificates.is_facade(context)
+        return (
+            peer in (_SAME_PROCESS, _SAME_MACHINE)
+            or self._has_trusted_address(peer)
+            or self._certificates.is_facade(context)
+        )
 
     def _has_trusted_address(self, peer: str) -> bool:
         host = peer.rpartition(":")[0]
