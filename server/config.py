@@ -196,7 +196,7 @@ class Settings(TlsSettings):
         "",
         description="Addresses or networks of separate facades, separated by commas, e.g. `127.0.0.1`. What they state "
         "about their clients (address, URI) is recorded in the audit trail; every program at such an address can state "
-        "it. A facade in the same process is always trusted.",
+        "it. A facade in the same process is always trusted, and so is a DIMSE gateway that `dicomstore up` runs.",
     )
     grpc_client_certificates: str = Field(
         "",

@@ -43,6 +43,7 @@ FEW_PARENTS = 1_000
 FEW_ROWS = 20_000
 """Maximum number of rows in them that are sorted."""
 
+_UIDS = frozenset({"StudyInstanceUID", "SeriesInstanceUID"})
 _PARENTS: BindParameter[int] = bindparam("parents", expanding=True)
 
 
@@ -150,12 +151,20 @@ def _few_parents(connection: Connection, query: Query, where: dict[str, Any]) ->
         return keys.add_columns(rows_below).where(in_partition).limit(bindparam("limit"))
 
     form = ("parents", by_text and dialect, query.level, parent, *map(form_of, above))
-    if not by_text and _are_many(connection, parent, above, limited):
+    if not by_text and not _are_named(above) and _are_many(connection, parent, above, limited):
         return None
     found = pages.run(connection, form, statement, limited)
     if len(found) > FEW_PARENTS or sum(count for _, count in found) > FEW_ROWS:
         return None
     return parent, [key for key, _ in found]
+
+
+def _are_named(above: Sequence[Condition]) -> bool:
+    """Return whether conditions have a UID of a study or series, so that few meet them."""
+    return any(
+        condition.key in _UIDS and all(isinstance(matcher, Equals) for matcher in condition.matchers)
+        for condition in above
+    )
 
 
 def _are_many(connection: Connection, parent: Level, above: Sequence[Condition], where: dict[str, Any]) -> bool:
