@@ -40,6 +40,7 @@ class Span:
     __slots__ = (
         "_before",
         "_span_id",
+        "_traceparent",
         "attributes",
         "ended_ns",
         "fault",
@@ -67,7 +68,7 @@ class Span:
         self.kind = kind
         self.trace_id = trace_id
         self.parent_id = parent_id
-        self._span_id = ""
+        self._span_id = self._traceparent = ""
         self.is_remote = is_remote
         self.is_sampled = is_sampled
         self.attributes = dict(attributes) if is_sampled else {}
@@ -85,7 +86,9 @@ class Span:
     @property
     def traceparent(self) -> str:
         """The value of header `traceparent` for calls that are part of this span."""
-        return f"00-{self.trace_id}-{self.span_id}-{'01' if self.is_sampled else '00'}"
+        if not self._traceparent:
+            self._traceparent = f"00-{self.trace_id}-{self.span_id}-{'01' if self.is_sampled else '00'}"
+        return self._traceparent
 
     def __enter__(self) -> Self:
         self._before = _current.get()
@@ -153,6 +156,12 @@ def within(span: Span) -> Iterator[None]:
         yield
     finally:
         _current.set(before)
+
+
+def is_within(traceparent: str) -> bool:
+    """Return whether the current span has this header for its calls, and is not sampled: such calls need no span."""
+    span = _current.get()
+    return span is not None and not span.is_sampled and span.traceparent == traceparent
 
 
 def sampled_trace() -> str:

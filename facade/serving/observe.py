@@ -152,10 +152,12 @@ def identity_metadata(request: Request) -> Metadata:
     headers = request.headers
     # All of them: the core refuses a request with several, which a proxy may have understood differently.
     credentials = tuple(("authorization", _in_ascii(value)) for value in headers.getlist("authorization"))
-    passed = tuple((name, value) for name in _PASSED_ON if (value := headers.get(name)) and _is_text(value))
+    passed = [(name, value) for name in _PASSED_ON if (value := headers.get(name)) and _is_text(value)]
     span: tracing.Span | None = request.scope["state"].get(_SPAN)
     if span is not None:
-        passed = (("traceparent", span.traceparent), *(one for one in passed if one[0] != "traceparent"))
+        if passed:
+            passed = [one for one in passed if one[0] != "traceparent"]
+        passed.append(("traceparent", span.traceparent))
     certificate = (CERTIFICATE, forwarded_names(request.scope))
     return (("x-request-id", request.state.request_id), certificate, *credentials, *passed)
 

@@ -24,12 +24,19 @@ class _Traced:
     def __init__(self, method: str, context: Context) -> None:
         self._method = method
         self._context = context
+        self._span: tracing.Span | None = None
 
     async def __aenter__(self) -> Context:
         context = self._context
-        parent = next((value for key, value in context.metadata if key == "traceparent"), "")
+        parent = ""
+        for key, value in context.metadata:
+            if key == "traceparent" and isinstance(value, str):
+                parent = value
+                break
+        if parent and tracing.is_within(parent):  # as nearly always in a node
+            return context
         name = self._method.removeprefix(_PACKAGE)
-        span = self._span = tracing.received(name, parent if isinstance(parent, str) else "", {})
+        span = self._span = tracing.received(name, parent, {})
         if span.is_sampled:
             service, _, rpc = name.partition("/")
             span.attributes |= {
@@ -43,6 +50,8 @@ class _Traced:
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         span = self._span
+        if span is None:
+            return
         if span.is_sampled:
             code, reason = outcome(error)
             span.attributes["rpc.grpc.status_code"] = code

@@ -4,7 +4,7 @@ import pytest
 
 from common.telemetry import tracing
 from common.telemetry.exports import is_exported
-from common.telemetry.tracing import Span, part, received, recorded, sampler_of
+from common.telemetry.tracing import Span, is_within, part, received, recorded, sampler_of
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
@@ -118,3 +118,14 @@ def test_the_export_is_off_unless_variables_switch_it_on(
 ) -> None:
     assert is_exported("TRACES", environment) is traces
     assert is_exported("METRICS", environment) is metrics
+
+
+@pytest.mark.parametrize(("sampler", "expected"), [("always_off", True), ("always_on", False)])
+def test_a_call_in_the_same_process_needs_no_span_if_the_current_one_is_not_sampled(
+    sampler: str, expected: bool
+) -> None:
+    with recorded(lambda _: None, sampler_of({"OTEL_TRACES_SAMPLER": sampler})):
+        assert not is_within(f"00-{TRACE}-{SPAN}-00")
+        with received("HTTP", "", {}) as span:
+            assert is_within(span.traceparent) is expected
+            assert not is_within(received("HTTP", "", {}).traceparent)
