@@ -1,8 +1,8 @@
 """`python -m bench.parts.audit`: CPU time for each request with the audit trail, compared with the same without it.
 
 One node runs, which records calls or not, as `switched_node` says; each workload is measured with and without records
-in turn, in pairs, so that the load of the machine affects both alike. Many short measurements are better than a few long
-ones: the median of their differences hardly depends on what else runs, and its standard error says how exact it is.
+in turn, in pairs, so that the load of the machine affects both alike. Many short measurements are better than a few
+long ones: the median of their differences hardly depends on what else runs; its standard error says how exact it is.
 
 `python -m bench.parts.audit --record` measures the CPU time of the records of one read and of one upload, in this
 process: recording and encoding in the event loop, numbers, digest and writing in the thread. The record of an upload is
@@ -91,7 +91,7 @@ def compare(
     with running_archive(None, tls=False, node=node, options=(), **variables) as archive:
         store(archive.core, "", size.instances())
         typer.echo(
-            "| workload | µs a request without | median of the differences | % | standard error, % | ratio of the lowest |\n"
+            "| workload | µs a request without | median of differences, µs | % | error, % | ratio of the lowest |\n"
             "|---|--:|--:|--:|--:|--:|"
         )
         for workload in chosen:
