@@ -4,7 +4,7 @@ export PYTHONPATH := .:protos/gen
 # The tests start hundreds of programs: bytecode is kept, also where the environment says otherwise.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test e2e-s3 torture soak fuzz unit check format protos docs release-protos bench bench-grpc bench-memory setup requirements sbom release viewer clients keycloak clean
+.PHONY: run test e2e-s3 torture soak fuzz unit check format protos docs release-protos bench bench-grpc bench-memory setup requirements sbom release viewer clients dcm4che keycloak clean
 
 # Start the archive: DICOMweb on :8080, gRPC on :50051, data in ./data.
 run: .venv/runtime
@@ -117,6 +117,10 @@ clients: .clients/package.json
 	GOBIN=$(CURDIR)/.clients/bin go install github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW)
 	GOBIN=$(CURDIR)/.clients/bin go install github.com/prometheus/prometheus/cmd/promtool@$(PROMTOOL)
 	touch $@
+
+# Compile dcm4che's tools, which no package registry has, from a checkout of its sources: make dcm4che SOURCE=../dcm4che
+dcm4che: .venv/dev
+	$(BIN)/python tests/e2e/clients/build_dcm4che.py $(SOURCE)
 
 # Download Keycloak from Maven, for the tests with it: 170 MB, and half a gigabyte of memory while they run.
 KEYCLOAK := org.keycloak:keycloak-quarkus-dist:26.4.0:zip

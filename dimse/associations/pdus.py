@@ -8,6 +8,7 @@ from typing import Any
 
 from pydicom.uid import UID
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ
+from pynetdicom.pdu_items import PresentationContextItemRQ
 from pynetdicom.pdu_primitives import (
     A_ASSOCIATE,
     ImplementationClassUIDNotification,
@@ -111,12 +112,21 @@ class AssociationAcceptance:
 
 
 def decode_request(data: bytes) -> AssociationRequest:
-    """Return the content of a PDU with type and length. Raises ProtocolError if it is malformed."""
-    primitive = _primitive(A_ASSOCIATE_RQ(), data)
-    contexts = tuple(
-        ProposedContext(context.context_id, str(context.abstract_syntax), tuple(map(str, context.transfer_syntax)))
-        for context in primitive.presentation_context_definition_list
-    )
+    """Return the content of a PDU with type and length. Raises ProtocolError if it is malformed.
+
+    Presentation contexts may have even IDs: PS3.8 section 9.3.2.2 forbids them, and dcm4che's `stgcmtscu` uses them.
+    """
+    pdu = A_ASSOCIATE_RQ()
+    try:
+        pdu.decode(data)
+        contexts = tuple(
+            ProposedContext(int(item.context_id or 0), str(item.abstract_syntax), tuple(map(str, item.transfer_syntax)))
+            for item in pdu.presentation_context
+        )
+        pdu.variable_items = [one for one in pdu.variable_items if not isinstance(one, PresentationContextItemRQ)]
+        primitive = pdu.to_primitive()
+    except Exception:  # noqa: BLE001 - pynetdicom raises whatever the malformed bytes cause
+        raise ProtocolError("the PDU is malformed") from None
     return AssociationRequest(
         primitive.called_ae_title.strip(), primitive.calling_ae_title.strip(), contexts, *_user_information(primitive)
     )
@@ -148,12 +158,15 @@ def encode_acceptance(request: AssociationRequest, acceptance: AssociationAccept
     contexts = []
     for one in acceptance.results:
         context = PresentationContext()
-        context.context_id = one.context_id
+        context.context_id = 1  # pynetdicom has none that are even
         context.result = one.result
         context.add_transfer_syntax(one.transfer_syntax)
         contexts.append(context)
     primitive.presentation_context_definition_results_list = contexts
-    return bytes(A_ASSOCIATE_AC(primitive).encode())
+    pdu = A_ASSOCIATE_AC(primitive)
+    for item, one in zip(pdu.presentation_context, acceptance.results, strict=True):
+        item.presentation_context_id = one.context_id
+    return bytes(pdu.encode())
 
 
 def encode_rejection(result: int, source: int, reason: int) -> bytes:

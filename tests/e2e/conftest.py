@@ -57,6 +57,8 @@ def _has_client(name: str) -> bool:
         return bool(shutil.which("java")) and (ROOT / ".keycloak/bin/kc.sh").exists()
     if name == "orthanc":
         return bool(shutil.which("Orthanc")) and ORTHANC_PLUGIN.exists()
+    if name == "dcm4che":
+        return bool(shutil.which("java")) and (ROOT / ".clients/dcm4che/classes").exists()
     if name == "dcmtk":
         return bool(shutil.which("storescu"))
     return bool(shutil.which(name))
