@@ -14,12 +14,18 @@ run: .venv/runtime
 # programs, disks and timeouts.
 TEST_PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(2 + (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()))')
 
+# Temporary files are in memory if there is room for them: a start of a core then takes a quarter less processor time,
+# and nothing waits for a disk.
+TEST_TMPDIR ?= $(shell $(PYTHON) -c 'import os, shutil, tempfile; \
+	memory = "/dev/shm"; has_room = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 10 << 30; \
+	print(memory if has_room else tempfile.gettempdir())')
+
 test: .venv/dev
-	$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal --durations 20
+	TMPDIR=$(TEST_TMPDIR) $(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal --durations 20
 
 # The end-to-end tests with blobs on an S3 server (of the package `moto`) and the index in PostgreSQL.
 e2e-s3: .venv/dev
-	$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal --durations 20 --stores s3 tests/e2e
+	TMPDIR=$(TEST_TMPDIR) $(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal --durations 20 --stores s3 tests/e2e
 
 # Run an archive under random faults for some minutes on each database: see docs/reliability.md.
 MINUTES ?= 5

@@ -292,14 +292,14 @@ async def test_a_receiver_that_is_down_for_a_day_loses_nothing_and_delays_no_oth
         first, second = await world.webhook(down.url), await world.webhook(works.url)
         delivering, other = await world.receiver(first), await world.receiver(second)
         for part in range(6):
-            studies = [sample(100 * part + number) for number in range(40)]
+            studies = [sample(100 * part + number) for number in range(25)]
             await world.database.instances.add(studies, world.now)
             await world.process()
             for _ in range(4):
                 await world.deliver(delivering)
                 world.now += timedelta(hours=1)
             await world.deliver(other)
-            assert len(works.accepted) == 40 * (part + 1)
+            assert len(works.accepted) == 25 * (part + 1)
         # What waits for a receiver that is down is a position in the change feed, and few events.
         assert (await world.backlog(first))[0] <= 50
         assert len(down.requests) < 24 * 50
@@ -308,7 +308,7 @@ async def test_a_receiver_that_is_down_for_a_day_loses_nothing_and_delays_no_oth
         down.answer = lambda request: 200
         world.now += timedelta(minutes=15)
         await world.deliver(delivering)
-    assert sorted(ids(down)) == list(range(1, 241))
+    assert sorted(ids(down)) == list(range(1, 151))
     assert await world.backlog(first) == (0, 0)
 
 
@@ -323,7 +323,7 @@ async def test_an_event_is_dead_after_72_hours_and_the_next_one_of_its_study_fol
         while world.now < begin + timedelta(hours=72):
             await world.deliver(delivering)
             assert await world.backlog(webhook) == (2, 0)
-            world.now += timedelta(minutes=14)
+            world.now += timedelta(minutes=30)
         world.now += timedelta(minutes=30)
         await world.deliver(delivering)
         assert await world.backlog(webhook) == (0, 1)
