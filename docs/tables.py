@@ -198,7 +198,6 @@ _DESCRIPTIONS: Mapping[Any, str] = {
     links.links: "[list share links](#share-links)",
     links.revoke: "[revoke a share link](#share-links)",
     redeem.redeem: "[open a share link](#share-links)",
-    redeem.upload_script: "script of the upload page",
     login.login: "[log in](#login)",
     login.callback: "[return from the identity provider](#login)",
     login.logout: "[log out](#login)",

@@ -173,7 +173,7 @@ OPERATIONS: Mapping[Endpoint, str] = MappingProxyType(
 ANONYMOUS = frozenset(
     {
         *(health.health, home.home, site.root, openapi.as_json, openapi.as_yaml),
-        *(redeem.redeem, redeem.upload_script),
+        redeem.redeem,
         *(login.login, login.callback, login.logout, login.link, login.redeem_link),
     }
 )

@@ -217,7 +217,6 @@ BARE = (
     Row("/login/callback", {"GET": login.callback}),
     Row("/login/link/{code}", {"GET": login.link, "POST": login.redeem_link}),
     Row("/logout", {"GET": login.logout, "POST": login.logout}),
-    Row("/share/upload.js", {"GET": redeem.upload_script}),
     Row("/share/{token}", {"GET": redeem.redeem}),
 )
 

@@ -144,7 +144,6 @@ _OF_ENDPOINTS: Mapping[Endpoint, Representations] = MappingProxyType(
         studies.stream: Representations(("after", "lastEventId"), responses=("text/event-stream",)),
         metrics.metrics: Representations(responses=("text/plain", "application/openmetrics-text", _JSON)),
         redeem.redeem: Representations(responses=("text/html",)),
-        redeem.upload_script: Representations(responses=("text/javascript",)),
         login.link: Representations(responses=("text/html",)),
         **dict.fromkeys((login.login, login.callback, login.logout), Representations(responses=())),
         login.redeem_link: Representations(responses=()),

@@ -62,15 +62,32 @@ async def root(request: Request) -> Response:
 
 @cache
 def _page() -> File:
-    """Return the page: one stylesheet, and a list of all modules that it needs at first."""
-    base = f"{PREFIX.strip('/')}/{_FILES.digest}"
+    return File(TYPES[".html"], _page_text("index.html", PREFIX.strip("/"), *_FIRST).encode())
+
+
+def page_with(name: str, root: str, module: str, values: Mapping[str, str]) -> bytes:
+    """Return another page of the explorer, with its only module.
+
+    Args:
+        root: path of the service, "" without a prefix.
+        values: by placeholder in the page; they are escaped.
+    """
+    page = _page_text(name, f"{root}{PREFIX.rstrip('/')}", module)
+    for placeholder, value in values.items():
+        page = page.replace(f'"{placeholder}"', f'"{html.escape(value)}"')
+    return page.encode()
+
+
+@cache
+def _page_text(name: str, folder: str, *modules: str) -> str:
+    """Return a page with one stylesheet, and with a list of all modules that it needs at first."""
+    base = f"{folder}/{_FILES.digest}"
     preloaded = "\n".join(
-        f'<link rel="modulepreload" href="{base}/{html.escape(name)}">' for name in _FILES.imported_by(*_FIRST)
+        f'<link rel="modulepreload" href="{base}/{html.escape(each)}">' for each in _FILES.imported_by(*modules)
     )
-    page = STYLESHEET.sub("", _FILES.by_path["index.html"].content.decode())
+    page = STYLESHEET.sub("", _FILES.by_path[name].content.decode())
     start = f'<link rel="stylesheet" href="{base}/styles/all.css">\n{preloaded}'
-    page = page.replace("<!-- modules -->", start).replace("BASE/", f"{base}/")
-    return File(TYPES[".html"], page.encode())
+    return page.replace("<!-- modules -->", start).replace("BASE/", f"{base}/")
 
 
 def _prefers_html(request: Request) -> bool:
@@ -109,7 +126,7 @@ class Explorer(BaseRoute):
             return Response(body, 200, {"Content-Type": "application/json", "Cache-Control": "no-store"})
         digest, _, name = path.partition("/")
         file = _FILES.by_path.get(name)
-        if file is None or name == "index.html":
+        if file is None or name.endswith(".html"):
             return Response("The requested resource does not exist.", 404, {"Content-Type": "text/plain"})
         caching = _FOREVER if digest == _FILES.digest else _REVALIDATE
         return _file(request, file, {**_OF_FILES, "Cache-Control": caching})

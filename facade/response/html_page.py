@@ -24,37 +24,29 @@ li span { display: block; color: var(--soft); font-size: .93rem }
 a { color: var(--link); font-weight: 600; text-underline-offset: .2em }
 a:focus-visible, button:focus-visible { outline: 3px solid var(--link); outline-offset: 3px; border-radius: .2rem }
 code { font: .9em ui-monospace, monospace; overflow-wrap: anywhere }
-.drop { margin-top: 1.5rem; padding: 3rem 1rem; border: 2px dashed var(--line); border-radius: .6rem;
-  background: var(--card); text-align: center }
-.drop.over { border-color: var(--link) }
 button { margin: .3rem; padding: .5rem 1rem; border: 1px solid var(--line); border-radius: .4rem; background: none;
   color: var(--link); font: inherit; font-weight: 600; cursor: pointer }
-progress { width: 100%; margin-top: 1.5rem }
-[hidden] { display: none }
 """
 
 _NOTHING = "'none'"
 _DIGEST = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 
 
-def html_page(title: str, content: str, *, script: str = "", forms: str = "") -> tuple[bytes, Mapping[str, str]]:
+def html_page(title: str, content: str, *, forms: str = "") -> tuple[bytes, Mapping[str, str]]:
     """Return a page and its headers.
 
     Args:
         title: plain text.
         content: HTML of the main element; everything from outside must be escaped.
         forms: CSP sources to which its forms may be sent, directly or by redirects.
-        script: URL of the only script, of this service; it may only call this service.
     """
-    sources = "script-src 'self'; connect-src 'self'; " if script else ""
     policy = (
-        f"default-src 'none'; style-src 'sha256-{_DIGEST}'; {sources}"
+        f"default-src 'none'; style-src 'sha256-{_DIGEST}'; "
         f"base-uri 'none'; form-action {forms or _NOTHING}; frame-ancestors 'none'"
     )
-    source = f'<script src="{html.escape(script)}" defer></script>' if script else ""
     page = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style>{source}</head>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>'
         f"<body><main>{content}</main></body></html>"
     )
     return page.encode(), {

@@ -2,7 +2,6 @@
 
 import html
 from datetime import UTC
-from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from dicomstore.v1.share_service_pb2 import (
@@ -17,13 +16,13 @@ from starlette.responses import RedirectResponse, Response
 from facade.channel import Core
 from facade.config import Settings
 from facade.errors import CoreFailure
+from facade.explorer import site
 from facade.request.addresses import service_root
 from facade.response.html_page import html_page
 from facade.serving.observe import call_metadata
 from facade.sharing.paths import WHOLE_TOKEN, cookie_name
 from facade.viewer.public_path import BASE
 
-_SCRIPT = Path(__file__).with_name("upload.js").read_bytes()
 _NEVER_STORED = {"Cache-Control": "no-store"}
 _INVALID = (
     "<h1>This link is not valid</h1><p>It has expired or was revoked, or it is incomplete. Ask for a new one.</p>"
@@ -55,19 +54,10 @@ async def redeem(request: Request) -> Response:
     settings: Settings = request.app.state.settings
     below = f"{service_root(request)}/share"
     if link.purpose == SHARE_PURPOSE_UPLOAD:
-        return _upload_page(link, urlsplit(below).path, f"{token}{_base(partition)}/studies")
+        return _upload_page(link, urlsplit(service_root(request)).path, f"{token}{_base(partition)}/studies")
     if settings.viewer:
         return _to_viewer(request, link, partition, token)
     return _downloads(link, f"{below}/{token}{_base(partition)}")
-
-
-async def upload_script(request: Request) -> Response:
-    """GET /share/upload.js: the script of the upload page."""
-    headers = {
-        "Content-Type": "text/javascript; charset=utf-8",
-        "Cache-Control": "no-cache",
-    }
-    return Response(_SCRIPT, 200, headers)
 
 
 def _invalid() -> Response:
@@ -127,20 +117,14 @@ def _downloads(link: ShareLink, base: str) -> Response:
     return Response(page, 200, {**headers, **_NEVER_STORED})
 
 
-def _upload_page(link: ShareLink, base: str, path: str) -> Response:
-    target = f"{base}/{path}"
-    page, headers = html_page(
-        "Upload images",
-        f"<h1>Upload images</h1><p>{_until(link)}</p>"
-        f'<div class="drop" id="drop" data-target="{html.escape(target)}"><p>Drop DICOM files or folders here.</p>'
-        '<button type="button" id="files">Choose files</button>'
-        '<button type="button" id="folder">Choose a folder</button>'
-        '<input type="file" id="chosen-files" multiple hidden>'
-        '<input type="file" id="chosen-folder" webkitdirectory hidden></div>'
-        '<progress id="progress" hidden></progress><p id="result" role="status"></p><ul id="failures" hidden></ul>'
-        "<noscript><p>This page needs JavaScript.</p></noscript>",
-        script=f"{base}/upload.js",
-    )
+def _upload_page(link: ShareLink, root: str, path: str) -> Response:
+    values = {
+        "URL": f"{root}/share/{path}",
+        "LINK": link.id,
+        "UNTIL": link.expire_time.ToDatetime(UTC).isoformat(),
+    }
+    page = site.page_with("share.html", root, "share.js", values)
+    headers = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": site.POLICY}
     return Response(page, 200, {**headers, **_NEVER_STORED})
 
 

@@ -90,7 +90,8 @@ def test_a_recipient_of_an_upload_link_stores_files(recipient: Watched, owner: h
         file.write_bytes(part10(StudyInstanceUID=UPLOADED, frames=[bytes([number]) * 64]))
     (tmp_path / "text.txt").write_text("not DICOM")
     recipient.open(shared(owner, "/v2/$share-upload"))
-    recipient.page.locator("#chosen-files").set_input_files([*files, tmp_path / "text.txt"])
-    recipient.page.get_by_text("3 of 4 files stored, 1 failed.").wait_for()
+    recipient.page.locator("input[data-chosen=files]").set_input_files([*files, tmp_path / "text.txt"])
+    recipient.page.get_by_role("heading", name="Finished").wait_for()
+    assert recipient.page.locator(".badges .badge").all_inner_texts() == ["3 stored", "1 not DICOM"]
     found = owner.get(f"/v2/studies/{UPLOADED}/instances", headers={"Accept": "application/dicom+json"})
     assert len(found.json()) == 3

@@ -167,7 +167,6 @@ DESCRIBED: Mapping[Endpoint, Described] = MappingProxyType(
         home.home: Described((200,), "Service"),
         site.root: Described((200, 304), "Service"),
         redeem.redeem: Described((200, 303)),
-        redeem.upload_script: Described((200, 304)),
         login.login: Described((302, 303)),
         login.callback: Described((302, 303)),
         login.logout: Described((200, 204, 303)),

@@ -25,6 +25,7 @@ PAGES = {
     "deleted": "Deleted",
     "status": "Status",
     "operations": "Operations",
+    "transfers": "Transfers",
     "storage": "Storage",
     "shares": "Share links",
     "holds": "Holds",
@@ -52,6 +53,8 @@ def operated(module_path: Path, explored: str) -> str:
             assert answer.status_code in (201, 202), path
             while answer.status_code == 202:  # an operation, of which one runs at a time
                 answer = client.get(answer.headers["location"])
+        transfer = {"type": "send", "remote": "PACS", "resources": [f"{STUDY}.1"]}
+        assert client.post("/transfers", json=transfer).status_code == 202
         assert client.put(f"/studies/{STUDY}.1/hold", json={"reason": "complaint 12"}).status_code == 200
         assert client.delete(f"/studies/{STUDY}.2?reason=wrong patient").status_code == 204
     return explored
@@ -110,7 +113,7 @@ def test_an_upload_link_is_created_and_revoked(page_of: Explorer) -> None:
     dialog.get_by_label("Label").fill("Referring practice")
     dialog.get_by_role("button", name="Create the link").click()
     url = dialog.get_by_label("Link", exact=True).input_value()
-    assert "Drop DICOM files" in httpx.get(url, trust_env=False).text
+    assert "Upload images" in httpx.get(url, trust_env=False).text
     assert page_of.violations() == []
     dialog.get_by_role("button", name="Done").click()
     row_of(page_of, "Referring practice").get_by_role("button", name="Revoke").click()

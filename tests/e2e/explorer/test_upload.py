@@ -226,6 +226,32 @@ def test_an_upload_of_kept_handles_continues_by_a_button(explorer: Explorer) -> 
     explorer.wrong.clear()
 
 
+def test_a_recipient_of_a_link_uploads_with_the_same_controls(narrow: Explorer, explored: str, tmp_path: Path) -> None:
+    page = narrow.page
+    link = httpx.post(f"{explored}/v2/$share-upload", json={"label": "practice"}, trust_env=False).json()
+    page.add_init_script(WITHOUT_PICKER)
+    page.goto(link["url"])
+    expect(page.get_by_text(re.compile("Files that you choose here are stored"))).to_be_visible()
+    page.locator("input[data-chosen=folder]").set_input_files(folder_of(tmp_path, "809", 30))
+    assert outcomes(narrow) == ["30 stored"]
+    assert stored(narrow, "809") == 30
+    assert narrow.violations() == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.emulate_media(color_scheme="light")
+    narrow.keep("upload-link")
+    httpx.delete(f"{explored}/v2/shares/{link['id']}", trust_env=False)
+    page.locator("input[data-chosen=folder]").set_input_files(tmp_path / "slices")
+    expect(page.get_by_role("alert")).to_have_text("This link has expired or was revoked. Ask for a new one.")
+    kept = page.evaluate(
+        "() => new Promise(done => { const asked = indexedDB.open('dicomstore-uploads'); asked.onsuccess = () => {"
+        "  const all = asked.result.transaction('uploads').objectStore('uploads').getAll();"
+        "  all.onsuccess = () => done(JSON.stringify(all.result)); }; })"
+    )
+    assert link["id"] in kept
+    assert "dcms_" not in kept  # the token is a credential
+    narrow.wrong.clear()  # the browser reports the refusal
+
+
 def test_dropped_folders_are_read_at_any_depth(explorer: Explorer) -> None:
     """Without handles: the entries of the drag and drop interface that all browsers have."""
     explorer.open("/upload")
@@ -252,4 +278,3 @@ def test_the_page_is_usable_on_a_telephone_in_the_dark(narrow: Explorer, tmp_pat
     assert outcomes(narrow) == ["5 stored"]
     assert narrow.violations() == []
     assert narrow.page.evaluate("document.documentElement.scrollWidth") <= 360
-    narrow.keep("upload-narrow")

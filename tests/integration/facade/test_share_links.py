@@ -197,9 +197,10 @@ async def test_a_page_lists_what_is_shared_without_scripts(web: httpx.AsyncClien
 async def test_an_upload_page_posts_to_the_path_of_its_link(web: httpx.AsyncClient) -> None:
     link = await created(web, "/v2/$share-upload")
     page = await web.get(link["url"], headers=PAGE)
-    [target] = re.findall(r'data-target="([^"]+)"', page.text)
-    [script] = re.findall(r'<script src="([^"]+)"', page.text)
-    assert "script-src 'self'; connect-src 'self'" in page.headers["content-security-policy"]
+    [target] = re.findall(r'data-url="([^"]+)"', page.text)
+    [script] = re.findall(r'<script type="module" src="([^"]+)"', page.text)
+    assert page.headers["content-security-policy"].startswith("default-src 'none'; script-src 'self';")
+    assert page.headers["cache-control"] == "no-store"
     assert (await web.get(script)).headers["content-type"] == "text/javascript; charset=utf-8"
     image = part10(StudyInstanceUID="1.9")
     response = await web.post(target, content=multipart(image), headers=STOW)

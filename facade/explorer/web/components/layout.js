@@ -22,7 +22,13 @@ export function Layout({ pages, current, children }) {
   const [isOpen, setOpen] = useState(false);
   const main = useRef(null);
   const { path } = useLocation();
-  useEffect(() => setOpen(false), [path]);
+  const shownPath = useRef(path);
+  useEffect(() => {
+    setOpen(false);
+    // The keyboard and screen readers continue at the new page.
+    if (shownPath.current !== path) main.current.focus({ preventScroll: true });
+    shownPath.current = path;
+  }, [path]);
   useEffect(() => {
     if (!isOpen) return undefined;
     const close = (event) => event.key === "Escape" && setOpen(false);
@@ -86,7 +92,8 @@ function groupsOf(pages) {
   return [...groups];
 }
 
-function Logo() {
+/** The mark of the application. */
+export function Logo() {
   return html`<svg class="logo" viewBox="0 0 32 32" width="28" height="28" aria-hidden="true" focusable="false">
     <rect class="logo-field" width="32" height="32" rx="8" />
     <g class="logo-lines">

@@ -1,8 +1,8 @@
 // What the application has to know at its start, the data partitions, and the login.
 import { createStore } from "./store.js";
 
-/** The root of the service, also behind a proxy that adds a prefix. */
-export const ROOT = new URL(".", document.baseURI);
+/** The root of the service, also behind a proxy that adds a prefix: this file is at explorer/{digest}/lib/session.js. */
+export const ROOT = new URL("../../../", import.meta.url);
 
 const RETURN_KEY = "dicomstore.return";
 const TRIED_KEY = "dicomstore.login";

@@ -20,17 +20,22 @@ const PROBLEMS = ["failed", "unreadable"];
 const KINDS = { stored: "success", replaced: "success", unchanged: "accent", earlier: "accent", failed: "danger", unreadable: "danger", notDicom: "warning" };
 
 export default function UploadPage() {
+  return html`<${Page} title=${t("upload.title")}><${Uploader} /><//>`;
+}
+
+/** Choosing, progress and outcomes of uploads: into the current partition, or to the `target` of a link (lib/upload/current.js). */
+export function Uploader({ target = null }) {
   const { upload } = useStore(current);
   const snapshot = upload?.snapshot() ?? null;
   const isBusy = isActive();
-  const { value: kept, reload } = useLoaded(earlier, [upload]);
-  const begin = (files, options) => start(files, options).then(reload, toastError);
-  return html`<${Page} title=${t("upload.title")}>
+  const { value: kept, reload } = useLoaded(() => earlier(target), [upload]);
+  const begin = (files, options) => start(files, { target, ...options }).then(reload, toastError);
+  return html`
     ${kept && !isBusy && html`<${Earlier} kept=${kept} begin=${begin} reload=${reload} />`}
     ${!isBusy && html`<${Chooser} begin=${begin} />`}
-    ${snapshot && html`<${Progress} upload=${upload} snapshot=${snapshot} />`}
+    ${snapshot && html`<${Progress} upload=${upload} snapshot=${snapshot} isLink=${target !== null} />`}
     ${snapshot && html`<${Outcomes} upload=${upload} snapshot=${snapshot} />`}
-  <//>`;
+  `;
 }
 
 function Chooser({ begin, kept = null }) {
@@ -111,7 +116,7 @@ function Earlier({ kept, begin, reload }) {
   </section>`;
 }
 
-function Progress({ upload, snapshot }) {
+function Progress({ upload, snapshot, isLink }) {
   const { state, fraction } = snapshot;
   const isEnded = state === "done" || state === "cancelled";
   const cancel = async () => {
@@ -127,7 +132,7 @@ function Progress({ upload, snapshot }) {
         ${["paused", "interrupted"].includes(state) &&
         html`<${Button} kind="primary" icon="play" onClick=${() => upload.resume()}>${t("upload.continue")}<//>`}
         ${isEnded
-          ? html`<${LinkButton} icon="list" href=${href("/studies")}>${t("upload.studies")}<//>`
+          ? !isLink && html`<${LinkButton} icon="list" href=${href("/studies")}>${t("upload.studies")}<//>`
           : html`<${Button} icon="close" onClick=${cancel}>${t("upload.cancel")}<//>`}
       </div>
     </div>
@@ -138,8 +143,8 @@ function Progress({ upload, snapshot }) {
       <${Figure} name=${t("upload.figure.rate")} value=${rateOf(snapshot)} />
       <${Figure} name=${isEnded ? t("upload.figure.time") : t("upload.figure.remaining")} value=${isEnded ? formatSeconds(snapshot.seconds) : remainingOf(snapshot)} />
     </dl>
-    ${snapshot.error && html`<p class="form-error" role="alert">${explanationOf(snapshot.error)}</p>`}
-    ${!isEnded && html`<p class="soft">${t("upload.stay")}</p>`}
+    ${snapshot.error && html`<p class="form-error" role="alert">${explanationOf(snapshot.error, isLink)}</p>`}
+    ${!isEnded && html`<p class="soft">${t(isLink ? "upload.link.stay" : "upload.stay")}</p>`}
   </section>`;
 }
 
@@ -161,9 +166,9 @@ function formatSeconds(seconds) {
   return t("upload.hours", { hours: Math.floor(whole / 3600), minutes: Math.floor((whole % 3600) / 60) });
 }
 
-function explanationOf(error) {
+function explanationOf(error, isLink) {
   if (error.status === 0) return t("upload.error.network");
-  if (error.status === 401) return t("upload.error.login");
+  if (error.status === 401) return t(isLink ? "upload.link.expired" : "upload.error.login");
   if (error.status === 403) return error.message || t("error.forbidden");
   return error.message || t("error.unavailable");
 }

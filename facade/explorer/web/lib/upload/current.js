@@ -17,12 +17,13 @@ const warn = (event) => {
 };
 
 /**
- * Upload the files of a generator into the current partition. `handles` are kept in this browser until the end, so that
- * the upload can continue after a reload; `kept` is an unfinished upload that this one continues.
+ * Upload the files of a generator to a target: `url`, and `name`, under which this browser keeps an unfinished upload; by
+ * default the current partition. `handles` are kept until the end, so that the upload can continue after a reload; `kept`
+ * is an unfinished upload that this one continues.
  */
-export async function start(files, { handles = [], kept = null } = {}) {
-  const url = urlOf("/studies");
-  const recorded = kept ?? (ledger.canKeep() ? await ledger.begin(url, handles).catch(() => null) : null);
+export async function start(files, { target = null, handles = [], kept = null } = {}) {
+  const { url, name } = target ?? ownTarget();
+  const recorded = kept ?? (ledger.canKeep() ? await ledger.begin(name, handles).catch(() => null) : null);
   const upload = new Upload(url, { kept: recorded, onChange: () => current.set({ upload }) });
   current.set({ upload });
   window.addEventListener("beforeunload", warn);
@@ -30,11 +31,16 @@ export async function start(files, { handles = [], kept = null } = {}) {
   window.removeEventListener("beforeunload", warn);
 }
 
-/** The unfinished upload into the current partition from before the page was loaded, with `done`; null without one. */
-export async function earlier() {
+/** The unfinished upload to a target from before the page was loaded, with `done`; null without one. */
+export async function earlier(target = null) {
   if (isActive()) return null;
-  const kept = await ledger.unfinished(urlOf("/studies")).catch(() => null);
+  const kept = await ledger.unfinished((target ?? ownTarget()).name).catch(() => null);
   return kept && { ...kept, done: await ledger.countDone(kept.id) };
+}
+
+function ownTarget() {
+  const url = urlOf("/studies");
+  return { url, name: url };
 }
 
 /** Forget an unfinished upload. */
