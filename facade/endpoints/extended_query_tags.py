@@ -32,6 +32,7 @@ from facade.errors import CoreFailure, Refusal
 from facade.request.addresses import urls_in
 from facade.request.json_body import fields_of, invalid_choice, json_body
 from facade.request.query import integer, parameters_of
+from facade.response.keywords import keyword_of
 from facade.serving.observe import call_metadata
 
 JSON = "application/json; charset=utf-8"
@@ -149,6 +150,7 @@ def _tag(request: Request, tag: ExtendedQueryTag) -> dict[str, Any]:
     url = f"{urls_in(request, '').base}/extendedquerytags/{tag.tag}"
     fields: dict[str, Any] = {
         "path": tag.tag,
+        "keyword": None if tag.private_creator else keyword_of(tag.tag) or None,
         "vr": tag.vr,
         "privateCreator": tag.private_creator or None,
         "level": _LEVEL_NAMES.get(tag.level),

@@ -269,7 +269,7 @@ _SLIDE_SPACING_MM = 0.0005
 
 def slide_study(study: str = SLIDE_STUDY) -> list[bytes]:
     """Return a stained section as a pyramid of JPEG tiles, with label and overview."""
-    image = _section(*SLIDE_LEVELS[0])
+    image = section(*SLIDE_LEVELS[0])
     volumes = [
         _slide_image(study, number, image.resize(size), ["ORIGINAL" if number == 1 else "DERIVED", "PRIMARY", "VOLUME"])
         for number, size in enumerate(SLIDE_LEVELS, 1)
@@ -283,7 +283,7 @@ def slide_study(study: str = SLIDE_STUDY) -> list[bytes]:
     ]
 
 
-def _section(width: int, height: int) -> Image.Image:
+def section(width: int, height: int) -> Image.Image:
     """Return an image with different tiles."""
     image = Image.new("RGB", (width, height), (240, 236, 242))
     draw = ImageDraw.Draw(image)

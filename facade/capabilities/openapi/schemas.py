@@ -319,6 +319,7 @@ SCHEMAS: Mapping[str, Schema] = MappingProxyType(
         "QueryTag": an_object(
             "path status",
             path=TEXT,
+            keyword=TEXT,
             vr=TEXT,
             privateCreator=TEXT,
             level=TEXT,

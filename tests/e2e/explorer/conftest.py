@@ -1,6 +1,8 @@
 """One archive with studies of many kinds, and one browser, for all tests of the explorer."""
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -12,16 +14,38 @@ from tests.e2e.viewer import BROWSER, running_up
 
 JSON = "application/dicom+json"
 
+SETTINGS = {
+    "study_quiet_seconds": "1",
+    "explorer_viewers": "Weasis=weasis://%24dicom%3Ars+--url+%22{dicomweb}%22, Own=https://viewer.example/?study={study}",
+    "webhook_http": "true",
+    "webhook_networks": "127.0.0.0/8",
+    "webhook_retry_hours": "0",  # an event that is refused once is a dead letter
+}
+
 
 @pytest.fixture(scope="session")
-def explored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def explored_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the archive, which may also export there."""
+    return tmp_path_factory.mktemp("explorer")
+
+
+@pytest.fixture(scope="session")
+def explored(explored_folder: Path) -> Iterator[str]:
     """The address of an archive with all studies of `tests.e2e.explorer.studies`."""
-    folder = tmp_path_factory.mktemp("explorer")
-    with running_up(folder, study_quiet_seconds="1", export_folders=str(folder)) as address:
+    folder = explored_folder
+    with running_up(folder, export_folders=str(folder), **SETTINGS) as address:
         store_together(address, many_files())
         for file in all_files():
             store(address, file)
         yield address
+
+
+@pytest.fixture(scope="session")
+def explored_core(explored: str, explored_folder: Path) -> str:
+    """The address of the core of the archive."""
+    found = re.search(r"gRPC +(\S+)", (explored_folder / "welcome").read_text())
+    assert found is not None
+    return found[1]
 
 
 def store(address: str, file: bytes) -> None:

@@ -32,10 +32,23 @@ class Explorer:
         self.page.locator("h1").wait_for()
 
     def violations(self) -> list[str]:
-        """Return what axe finds in the page: rule, help, and elements."""
-        self.page.evaluate(AXE.read_text())
+        """Return what axe finds: rule, help, elements; contrasts in both appearances."""
+        if self.page.evaluate("typeof axe === 'undefined'"):
+            self.page.evaluate(AXE.read_text())
+        found = self._axe(RULES)
+        is_dark = self.page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+        self._appear("light" if is_dark else "dark")
+        found += self._axe(["color-contrast"])
+        self._appear("auto")
+        return found
+
+    def _appear(self, name: str) -> None:
+        """Set the appearance as its button does; unlike `emulate_media`, at once."""
+        self.page.evaluate("name => { document.documentElement.dataset.appearance = name; }", name)
+
+    def _axe(self, rules: list[str]) -> list[str]:
         found: list[dict[str, Any]] = self.page.evaluate(
-            "rules => axe.run({ runOnly: rules, resultTypes: ['violations'] }).then(found => found.violations)", RULES
+            "rules => axe.run({ runOnly: rules, resultTypes: ['violations'] }).then(found => found.violations)", rules
         )
         return [f"{each['id']}: {each['help']}: {[node['html'][:200] for node in each['nodes']][:3]}" for each in found]
 

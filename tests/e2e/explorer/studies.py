@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pydicom.data import get_testdata_file
 
 from tests.data import UID_ROOT, part10
-from tests.e2e.studies import document_study, in_own_study, phantom_study, slide_study
+from tests.e2e.explorer import video
+from tests.e2e.studies import document_study, in_own_study, padded, phantom_study, slide_study
 
 REAL_FILES = ("CT_small.dcm", "MR_small.dcm", "examples_ybr_color.dcm", "waveform_ecg.dcm", "reportsi.dcm")
 """CT, MR, ultrasound with several frames, an ECG, and a Structured Report."""
@@ -53,20 +54,19 @@ MPEG4 = "1.2.840.10008.1.2.4.102"
 
 
 def video_study() -> bytes:
-    """Return a video without pictures: tests are about what the browser is told, not about a codec."""
-    box = b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom" + b"\x00\x00\x00\x08mdat"
+    """Return a video of some grey pictures."""
     return part10(
         transfer_syntax=MPEG4,
-        fragments=[[box]],
+        fragments=[[padded(video.mp4())]],
         StudyInstanceUID=VIDEO_STUDY,
         SeriesInstanceUID=f"{VIDEO_STUDY}.1",
         SOPInstanceUID=f"{VIDEO_STUDY}.1.1",
         SOPClassUID=VIDEO_CLASS,
         PatientName="Test^Video",
         Modality="ES",
-        Rows=64,
-        Columns=64,
-        NumberOfFrames=1,
+        Rows=video.SIZE,
+        Columns=video.SIZE,
+        NumberOfFrames=len(video.GREYS),
         SamplesPerPixel=3,
         PhotometricInterpretation="YBR_PARTIAL_420",
     )

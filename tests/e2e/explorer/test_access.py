@@ -27,6 +27,7 @@ ROLES = {"radiologist": {"actions": ["read", "write"], "partitions": ["radiology
 ADMINISTRATION = [
     "Status",
     "Operations",
+    "Transfers",
     "Storage",
     "Share links",
     "Holds",
@@ -116,7 +117,7 @@ def test_an_administrator_is_offered_everything(guarded: Guarded, browser: Brows
         explorer.page.get_by_role("button", name="Share").wait_for()
         explorer.page.get_by_role("button", name="More actions").click()
         names = explorer.page.get_by_role("menuitem").all_inner_texts()
-        assert names == ["Label", "Update", "Export", "Delete"]
+        assert names == ["Label", "Update", "Send", "Export", "Put on hold", "Delete"]
 
 
 def test_a_reader_is_offered_only_what_readers_may_do(guarded: Guarded, browser: Browser) -> None:

@@ -110,6 +110,36 @@ def test_the_keyboard_selects_and_opens_studies(explorer: Explorer) -> None:
     expect(page).to_have_url(re.compile(rf"#/study/{re.escape(LIST_ROOT)}\.\d+$"))
 
 
+def test_the_keyboard_alone_leads_to_an_image_and_back(explorer: Explorer) -> None:
+    page = explorer.page
+
+    def tab_to(selector: str, key: str = "Tab") -> None:
+        for _ in range(60):
+            page.keyboard.press(key)
+            if page.evaluate("selector => document.activeElement.matches(selector)", selector):
+                return
+        raise AssertionError(f"{key} does not lead to {selector}")
+
+    explorer.open("/studies?PatientName=phantom&sort=-NumberOfStudyRelatedInstances")
+    expect(page.get_by_role("row", name="Phantom, Head")).to_be_visible()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")  # Skip to the content
+    tab_to("[role=grid]")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.locator(".stage-text")).to_contain_text("Image 1 of 24")
+    expect(page.get_by_role("main")).to_be_focused()
+    tab_to(".stage")
+    page.keyboard.press("PageDown")
+    expect(page.locator(".stage-text")).to_contain_text("Image 11 of 24")
+    page.keyboard.press("+")
+    expect(page.locator(".stage")).to_have_class(re.compile("zoomed"))
+    tab_to("a[aria-label='Back to the studies']", "Shift+Tab")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("#/studies$"))
+    tab_to("[role=grid]")
+
+
 def test_deleted_studies_are_restored(explorer: Explorer, explored: str) -> None:
     page = explorer.page
     explorer.open("/studies?PatientName=listed")
@@ -196,6 +226,9 @@ def test_the_list_is_accessible(explorer: Explorer) -> None:
     explorer.open("/studies")
     explorer.page.locator(".grid-row strong").first.wait_for()
     explorer.keep("studies")
+    explorer.page.emulate_media(color_scheme="dark")
+    explorer.keep("studies-dark")
+    explorer.page.emulate_media(color_scheme="light")
     explorer.page.get_by_role("button", name="More filters").click()
     assert explorer.violations() == []
     explorer.page.locator(".grid-row input").first.check()
@@ -209,7 +242,7 @@ def test_the_list_is_accessible_on_a_telephone_in_the_dark(narrow: Explorer) -> 
     narrow.page.locator(".grid-row strong").first.wait_for()
     assert narrow.page.evaluate("document.documentElement.scrollWidth") == 360
     assert narrow.violations() == []
-    narrow.keep("telephone")
+    narrow.keep("studies-telephone")
     narrow.page.get_by_role("button", name="Filters").click()
     assert narrow.page.evaluate("document.documentElement.scrollWidth") == 360
     assert narrow.violations() == []

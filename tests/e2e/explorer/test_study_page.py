@@ -1,18 +1,33 @@
 """The page of a study in a real browser, on real objects: CT, MR, ultrasound, slide, report, PDF, ECG, video, SEG."""
 
-import io
 import re
+import time
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, expect
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
+from pydicom.pixels import pixel_array
 
+from tests.e2e.explorer import video
 from tests.e2e.explorer.pages import Explorer, pixels_of
 from tests.e2e.explorer.studies import LIST_ROOT, VIDEO_STUDY
-from tests.e2e.studies import DOCUMENT_STUDY, PHANTOM_STUDY, SLIDE_STUDY, study_of
+from tests.e2e.studies import (
+    DOCUMENT_STUDY,
+    PHANTOM_STUDY,
+    SLIDE_LEVELS,
+    SLIDE_STUDY,
+    pdf,
+    phantom_study,
+    section,
+    study_of,
+)
 from tests.e2e.viewer import is_an_image
 
 pytestmark = [pytest.mark.clients("chromium"), pytest.mark.timeout(180)]
@@ -44,31 +59,69 @@ def test_the_images_of_a_series_are_scrolled(explorer: Explorer) -> None:
     shown_position(explorer, "Image 15 of 24")
 
 
-def test_a_rendered_image_is_that_of_the_archive(explorer: Explorer, explored: str) -> None:
-    explorer.open(f"/study/{study_of('CT_small.dcm')}")
+DECODED = """async (element) => {
+    const width = element.naturalWidth ?? element.videoWidth ?? element.width;
+    const height = element.naturalHeight ?? element.videoHeight ?? element.height;
+    const context = new OffscreenCanvas(width, height).getContext("2d");
+    context.drawImage(element, 0, 0);
+    return [width, height, [...context.getImageData(0, 0, width, height).data]];
+}"""
+
+
+def decoded(element: Locator) -> NDArray[np.uint8]:
+    """Return the pixels of an image or video as the browser has decoded them, with three channels."""
+    width, height, values = element.evaluate(DECODED)
+    return np.array(values, np.uint8).reshape(height, width, 4)[..., :3]
+
+
+def difference(first: NDArray[Any], second: NDArray[Any]) -> float:
+    """Return the mean difference of two images of the same size."""
+    assert first.shape == second.shape
+    return float(np.abs(first.astype(float) - second).mean())
+
+
+def windowed(values: NDArray[Any], center: float, width: float) -> NDArray[Any]:
+    """Return grey values of 0 to 255 (PS3.3 section C.11.2.1.2.1), in three channels."""
+    grey = np.clip(((values - (center - 0.5)) / (width - 1) + 0.5) * 255, 0, 255)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+JPEG_DIFFERENCE = 3.5
+
+
+@pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small.dcm"])
+def test_a_grey_image_has_the_pixels_of_the_object_in_its_window(explorer: Explorer, name: str) -> None:
+    dataset = dcmread(str(get_testdata_file(name)))
+    values = dataset.pixel_array * float(dataset.get("RescaleSlope", 1)) + float(dataset.get("RescaleIntercept", 0))
+    explorer.open(f"/study/{study_of(name)}")
     shown_position(explorer, "Image 1 of 1")
-    shown = explorer.page.evaluate(
-        """async () => {
-            const image = document.querySelector("img.frame");
-            const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight);
-            const context = canvas.getContext("2d");
-            context.drawImage(image, 0, 0);
-            return [canvas.width, canvas.height, [...context.getImageData(0, 0, canvas.width, canvas.height).data]];
-        }"""
-    )
-    width, height, values = shown
-    pixels = np.array(values, np.uint8).reshape(height, width, 4)[..., 0]
-    study = study_of("CT_small.dcm")
-    path = f"/v2/studies/{study}/series/{study}.1/instances/{study}.1.1/rendered"
-    answer = httpx.get(f"{explored}{path}", headers={"Accept": "image/png"}, trust_env=False)
-    expected = image_of(answer.content)
-    assert pixels.shape == expected.shape
-    assert np.abs(pixels.astype(int) - expected).mean() < 3  # JPEG
+    page = explorer.page
+    with page.expect_response(lambda answer: "window=" in answer.url):
+        page.get_by_label("Window").select_option(index=1)
+    text = page.locator(".stage-text").inner_text().replace(",", "")
+    found = re.search(r"Window (-?[\d.]+) / ([\d.]+)", text)
+    assert found is not None, text
+    expected = windowed(values, float(found[1]), float(found[2]))
+    frame = page.locator("img.frame")
+    wait_for(lambda: difference(decoded(frame), expected) < JPEG_DIFFERENCE)
 
 
-def image_of(content: bytes) -> NDArray[np.uint8]:
-    """Return the grey values of an image file."""
-    return np.asarray(Image.open(io.BytesIO(content)).convert("L"))
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Return when an image that has just been requested is displayed."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+
+
+def test_each_frame_of_an_ultrasound_has_its_pixels(explorer: Explorer) -> None:
+    name = "examples_ybr_color.dcm"
+    frames = pixel_array(str(get_testdata_file(name)))  # in RGB
+    for number in (1, 17):
+        explorer.open(f"/study/{study_of(name)}?frame={number}")
+        shown_position(explorer, f"Image {number} of 30")
+        shown = decoded(explorer.page.locator("img.frame"))
+        assert difference(shown, frames[number - 1]) < JPEG_DIFFERENCE
+    assert difference(shown, frames[0]) > difference(shown, frames[16])
 
 
 def test_windows_of_ct_change_the_image(explorer: Explorer) -> None:
@@ -127,6 +180,14 @@ def test_a_pdf_is_shown_in_a_frame(explorer: Explorer) -> None:
         explorer.open(f"/study/{DOCUMENT_STUDY}")
         explorer.page.locator("iframe.document").wait_for()
     assert answered.value.headers["content-type"] == "application/pdf"
+    source = explorer.page.locator("iframe.document").get_attribute("src") or ""
+    assert httpx.get(source, trust_env=False).content.rstrip(b"\0") == pdf("A letter about a phantom.")
+    wait_for(lambda: reddish(pixels_of(explorer.page.locator("iframe.document"))) > 2000)  # its rectangle
+
+
+def reddish(pixels: NDArray[np.uint8]) -> int:
+    """Return the number of red pixels."""
+    return int(((pixels[..., 0] > 200) & (pixels[..., 1] < 60) & (pixels[..., 2] < 60)).sum())
 
 
 def test_an_ecg_is_drawn(explorer: Explorer) -> None:
@@ -138,25 +199,49 @@ def test_an_ecg_is_drawn(explorer: Explorer) -> None:
     expect(explorer.page.get_by_role("img", name=re.compile("Waveform of 1.2 seconds"))).to_be_visible()
 
 
-def test_a_slide_has_an_overview(explorer: Explorer) -> None:
+def test_a_slide_has_an_overview_of_all_its_tiles(explorer: Explorer) -> None:
     explorer.open(f"/study/{SLIDE_STUDY}")
-    expect(explorer.page.get_by_alt_text("Overview of the slide")).to_be_visible()
-    assert explorer.page.locator("img.slide").evaluate("image => image.decode().then(() => image.naturalWidth)") >= 256
+    canvas = explorer.page.get_by_role("img", name="Overview of the slide")
+    expect(canvas).to_have_attribute("data-complete", "true")
+    shown = decoded(canvas)
+    level = SLIDE_LEVELS[1]
+    assert shown.shape[1::-1] == level
+    assert difference(shown, np.asarray(section(*SLIDE_LEVELS[0]).resize(level))) < 6
 
 
-def test_a_video_has_controls(explorer: Explorer) -> None:
+def test_a_video_is_played_with_its_pictures(explorer: Explorer) -> None:
     explorer.open(f"/study/{VIDEO_STUDY}")
-    video = explorer.page.locator("video")
-    expect(video).to_have_attribute("controls", re.compile(".*"))
-    source = video.get_attribute("src") or ""
+    element = explorer.page.locator("video")
+    expect(element).to_have_attribute("controls", re.compile(".*"))
+    for number, luma in enumerate(video.GREYS):
+        moment = number / video.RATE + 0.05
+        element.evaluate(
+            """(video, moment) => new Promise((done) => {
+                video.requestVideoFrameCallback(done);
+                video.currentTime = moment;
+            })""",
+            moment,
+        )
+        grey = (luma - 16) * 255 / 219  # ITU-R BT.601
+        shown = decoded(element)
+        assert np.abs(shown[:, :24].astype(float) - grey).max() <= 4, number
+        assert shown[:, 40:].max() <= 4
+    source = element.get_attribute("src") or ""
     answer = httpx.get(source, headers={"Range": "bytes=0-11"}, trust_env=False)
     assert (answer.status_code, answer.headers["content-type"], answer.content[4:8]) == (206, "video/mp4", b"ftyp")
+    assert httpx.get(source, trust_env=False).content.rstrip(b"\0") == video.mp4().rstrip(b"\0")
 
 
-def test_a_segmentation_is_rendered(explorer: Explorer) -> None:
+def test_a_segmentation_is_rendered_as_its_mask(explorer: Explorer) -> None:
     explorer.open(f"/study/{PHANTOM_STUDY}")
     explorer.page.get_by_role("link", name=re.compile("SEG")).click()
-    expect(explorer.page.locator("img.frame")).to_be_visible()
+    expect(explorer.page.locator(".stage-text")).to_contain_text("Image 1 of")
+    mask = dcmread(BytesIO(phantom_study()[-1])).pixel_array[0]
+    frame = explorer.page.locator("img.frame")
+    expect(frame).to_be_visible()
+    assert mask.any()
+    wait_for(lambda: decoded(frame).shape[:2] == mask.shape)
+    assert ((decoded(frame)[..., 0] > 127) != mask.astype(bool)).mean() < 0.002
 
 
 def test_attributes_are_searched_and_binary_values_are_links(explorer: Explorer) -> None:
@@ -203,6 +288,8 @@ PAGES = {
     "ecg": f"/study/{study_of('waveform_ecg.dcm')}",
     "attributes": f"/study/{study_of('CT_small.dcm')}?view=attributes",
     "versions": f"/study/{LIST_ROOT}.8?view=versions",
+    "slide": f"/study/{SLIDE_STUDY}",
+    "video": f"/study/{VIDEO_STUDY}",
 }
 
 
@@ -210,7 +297,10 @@ PAGES = {
 def test_a_study_is_accessible_and_fits_a_telephone(explorer: Explorer, narrow: Explorer, name: str) -> None:
     for window in (explorer, narrow):
         window.open(PAGES[name])
-        window.page.locator("[role=tabpanel] :is(img.frame, iframe, canvas, .tree-row, tbody tr)").first.wait_for()
+        window.page.locator(
+            "[role=tabpanel] :is(img.frame, iframe, canvas, video, .tree-row, tbody tr)"
+        ).first.wait_for()
         assert window.violations() == []
         assert window.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-        window.keep(name if window is explorer else f"{name}-telephone")
+        if window is explorer or name == "study":
+            window.keep(name if window is explorer else f"{name}-telephone")

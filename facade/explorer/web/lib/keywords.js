@@ -18,5 +18,12 @@ export async function loadKeywords() {
   return table;
 }
 
+/** The name of an extended query tag for people: that of the data dictionary, or creator and number. */
+export function nameOfQueryTag({ path, keyword, privateCreator }) {
+  if (keyword) return titleOf(keyword);
+  const [group, element] = [path.slice(0, 4), path.slice(4)];
+  return privateCreator ? `${privateCreator} (${group},xx${element.slice(2)})` : `(${group},${element})`;
+}
+
 /** "Study Instance UID" for "StudyInstanceUID". */
 export const titleOf = (keyword) => keyword.replace(/([a-z0-9])([A-Z])/g, "$1 $2").replace(/([A-Z]+)([A-Z][a-z])/g, "$1 $2");

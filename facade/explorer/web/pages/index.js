@@ -11,6 +11,7 @@ export const PAGES = [
   { path: "/deleted", title: "deleted.title", icon: "trash", action: "read", load: () => import("./deleted.js") },
   { path: "/status", title: "status.title", icon: "activity", group: "administration", load: () => import("./status.js") },
   { path: "/operations", title: "operations.title", icon: "refresh", group: "administration", action: "read", scope: "anywhere", load: () => import("./operations.js") },
+  { path: "/transfers", title: "transfers.title", icon: "transfer", group: "administration", action: "read", load: () => import("./transfers.js") },
   { path: "/storage", title: "storage.title", icon: "storage", group: "administration", action: "read", scope: "anywhere", load: () => import("./storage.js") },
   { path: "/shares", title: "shares.title", icon: "share", group: "administration", action: "administer", scope: "anywhere", load: () => import("./shares.js") },
   { path: "/holds", title: "holds.title", icon: "hold", group: "administration", action: "read", load: () => import("./holds.js") },

@@ -9,6 +9,7 @@ import { Table } from "../components/table.js";
 import { toast, toastError } from "../components/toasts.js";
 import { getJson, request, sendJson } from "../lib/api.js";
 import { formatMoment, formatNumber } from "../lib/format.js";
+import { titleOf } from "../lib/keywords.js";
 import { may } from "../lib/permissions.js";
 import { t } from "../lib/texts.js";
 
@@ -27,7 +28,7 @@ export default function QueryTags() {
   const add = async () => (await openDialog(NewTag)) && reload();
   const mayManage = may("manageExtendedQueryTags", "archive");
   const columns = [
-    { key: "path", title: t("tags.attribute"), render: (row) => html`<span class="mono">(${row.path.slice(0, 4)},${row.path.slice(4)})</span> ${row.privateCreator && html`<span class="soft">${row.privateCreator}</span>`}` },
+    { key: "path", title: t("tags.attribute"), render: (row) => html`${row.keyword && html`<div>${titleOf(row.keyword)}</div>`}<span class="mono">(${row.path.slice(0, 4)},${row.path.slice(4)})</span> ${row.privateCreator && html`<span class="soft">${row.privateCreator}</span>`}` },
     { key: "vr", title: t("tags.vr"), isSecondary: true },
     { key: "level", title: t("tags.level"), render: (row) => t(`tags.level.${row.level}`) },
     { key: "status", title: t("tags.status"), render: (row) => html`<${Status} tag=${row} />` },

@@ -11,6 +11,7 @@ import { getJson, getPage } from "../lib/api.js";
 import { useChanges } from "../lib/changes.js";
 import { textOf, valueOf } from "../lib/dicom.js";
 import { formatDate, formatName } from "../lib/format.js";
+import { nameOfQueryTag } from "../lib/keywords.js";
 import { NARROW, useMedia } from "../lib/media.js";
 import { PagedList } from "../lib/paged.js";
 import { may } from "../lib/permissions.js";
@@ -51,7 +52,7 @@ async function loadTags(signal) {
   const found = await getJson("/extendedquerytags", { isService: true, params: { limit: 200 }, signal }).catch(() => []);
   return (found ?? [])
     .filter((tag) => tag.status?.toLowerCase() === "ready" && tag.queryStatus?.toLowerCase() !== "disabled")
-    .map((tag) => ({ path: tag.path, name: tag.keyword ?? tag.privateCreator ?? tag.path, level: tag.level }));
+    .map((tag) => ({ path: tag.path, name: nameOfQueryTag(tag), creator: tag.privateCreator ?? "" }));
 }
 
 function useStudies(listKey, params, tags) {
@@ -124,6 +125,7 @@ function List({ listKey, params, tags }) {
     { label: t("action.share"), icon: "share", action: "administer", run: act((all) => all.askToShare(chosen.map((uid) => `/studies/${uid}`)).then(() => null)) },
     { label: t("action.label"), icon: "label", action: "write", run: act((all) => all.askForLabels(chosen)) },
     { label: t("action.update"), icon: "edit", action: "write", run: act((all) => all.askToUpdate(chosen)) },
+    { label: t("action.send"), icon: "transfer", action: "export", run: act((all) => all.askToSend(chosen)) },
     { label: t("action.export"), icon: "export", action: "export", run: act((all) => all.askToExport(chosen)) },
     { label: t("action.delete"), icon: "trash", action: "delete", isDanger: true, run: act((all) => all.askToDelete(chosen, refresh)) },
   ].filter(({ action }) => !action || may(action));

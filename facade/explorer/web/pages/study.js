@@ -12,9 +12,10 @@ import { may } from "../lib/permissions.js";
 import { currentLocation, href, navigate, setParams } from "../lib/router.js";
 import { settings } from "../lib/session.js";
 import { t } from "../lib/texts.js";
-import { askForLabels, askToDelete, askToExport, askToShare, askToUpdate, zipUrl } from "./studies/actions.js";
+import { askForLabels, askToDelete, askToExport, askToHold, askToSend, askToShare, askToUpdate, zipUrl } from "./studies/actions.js";
 import { Attributes } from "./study/attributes.js";
 import { Content } from "./study/content.js";
+import { SLIDE_FIELDS } from "./study/slide.js";
 import { Versions } from "./study/versions.js";
 
 const VIEWS = ["content", "attributes", "versions"];
@@ -93,7 +94,9 @@ function Actions({ uid, reload }) {
   const more = [
     may("write") && { label: t("action.label"), icon: "label", run: () => askForLabels([uid]).then(changed) },
     may("write") && { label: t("action.update"), icon: "edit", run: () => askToUpdate([uid]) },
+    may("export") && { label: t("action.send"), icon: "transfer", run: () => askToSend([uid]) },
     may("export") && { label: t("action.export"), icon: "export", run: () => askToExport([uid]) },
+    may("administer") && { label: t("action.hold"), icon: "hold", run: () => askToHold(uid) },
     may("delete") && { label: t("action.delete"), icon: "trash", isDanger: true, run: () => askToDelete([uid], () => {}).then(removed) },
   ].filter(Boolean);
   return html`
@@ -140,7 +143,7 @@ function SeriesList({ uid, series, selected }) {
   </nav>`;
 }
 
-const INSTANCE_FIELDS = "NumberOfFrames,AvailableTransferSyntaxUID";
+const INSTANCE_FIELDS = ["NumberOfFrames", "AvailableTransferSyntaxUID", ...SLIDE_FIELDS].join(",");
 
 // `stamp` is another value whenever the study has changed.
 function Series({ uid, series, params, stamp }) {

@@ -1,9 +1,9 @@
 // Webhooks: events that the archive sends, their state, and those that could not be delivered.
-import { html, useState } from "../vendor/htm-preact-standalone.js";
+import { html, useCallback, useState } from "../vendor/htm-preact-standalone.js";
 import { Button } from "../components/buttons.js";
 import { Dialog, FormError, confirm, openDialog, useWork } from "../components/dialogs.js";
 import { Checkbox, TextField } from "../components/fields.js";
-import { Resource } from "../components/lists.js";
+import { Resource, useInterval } from "../components/lists.js";
 import { Secret } from "../components/secret.js";
 import { Failure, Page, useLoaded } from "../components/states.js";
 import { Table } from "../components/table.js";
@@ -12,8 +12,11 @@ import { getJson, request, sendJson } from "../lib/api.js";
 import { formatAge, formatExactly, formatNumber } from "../lib/format.js";
 import { t } from "../lib/texts.js";
 
+const POLL_MS = 5000;
+
 export default function Webhooks() {
   const { value, error, isLoading, reload } = useLoaded((signal) => getJson("/webhooks", { isService: true, signal }), []);
+  useInterval(useCallback(reload, []), POLL_MS);
   const edit = async (webhook) => (await openDialog(Editor, { webhook })) && reload();
   const columns = [
     { key: "label", title: t("webhooks.receiver"), render: (row) => html`${row.label && html`<div>${row.label}</div>`}<span class="mono break">${row.url}</span>` },
@@ -109,7 +112,7 @@ function DeadLetters({ close, webhook }) {
     if (isSure) await request(path, { method: "DELETE", isService: true }).then(reload, toastError);
   };
   const columns = [
-    { key: "type", title: t("webhooks.event"), render: (row) => row.type.replace(/^dicomstore\./, "") },
+    { key: "type", title: t("webhooks.event"), render: (row) => row.type.replace(/^(dicomstore|Microsoft\.HealthcareApis)\./, "") },
     { key: "resource", title: t("list.resource"), render: (row) => html`<${Resource} row=${row} />` },
     { key: "problem", title: t("webhooks.problem") },
     { key: "attempts", title: t("webhooks.attempts"), isNumber: true, isSecondary: true },

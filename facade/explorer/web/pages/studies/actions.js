@@ -8,6 +8,7 @@ import { request, sendJson, urlOf } from "../../lib/api.js";
 import { forEach } from "../../lib/batch.js";
 import { formatMoment } from "../../lib/format.js";
 import { finished } from "../../lib/operations.js";
+import { navigate } from "../../lib/router.js";
 import { t } from "../../lib/texts.js";
 
 const DOWNLOAD_PAUSE_MS = 600;
@@ -229,6 +230,60 @@ function Update({ close, studies }) {
       )}
     </div>
     <${TextField} label=${t("reason.label")} hint=${t("reason.hint")} maxlength="500" value=${reason} onChange=${setReason} />
+    <${FormError} error=${error} />
+  <//>`;
+}
+
+/** Ask for a remote, and create a transfer that sends the studies there. */
+export const askToSend = (studies) => openDialog(Sending, { studies });
+
+function Sending({ close, studies }) {
+  const [remote, setRemote] = useState("");
+  const { isBusy, error, run } = useWork();
+  const submit = () =>
+    run(async () => {
+      await sendJson("/transfers", { type: "send", remote: remote.trim(), resources: studies });
+      toast(t("send.started"), { action: { label: t("transfers.title"), run: () => navigate("/transfers") } });
+      close(true);
+    });
+  return html`<${Dialog}
+    title=${t("send.title", { count: studies.length })}
+    close=${close}
+    onSubmit=${submit}
+    actions=${html`
+      <${Button} onClick=${() => close()}>${t("dialog.cancel")}<//>
+      <${Button} kind="primary" type="submit" icon="transfer" disabled=${isBusy || !remote.trim()}>${t("send.action")}<//>
+    `}
+  >
+    <p>${t("send.text")}</p>
+    <${TextField} label=${t("transfers.remote")} hint=${t("send.hint")} value=${remote} onChange=${setRemote} required data-autofocus />
+    <${FormError} error=${error} />
+  <//>`;
+}
+
+/** Ask for a reason, and put a study on hold. */
+export const askToHold = (study) => openDialog(Holding, { study });
+
+function Holding({ close, study }) {
+  const [reason, setReason] = useState("");
+  const { isBusy, error, run } = useWork();
+  const submit = () =>
+    run(async () => {
+      await sendJson(`${pathOf(study)}/hold`, { reason: reason.trim() }, { method: "PUT" });
+      toast(t("hold.done"), { action: { label: t("holds.title"), run: () => navigate("/holds") } });
+      close(true);
+    });
+  return html`<${Dialog}
+    title=${t("hold.title")}
+    close=${close}
+    onSubmit=${submit}
+    actions=${html`
+      <${Button} onClick=${() => close()}>${t("dialog.cancel")}<//>
+      <${Button} kind="primary" type="submit" icon="hold" disabled=${isBusy || !reason.trim()}>${t("action.hold")}<//>
+    `}
+  >
+    <p>${t("holds.text")}</p>
+    <${TextField} label=${t("list.reason")} maxlength="500" value=${reason} onChange=${setReason} required data-autofocus />
     <${FormError} error=${error} />
   <//>`;
 }

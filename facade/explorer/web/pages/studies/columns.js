@@ -61,6 +61,13 @@ const COLUMNS = [
   { key: "labels", width: "minmax(7rem, 1fr)", render: (row) => html`<${Labels} study=${row} />` },
 ];
 
+/** The value of an extended query tag in a match; a private one is in a block of its creator (PS3.5 section 7.8.1). */
+function tagText(row, { path, creator }) {
+  const group = path.slice(0, 4);
+  const block = creator && Object.keys(row).find((tag) => tag.startsWith(`${group}00`) && textOf(row, tag) === creator);
+  return textOf(row, block ? group + block.slice(6) + path.slice(6) : path);
+}
+
 /** All columns; `tags` are the extended query tags of the archive, which are columns, too. */
 export function allColumns(tags) {
   const own = COLUMNS.map((column) => ({ ...column, title: t(`studies.column.${column.key}`) }));
@@ -68,7 +75,7 @@ export function allColumns(tags) {
     key: `tag:${tag.path}`,
     title: tag.name,
     width: "minmax(7rem, 1fr)",
-    render: (row) => textOf(row, tag.path),
+    render: (row) => tagText(row, tag),
   }));
   return [...own, ...more];
 }

@@ -4,14 +4,14 @@ import { LinkButton } from "../../components/buttons.js";
 import { Select } from "../../components/fields.js";
 import { Empty } from "../../components/states.js";
 import { urlOf } from "../../lib/api.js";
-import { textOf, valueOf } from "../../lib/dicom.js";
+import { textOf } from "../../lib/dicom.js";
 import { kindOf } from "../../lib/kinds.js";
 import { setParams } from "../../lib/router.js";
 import { t } from "../../lib/texts.js";
 import { ImageView } from "./image_view.js";
+import { Slide } from "./slide.js";
 import { Waveform } from "./waveform.js";
 
-const SLIDE_PIXELS = 1600;
 const MIME_TYPE = "00420012";
 const TITLE = "00420010";
 
@@ -23,7 +23,7 @@ export function Content({ path, metadata, instances, instance, params }) {
   }
   return html`
     ${kind !== "slide" && html`<${InstanceChoice} instances=${instances} instance=${instance} />`}
-    <${Other} kind=${kind} path=${path} instancePath=${instancePath} metadata=${metadata} />
+    <${Other} kind=${kind} path=${path} instances=${instances} instancePath=${instancePath} metadata=${metadata} />
   `;
 }
 
@@ -38,7 +38,7 @@ export function InstanceChoice({ instances, instance }) {
   /></div>`;
 }
 
-function Other({ kind, path, instancePath, metadata }) {
+function Other({ kind, path, instancePath, instances, metadata }) {
   const rendered = urlOf(`${instancePath}/rendered`);
   if (kind === "video") {
     return html`<div class="stage"><video class="video" controls playsinline preload="metadata" src=${rendered} aria-label=${t("study.video")}></video></div>`;
@@ -59,13 +59,6 @@ function Other({ kind, path, instancePath, metadata }) {
     <//>`;
   }
   if (kind === "waveform") return html`<${Waveform} path=${instancePath} metadata=${metadata} />`;
-  if (kind === "slide") {
-    return html`<figure class="stage">
-      <img class="slide" src=${urlOf(`${path}/thumbnail`, { viewport: `${SLIDE_PIXELS},${SLIDE_PIXELS}` })} alt=${t("study.slide")} />
-      <figcaption class="stage-caption">
-        ${t("study.slide.size", { columns: Number(valueOf(metadata, "00480006") ?? 0), rows: Number(valueOf(metadata, "00480007") ?? 0) })}
-      </figcaption>
-    </figure>`;
-  }
+  if (kind === "slide") return html`<${Slide} path=${path} instances=${instances} metadata=${metadata} />`;
   return html`<${Empty} icon="document" title=${t("study.unknown")}><p>${t("study.unknown.hint")}</p><//>`;
 }
