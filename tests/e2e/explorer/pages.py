@@ -17,6 +17,16 @@ from playwright.sync_api import Browser, Locator, Page, expect
 AXE = files("axe_playwright_python") / "axe.min.js"
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
+APPEARANCES = """() => {
+    const before = document.documentElement.dataset.appearance;
+    const isDark = before === "dark" || (before === "auto" && matchMedia("(prefers-color-scheme: dark)").matches);
+    return [before, isDark ? "light" : "dark"];
+}"""
+"""The present appearance, and the other one."""
+
+APPEAR = "name => { document.documentElement.dataset.appearance = name; }"
+"""Sets the appearance, at once."""
+
 
 @dataclass
 class Explorer:
@@ -36,15 +46,11 @@ class Explorer:
         if self.page.evaluate("typeof axe === 'undefined'"):
             self.page.evaluate(AXE.read_text())
         found = self._axe(RULES)
-        is_dark = self.page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
-        self._appear("light" if is_dark else "dark")
+        before, other = self.page.evaluate(APPEARANCES)
+        self.page.evaluate(APPEAR, other)
         found += self._axe(["color-contrast"])
-        self._appear("auto")
+        self.page.evaluate(APPEAR, before)
         return found
-
-    def _appear(self, name: str) -> None:
-        """Set the appearance as its button does; unlike `emulate_media`, at once."""
-        self.page.evaluate("name => { document.documentElement.dataset.appearance = name; }", name)
 
     def _axe(self, rules: list[str]) -> list[str]:
         found: list[dict[str, Any]] = self.page.evaluate(
