@@ -74,6 +74,7 @@ async def test_adding_starts_an_operation_that_can_be_followed(tmp_path: Path) -
         (tag,) = (await web.get("/v2/extendedquerytags")).json()
         assert tag == {
             "path": "00081010",
+            "keyword": "StationName",
             "vr": "SH",
             "level": "series",
             "status": "adding",
