@@ -52,9 +52,11 @@ def count(connection: Connection, partition_key: int, query: Query) -> int:
         given = where | {"modalities": [column_text(value) for value in values]}
         return int(_OF_MODALITIES.tuples(connection, given)[0][0])
     where["trigrams"] = text_leading_to(connection, query.conditions) if everywhere and query.conditions else None
-    if where["trigrams"] is not None and _is_in_one_index(query.conditions) and has_many(connection, where["trigrams"]):
-        where["trigrams"] = None  # reading the index on the values takes less than looking up so many studies
-    dialect, by_text = connection.dialect.name, where["trigrams"] is not None
+    dialect = connection.dialect.name
+    if where["trigrams"] is not None and (dialect == "postgresql" or _is_in_one_index(query.conditions)):
+        # Reading all values takes less than looking up many studies, whose trigrams PostgreSQL computes again.
+        where["trigrams"] = None if has_many(connection, where["trigrams"]) else where["trigrams"]
+    by_text = where["trigrams"] is not None
     form = ("count", dialect, by_text, query.level, depth(query.scope), *map(form_of, query.conditions))
     rows = pages.run(connection, form, lambda: _statement(query, dialect, by_text=by_text), where)
     return int(rows[0][0]) if rows else 0
