@@ -74,6 +74,7 @@ _OF_MODALITY_ALL = (
     .where(series.c.partition_key == bindparam("of_partition"), series.c.modality == bindparam("modality"))
     .order_by(series.c.study_key.desc())
     .limit(bindparam("limit"))
+    .offset(bindparam("skip"))
 )
 _OF_MODALITY = Prepared(_OF_MODALITY_ALL)
 _OF_MODALITY_AFTER = Prepared(_OF_MODALITY_ALL.where(series.c.study_key < bindparam("after")))
@@ -97,7 +98,8 @@ def search_studies(connection: Connection, query: Query, where: dict[str, Any]) 
     if any(map(_leads_to_few, conditions)):
         return _any_way(connection, query, where)
     spread = [condition for condition in conditions if _is_spread(condition)]
-    if len(conditions) == 1 and spread and (wanted := modalities(conditions[0])) and _is_near(query):
+    wanted = modalities(conditions[0]) if len(conditions) == 1 else set()
+    if len(wanted) == 1 or (wanted and _is_near(query)):
         return _by_modality(connection, query, where, wanted)
     text = _sought(connection, conditions)
     if text is not None:
@@ -290,7 +292,9 @@ def _by_text(connection: Connection, query: Query, where: dict[str, Any]) -> Row
         rows = _among_newest(connection, query, where, SAMPLE)
         if len(rows) == query.limit:
             return rows
-        if rows and query.skip + len(rows) >= FREQUENT:
+        is_frequent = rows and query.skip + len(rows) >= FREQUENT
+        # At an offset, the sample says nothing, and PostgreSQL would compute the trigrams of many studies again.
+        if is_frequent or (query.skip and has_many(connection, where["trigrams"])):
             return _in_order(connection, query, where)
     return pages.run(
         connection, ("text", dialect, *pages.form(query)), lambda: pages.page_containing(query, dialect), where
@@ -325,12 +329,14 @@ def modalities(condition: Condition) -> set[str]:
 
 def _by_modality(connection: Connection, query: Query, where: dict[str, Any], wanted: set[str]) -> Rows:
     """Return a page of the studies with a series of one of the modalities."""
-    given = {"of_partition": where["of_partition"], "after": query.after, "limit": query.skip + query.limit}
+    is_one = len(wanted) == 1  # its studies are in order, so those before the page need not be returned
+    given = {"of_partition": where["of_partition"], "after": query.after}
+    given |= {"limit": query.limit, "skip": query.skip} if is_one else {"limit": query.skip + query.limit, "skip": 0}
     statement = _OF_MODALITY if query.after is None else _OF_MODALITY_AFTER
     keys = {
         key for value in wanted for (key,) in statement.tuples(connection, given | {"modality": column_text(value)})
     }
-    page = sorted(keys, reverse=True)[query.skip : query.skip + query.limit]
+    page = sorted(keys, reverse=True)[0 if is_one else query.skip :][: query.limit]
     if not page:
         return []
     return _OF_PAGE.tuples(connection, {"of_page": page})
