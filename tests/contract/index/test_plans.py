@@ -379,7 +379,7 @@ async def test_the_newest_studies_are_a_range_of_keys_with_limits_that_postgresq
 async def test_frequent_values_are_searched_among_the_newest_studies_and_then_in_order(
     noted: Database, url: str, statements: list[Statement], kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("FEW", "NEWEST", "MAX_SORTED"):
+    for name in ("FEW", "NEWEST", "MAX_SORTED", "MAX_SORTED_KEYS"):
         monkeypatch.setattr(study_search, name, 0)
     found = await plans(noted, url, statements, SORTED[kind])
     (page,) = [steps for sql, steps in found.items() if "SCAN page" in steps and "max(" not in sql]
