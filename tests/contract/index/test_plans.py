@@ -116,7 +116,7 @@ SORTED = {
         Level.STUDY, EVERYTHING, (Condition("StudyInstanceUID", (Equals((uid(1), uid(2))),)),), limit=50
     ),
     "studies by modality": Query(
-        Level.STUDY, EVERYTHING, (Condition("ModalitiesInStudy", (Equals(("ct",)),)),), limit=50
+        Level.STUDY, EVERYTHING, (Condition("ModalitiesInStudy", (Equals(("ct", "mr")),)),), limit=50
     ),
     "studies of some days": Query(Level.STUDY, EVERYTHING, (IN_JANUARY,), limit=50),
     "a name that begins with one letter": Query(
