@@ -308,8 +308,8 @@ def _by_text(connection: Connection, query: Query, where: dict[str, Any]) -> Row
         if len(rows) == query.limit:
             return rows
         is_frequent = rows and query.skip + len(rows) >= FREQUENT
-        # At an offset, the sample says nothing, and PostgreSQL would compute the trigrams of many studies again.
-        if is_frequent or (query.skip and has_many(connection, where["trigrams"])):
+        # PostgreSQL would compute the trigrams of many studies again.
+        if is_frequent or has_many(connection, where["trigrams"]):
             return _in_order(connection, query, where)
     return pages.run(
         connection, ("text", dialect, *pages.form(query)), lambda: pages.page_containing(query, dialect), where
