@@ -53,6 +53,9 @@ MAX_SORTED_BY_VALUE = 5_000
 """The same in an order of values: about the number from which reading all studies in order until a page is full takes
 less, in an archive of some hundred thousand."""
 
+MAX_SORTED_FAR = 100_000
+"""The same at a large offset, up to which all studies would have to be read."""
+
 MAX_MODALITIES = 32
 """Maximum number of modalities that are looked up one by one."""
 
@@ -141,7 +144,8 @@ def _sorted(connection: Connection, query: Query, order: Order, where: dict[str,
                 return _among(connection, query, where, _keys(connection, condition, where))
             # The index of the order is also that of a condition on its first key.
             is_first = condition.key == order.keys[0].keyword
-            if not is_first and not _has_more(connection, condition, where, MAX_SORTED_BY_VALUE):
+            most = MAX_SORTED_FAR if query.skip >= FAR and condition.key in COLUMNS else MAX_SORTED_BY_VALUE
+            if not is_first and not _has_more(connection, condition, where, most):
                 return _any_way(connection, query, where)
     text = of_studies.sought([one for one in query.conditions if not _is_spread(one)], connection.dialect.name)
     if text is not None and len(keys := _containing(connection, text)) <= FEW:
