@@ -30,7 +30,8 @@ class AuditServiceStub:
 
     A call that reads has one record, `executed`. A call that changes something has a record `executing`, which is durable
     before any effect, and a record `executed`, which is durable before the response. An upload has records `outcome` in
-    between. A principal whose action `audit` is limited to partitions sees the records of these partitions only.
+    between, or its only outcome is in the record `executed`. A principal whose action `audit` is limited to partitions
+    sees the records of these partitions only.
 
     A search of the audit trail is itself recorded.
     """
@@ -63,7 +64,8 @@ class AuditServiceServicer:
 
     A call that reads has one record, `executed`. A call that changes something has a record `executing`, which is durable
     before any effect, and a record `executed`, which is durable before the response. An upload has records `outcome` in
-    between. A principal whose action `audit` is limited to partitions sees the records of these partitions only.
+    between, or its only outcome is in the record `executed`. A principal whose action `audit` is limited to partitions
+    sees the records of these partitions only.
 
     A search of the audit trail is itself recorded.
     """
@@ -128,7 +130,8 @@ class AuditService:
 
     A call that reads has one record, `executed`. A call that changes something has a record `executing`, which is durable
     before any effect, and a record `executed`, which is durable before the response. An upload has records `outcome` in
-    between. A principal whose action `audit` is limited to partitions sees the records of these partitions only.
+    between, or its only outcome is in the record `executed`. A principal whose action `audit` is limited to partitions
+    sees the records of these partitions only.
 
     A search of the audit trail is itself recorded.
     """
