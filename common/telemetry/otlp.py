@@ -25,7 +25,7 @@ from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from common.telemetry.metrics import Distribution, Family, LabelValues, Snapshot, Value, families, snapshot
 from common.telemetry.tracing import CLIENT, INTERNAL, SERVER, Span, recorded, sampler_of
@@ -147,12 +147,19 @@ def readable(span: Span, resource: Resource, scope: InstrumentationScope) -> Rea
         parent=parent,
         resource=resource,
         attributes=attributes,
+        links=list(map(_link, span.links)),
         kind=_KINDS[span.kind],
         instrumentation_scope=scope,
         status=Status(StatusCode.ERROR) if span.fault else Status(),
         start_time=span.started_ns,
         end_time=span.ended_ns,
     )
+
+
+def _link(traceparent: str) -> Link:
+    _, trace_id, span_id, _ = traceparent.split("-")
+    flags = TraceFlags(TraceFlags.SAMPLED)
+    return Link(SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=False, trace_flags=flags))
 
 
 async def _export_metrics(exporter: MetricExporter, resource: Resource, version: str, of_archive: OfArchive) -> None:

@@ -8,7 +8,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from types import TracebackType
@@ -34,6 +34,7 @@ class Span:
         trace_id, span_id, parent_id: in hexadecimal digits; `parent_id` may be empty.
         is_remote: the parent is in another process.
         started_ns, ended_ns: since 1970.
+        links: other spans for which the work was done as well, as headers `traceparent`.
         fault: name of the type of the exception that ended it, or another name of an error; empty without.
     """
 
@@ -47,6 +48,7 @@ class Span:
         "is_remote",
         "is_sampled",
         "kind",
+        "links",
         "name",
         "parent_id",
         "started_ns",
@@ -72,6 +74,7 @@ class Span:
         self.is_remote = is_remote
         self.is_sampled = is_sampled
         self.attributes = dict(attributes) if is_sampled else {}
+        self.links: Sequence[str] = ()
         self.fault = ""
         self.started_ns = self.ended_ns = time.time_ns() if is_sampled else 0
         self._before: Span | None = None
@@ -202,6 +205,23 @@ def following(
     Nothing while traces are not recorded.
     """
     return _NOTHING if _recorder is None else received(name, traceparent, attributes, kind)
+
+
+def shared(name: str, traceparents: Sequence[str], started_ns: int, attributes: Attributes) -> None:
+    """Record work that has ended and that was done for several traces at the same time: in each, with links to others.
+
+    Args:
+        traceparents: of recorded traces.
+        started_ns: since 1970.
+    """
+    distinct = list(dict.fromkeys(traceparents))
+    for traceparent in distinct:
+        span = received(name, traceparent, attributes, INTERNAL)
+        if span.is_sampled and _recorder is not None:
+            span.is_remote = False
+            span.started_ns, span.ended_ns = started_ns, time.time_ns()
+            span.links = [other for other in distinct if other != traceparent]
+            _recorder(span)
 
 
 def part(name: str, attributes: Attributes, kind: str = INTERNAL) -> AbstractContextManager[Span | None]:

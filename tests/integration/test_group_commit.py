@@ -3,11 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
+from common.telemetry.otlp import readable
+from common.telemetry.tracing import Span, recorded, sampler_of
 from server.adapters.blobs.memory.blobs import MemoryBlobs
 from server.adapters.sql.engine import migrate, open_database
 from server.domain.store import commit
@@ -79,3 +84,25 @@ async def test_an_instance_that_failed_is_not_waited_for(
 async def test_the_wait_for_slow_instances_is_limited(transactions: Transactions) -> None:
     with transactions.committer.coming():
         assert isinstance(await transactions.committer.add(sample(1, 1, 1)), Added)
+
+
+async def test_a_transaction_is_a_span_of_each_trace_with_links_to_the_others(
+    transactions: Transactions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commit, "_GATHER_SECONDS", 3600)
+    committer, spans = transactions.committer, list[Span]()
+    first, second = (f"00-{number:032x}-{number:016x}-01" for number in (1, 2))
+    instances = [
+        replace(sample(1, 1, number), trace=trace) for number, trace in enumerate((first, second, first, ""), 1)
+    ]
+    with recorded(spans.append, sampler_of({"OTEL_TRACES_SAMPLER": "parentbased_always_off"})):
+        with committer.coming():
+            added = [committer.add(instance) for instance in instances]
+        await asyncio.gather(*added)
+    assert [(span.name, span.parent_id, span.links) for span in spans] == [
+        ("commit", f"{1:016x}", [second]),
+        ("commit", f"{2:016x}", [first]),
+    ]
+    assert {span.attributes["dicomstore.instances"] for span in spans} == {4}
+    [link] = readable(spans[0], Resource({}), InstrumentationScope("test")).links
+    assert (link.context.trace_id, link.context.span_id) == (2, 2)

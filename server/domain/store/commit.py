@@ -11,12 +11,14 @@ not know is then quarantined, not erased, see `BlobStore.quarantine`.
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
 from common.telemetry.catalogue import COMMIT_INSTANCES
+from common.telemetry.tracing import shared
 from server.domain.audit.outbox import Outbox
 from server.model.audit.call_audit import REPLACED, STORED, CallAudit, StoredItem
 from server.model.errors import DicomStoreError
@@ -175,6 +177,7 @@ class Committer:
 
     async def _commit(self) -> None:
         batch = _Batch(self._waiting, self._outbox)
+        started_ns = time.time_ns()
         try:
             if self._outbox is None:
                 outcomes = await self._index.add(batch.take, self._now())
@@ -194,6 +197,8 @@ class Committer:
             return
         batch.committed()
         COMMIT_INSTANCES.of().observe(len(outcomes))
+        if traces := batch.traces():
+            shared("commit", traces, started_ns, {"dicomstore.instances": len(outcomes)})
         locators = [instance.locator for instance in batch.take()]
         unclaimed = [
             locator
@@ -244,6 +249,10 @@ class _Batch:
     def futures(self) -> list["asyncio.Future[AddOutcome]"]:
         """The futures of their outcomes."""
         return [future for _, future, _ in self._taken or ()]
+
+    def traces(self) -> list[str]:
+        """Return the traces of the instances that are recorded, see `NewInstance.trace`."""
+        return [instance.trace for instance, _, _ in self._taken or () if instance.trace]
 
     def records_of(self, outcomes: Sequence[AddOutcome]) -> OutboxChanges:
         """Return the changes in the outbox, see `InstanceIndex.add`."""
