@@ -32,6 +32,7 @@ from dimse.config import RemoteSettings, Settings, dimse_tls_files
 from dimse.gateway import Gateway, limits_of
 from dimse.monitoring import log_to_stderr, monitored
 from dimse.services.echo import verify
+from dimse.transfers.forwarding import InvalidRule
 
 collector.enable()
 
@@ -62,6 +63,10 @@ def serve(context: typer.Context) -> None:
         gateway = Gateway(settings, listener, is_shared=bool(inherited), local=os.environ.get(ADDRESS, ""))
     except TlsError as error:
         _give_up(f"TLS: {error}")
+    try:
+        gateway.check_rules()
+    except InvalidRule as error:
+        _give_up(str(error))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: gateway.stop())
     host, port = listener.getsockname()[:2]

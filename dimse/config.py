@@ -5,8 +5,10 @@ import re
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, ClassVar, Literal
+from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydicom.datadict import tag_for_keyword
 
 from common.core_channel import CoreSettings
 from common.settings import SecretText, read_secret
@@ -17,6 +19,9 @@ _MAX_BY_DEFAULT = 4
 _AE_TITLE = re.compile(r"[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?")
 """PS3.5 section 6.2, without spaces at both ends: they are not significant."""
 
+_QUERY_OPTIONS = ("fuzzymatching", "emptyvaluematching")
+_LABEL = "label."
+_TAG = re.compile(r"[0-9A-Fa-f]{8}")
 _RULE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _CERTIFICATE_NAME = re.compile(r"(uri|dns|email|cn):.+")
@@ -89,6 +94,27 @@ class RemoteSettings(BaseModel):
         return tuple(ip_network(value, strict=False) for value in self.addresses)
 
 
+def search_terms(query: str) -> tuple[list[tuple[str, str]], dict[str, bool]]:
+    """Return the search keys of a query string with their values, and its options.
+
+    Raises:
+        ValueError: it is no query for studies; the text has no values.
+    """
+    terms, options = [], {}
+    for name, value in parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else ():
+        if name.lower() in _QUERY_OPTIONS:
+            if value not in ("true", "false"):
+                raise ValueError(f"{name} must be true or false")
+            options[name.lower()] = value == "true"
+            continue
+        if not name.startswith(_LABEL):
+            for part in name.split("."):
+                if tag_for_keyword(part) is None and not _TAG.fullmatch(part):
+                    raise ValueError(f"{part} is neither a keyword nor a tag of an attribute")
+        terms.append((name, value))
+    return terms, options
+
+
 class ForwardSettings(BaseModel):
     """A table `[dimse.forward.NAME]`: studies that are sent to a remote when they are stable.
 
@@ -102,6 +128,12 @@ class ForwardSettings(BaseModel):
     remote: str
     query: str = ""
     partitions: tuple[str, ...] = ()
+
+    @field_validator("query")
+    @classmethod
+    def _is_a_query(cls, value: str) -> str:
+        search_terms(value)
+        return value
 
 
 class Settings(CoreSettings):

@@ -61,6 +61,10 @@ class Gateway:
         )
         self._stopped = threading.Event()
 
+    def check_rules(self) -> None:
+        """Let the core check the queries of forward rules, if it is reachable. Raises: InvalidRule."""
+        self._transfers.check_rules()
+
     def run(self) -> None:
         """Serve until `stop`; then requests in progress have some time to finish."""
         watch = threading.Thread(target=self._watch_files, name="tls", daemon=True)

@@ -33,15 +33,24 @@ class Failure(NamedTuple):
 
 def invalid_attribute(error: grpc.RpcError) -> str:
     """Return the dotted path of the attribute that the core names in an error; empty if it names none."""
+    return str(_info(error).metadata.get("attribute", ""))
+
+
+def reason_of(error: grpc.RpcError) -> str:
+    """Return the reason of an error of the core (docs/errors.md); empty if it has none."""
+    return str(_info(error).reason)
+
+
+def _info(error: grpc.RpcError) -> ErrorInfo:
+    info = ErrorInfo()
     try:
         status = rpc_status.from_call(cast(grpc.Call, error))  # it has all methods that are used
     except ValueError:  # details that contradict the status
-        return ""
+        return info
     for detail in status.details if status else ():
-        info = ErrorInfo()
         if detail.Unpack(info):
-            return str(info.metadata.get("attribute", ""))
-    return ""
+            return info
+    return ErrorInfo()
 
 
 def invalid_identifier(error: InvalidIdentifier) -> Failure:

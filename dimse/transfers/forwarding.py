@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
-from urllib.parse import parse_qsl
 
 import grpc
 from dicomstore.v1.change_feed_service_pb2 import GetConsumerRequest, SetConsumerPositionRequest
@@ -24,15 +23,23 @@ from dicomstore.v1.study_event_service_pb2 import (
 from dicomstore.v1.transfer_service_pb2 import CreateTransferRequest, Notification, Send
 
 from dimse.associations.errors import described
-from dimse.config import ForwardSettings, Settings
+from dimse.config import ForwardSettings, Settings, search_terms
 from dimse.core import Core
 from dimse.local_channel import Metadata
+from dimse.services.failures import reason_of
 
 _PAGE = 200
 _PAUSE_SECONDS = 10.0
-_OPTIONS = ("fuzzymatching", "emptyvaluematching")
+_CHECK_SECONDS = 5.0
+_NO_STUDY = "2.25.0"
+_INVALID = ("INVALID_QUERY", "INVALID_FIELD", "INVALID_UID", "UNSUPPORTED_ATTRIBUTE")
+"""Reasons with which the core refuses a query."""
 
 _log = logging.getLogger("dimse.transfers")
+
+
+class InvalidRule(Exception):
+    """The core refuses the query of a rule; the text names the setting."""
 
 
 class Rule:
@@ -47,11 +54,10 @@ class Rule:
         self.remote = settings.remote
         self.partitions = settings.partitions
         self.notifies = notifies
-        pairs = parse_qsl(settings.query, keep_blank_values=True)
-        options = {name.lower(): value == "true" for name, value in pairs if name.lower() in _OPTIONS}
+        terms, options = search_terms(settings.query)
         self._template = SearchRequest(
             level=QUERY_LEVEL_STUDY,
-            terms=[Term(attribute=name, values=[value]) for name, value in pairs if name.lower() not in _OPTIONS],
+            terms=[Term(attribute=name, values=[value]) for name, value in terms],
             fuzzy_matching=options.get("fuzzymatching", False),
             empty_value_matching=options.get("emptyvaluematching", False),
             page_size=1,
@@ -104,14 +110,33 @@ class Forwarding:
         rules: Iterable[Rule],
         partition_in_requests: Callable[[str], str],
     ) -> None:
+        self._rules = tuple(rules)
         self._core = core
         self._metadata = metadata
         self._partition_in_requests = partition_in_requests
         self._stopped = threading.Event()
         self._calls: set[Any] = set()
         self._threads = [
-            threading.Thread(target=self._run, args=(rule,), name=f"forward-{rule.name}", daemon=True) for rule in rules
+            threading.Thread(target=self._run, args=(rule,), name=f"forward-{rule.name}", daemon=True)
+            for rule in self._rules
         ]
+
+    def check(self, partition: str) -> None:
+        """Let the core check the queries, if it is reachable.
+
+        Args:
+            partition: a partition for those of rules that apply to all.
+
+        Raises:
+            InvalidRule: a query has keys or values that are not supported.
+        """
+        for rule in self._rules:
+            search = rule.search(next(iter(rule.partitions), partition), _NO_STUDY)
+            try:
+                self._core.search.Search(search, metadata=self._metadata(), timeout=_CHECK_SECONDS)
+            except grpc.RpcError as error:
+                if reason_of(error) in _INVALID:
+                    raise InvalidRule(f"forward.{rule.name}.query: {error.details()}") from None
 
     def start(self) -> None:
         """Begin to apply the rules."""

@@ -69,6 +69,10 @@ class Transfers:
         rules = rules_of(settings) if settings.transfers else []
         self._forwarding = Forwarding(core, self._metadata, rules, self._partition_in_requests)
 
+    def check_rules(self) -> None:
+        """Let the core check the queries of forward rules, if it is reachable. Raises: InvalidRule."""
+        self._forwarding.check(self._settings.dimse_partition)
+
     def start(self) -> None:
         """Begin."""
         self._runner.start()

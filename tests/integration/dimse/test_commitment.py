@@ -215,6 +215,25 @@ def test_a_repeated_request_is_answered_again_and_another_with_its_uid_refused(g
         assert requested(association, action(new_uid(), transaction=transaction)) == 0x0131
 
 
+def test_failures_of_the_core_are_statuses(module_path: Path) -> None:
+    """0213H: the modality repeats the request; 0124H: it is not permitted; 0110H: it fails."""
+    modality = Modality("UNKNOWN")
+    with running_gateway("127.0.0.1:1") as gateway, modality.associated(gateway.port) as association:
+        assert requested(association, action(new_uid())) == 0x0213
+    with (
+        running_core(module_path / "secured", auth_required=True) as core,
+        running_gateway(core) as gateway,
+        modality.associated(gateway.port) as association,
+    ):
+        assert requested(association, action(new_uid())) == 0x0124
+    with (
+        running_core(module_path / "parts", partitions=True) as core,
+        running_gateway(core, dimse_partition="none") as gateway,
+        modality.associated(gateway.port) as association,
+    ):
+        assert requested(association, action(new_uid())) == 0x0110
+
+
 def test_an_invalid_request_is_refused(gateway: RunningGateway) -> None:
     modality = Modality("UNKNOWN")
     with modality.associated(gateway.port) as association:

@@ -356,6 +356,36 @@ def test_stable_studies_that_match_are_forwarded_also_after_a_restart(core: str,
     assert len(remote.uids) == len(set(remote.uids))
 
 
+@pytest.mark.parametrize(
+    ("query", "problem"),
+    [
+        ("Modality=CT&NoKeyword=1", "NoKeyword is neither a keyword nor a tag"),
+        ("fuzzymatching=yes", "fuzzymatching must be true or false"),
+        ("Modality", "bad query field"),
+        ("StudyDate=noon", "StudyDate"),
+        ("PixelData=1", "PixelData"),
+    ],
+)
+def test_a_gateway_with_an_invalid_rule_does_not_start(core: str, query: str, problem: str) -> None:
+    variables = {
+        "DICOMSTORE_CORE": core,
+        "DICOMSTORE_DIMSE": "127.0.0.1:0",
+        "DICOMSTORE_REMOTES": json.dumps({"PACS": {"host": "127.0.0.1"}}),
+        "DICOMSTORE_FORWARD": json.dumps({"ct": {"remote": "PACS", "query": query}}),
+    }
+    ran = subprocess.run(
+        [sys.executable, "-m", "dimse"],
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 2
+    assert "forward.ct.query: " in ran.stderr
+    assert problem in ran.stderr
+
+
 def test_a_remote_is_notified_of_available_instances(core: str, archive: Archive) -> None:
     with running_remote() as remote, connected(core, remote, of_remote={"notify_availability": True}):
         eventually(lambda: archive.has_consumer("dimse-forward.notify.PACS"))

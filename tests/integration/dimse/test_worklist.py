@@ -285,6 +285,20 @@ def test_invalid_new_steps_are_refused(archive: RunningGateway, values: dict[str
         assert create(association, new_step("25", **values), new_uid()) == status
 
 
+def test_an_unavailable_core_and_missing_permissions_are_statuses(module_path: Path) -> None:
+    """0213H: the modality repeats the request; 0124H: it is not permitted."""
+    with running_gateway("127.0.0.1:1") as gateway, associated(gateway.port, MPPS) as association:
+        assert create(association, new_step("27"), new_uid()) == 0x0213
+        assert change(association, final("COMPLETED"), new_uid()) == 0x0213
+    with (
+        running_core(module_path / "secured", auth_required=True) as core,
+        running_gateway(core) as gateway,
+        associated(gateway.port, MPPS) as association,
+    ):
+        assert create(association, new_step("27"), new_uid()) == 0x0124
+        assert change(association, final("COMPLETED"), new_uid()) == 0x0124
+
+
 def test_an_unknown_step_cannot_be_changed(archive: RunningGateway) -> None:
     with associated(archive.port, MPPS) as association:
         assert change(association, final("COMPLETED"), new_uid()) == 0x0112
