@@ -14,12 +14,18 @@ _POLL_SECONDS = 1.0
 _PAUSE_SECONDS = 0.04
 """Pause between two rounds, so that one round numbers the entries of several commits."""
 
+_MAX_PAUSE_SECONDS = 0.2
+"""Longest pause of a process that writes a small part of the entries; others number them meanwhile."""
+
 _MAX_WAIT_SECONDS = 1.0
 _log = logging.getLogger("dicomstore.changes")
 
 
 class Sequencer:
     """The sequencer of this process: runs a round after each commit, and every second for entries of other processes.
+
+    A round numbers the entries of all processes. Each process pauses in inverse proportion to its part of the entries,
+    so that there are about as many rounds together as one process alone would run.
 
     Where a commit numbers its entries itself, only deletions remain.
     """
@@ -89,7 +95,7 @@ class Sequencer:
             self._ended = self._begun
             self._round_ended.set()
             self._round_ended = asyncio.Event()
-            await _wait(self._is_awaited, _PAUSE_SECONDS)
+            await _wait(self._is_awaited, min(_PAUSE_SECONDS / max(self._changes.share, 0.01), _MAX_PAUSE_SECONDS))
             await _wait(self._woken, _POLL_SECONDS)
 
 

@@ -301,9 +301,11 @@ class ChangeLog(Protocol):
     gaps.
 
     is_numbered_later: entries become visible when `sequence` has numbered them, not when they are committed.
+    share: part of the entries of all processes between the last two calls of `sequence` that this process has written.
     """
 
     is_numbered_later: bool
+    share: float
 
     async def sequence(self) -> Sequenced:
         """Assign sequence numbers to some committed entries, and continue the expansion of deletions of many instances.

@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select, func, select, true
 
+from server.adapters.sql.core.counters import own_entries
 from server.adapters.sql.core.prepared import Prepared
 from server.adapters.sql.core.tables import changes, deletions, instances, metadata, partitions, series, studies
 from server.adapters.sql.core.times import to_datetime, to_microseconds
@@ -12,7 +13,7 @@ from server.adapters.sql.core.transactions import Transactions
 from server.adapters.sql.partitions import PartitionKeys
 from server.adapters.sql.rows import IS_PENDING, AnyRow
 from server.adapters.sql.writing.deleting import move_on
-from server.adapters.sql.writing.sequencing import number, to_do
+from server.adapters.sql.writing.sequencing import ToDo, number, to_do
 from server.model.change import Change, ChangeAction, ChangeState, ChangeWindow
 from server.model.ids import InstanceId, PartitionName, Uid, Version
 from server.ports.index import Sequenced
@@ -44,7 +45,10 @@ class SqlChangeLog:
         self._transactions = transactions
         self._partition_keys = partition_keys
         self._listen = listen
+        self._own = own_entries.count
+        self._all: int | None = None
         self.is_numbered_later = transactions.has_sequencer
+        self.share = 1.0
 
     async def list(self, window: ChangeWindow) -> list[Change]:
         """See the port."""
@@ -62,6 +66,7 @@ class SqlChangeLog:
             is_pending = await self._transactions.read(lambda connection: _ARE_PENDING.tuples(connection, {})[0][0])
             return await self._move_on() if is_pending is not None else Sequenced.NOTHING
         work = await self._transactions.look(to_do)
+        self._note_share(work)
         if work.has_numbers or work.has_studies:
             await self._transactions.number(lambda connection: number(connection, work))
             if work.is_for_several:
@@ -69,6 +74,12 @@ class SqlChangeLog:
         if work.is_pending:
             return await self._move_on()
         return Sequenced.ALL if work.has_numbers else Sequenced.NOTHING
+
+    def _note_share(self, work: ToDo) -> None:
+        own, total = own_entries.count, work.sequence + work.entries
+        if self._all is not None and total > self._all:
+            self.share = min((own - self._own) / (total - self._all), 1.0)
+        self._own, self._all = own, total
 
     async def _move_on(self) -> Sequenced:
         """Move instances of a numbered deletion."""

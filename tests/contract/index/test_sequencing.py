@@ -193,6 +193,21 @@ async def test_three_consumers_see_every_entry_once_and_in_order(postgres_url: s
     assert {instance for instance, count in balance.items() if count} == found
 
 
+async def test_a_process_knows_its_part_of_the_entries_of_all(postgres_url: str) -> None:
+    migrate(postgres_url)
+    async with opened(postgres_url) as database:
+        await database.changes.sequence()
+        await database.instances.add([sample(1)], NOON)
+        await sequence(database.changes)
+        assert database.changes.share == 1
+        writers = Writers(postgres_url)
+        writers.start(2)
+        await asyncio.to_thread(writers.join)
+        await database.instances.add([sample(3)], NOON)
+        await sequence(database.changes)
+        assert database.changes.share == 1 / (1 + ROUNDS * 2 + ROUNDS // 5)
+
+
 async def test_a_transaction_on_one_study_does_not_wait_for_one_on_another(postgres_url: str) -> None:
     migrate(postgres_url)
     engine = create_engine(postgres_url)

@@ -52,6 +52,15 @@ _INSERT_UNSEQUENCED = Prepared(insert(unsequenced))
 Row = dict[str, Any]
 
 
+class OwnEntries:
+    """The number of entries that this process has left to the sequencer, including those of failed transactions."""
+
+    count = 0
+
+
+own_entries = OwnEntries()
+
+
 class Counters(Protocol):
     """Counters for one transaction, which holds its locks until its end.
 
@@ -229,6 +238,7 @@ class _InSequences:
             self.reserve(versions=missing)
         rows = [entry if "position" in entry else {**entry, "position": self.next_version()} for entry in entries]
         _INSERT_UNSEQUENCED.send(self._connection, rows)
+        own_entries.count += len(rows)
 
     def reserve_entries(self, count: int) -> int | None:
         return None

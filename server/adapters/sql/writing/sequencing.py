@@ -33,7 +33,8 @@ _TO_DO = Prepared(
         "EXISTS (SELECT FROM unsequenced WHERE deletion_key IS NOT NULL), "
         "EXISTS (SELECT FROM study_block_changes), "
         "EXISTS (SELECT FROM deletions WHERE is_pending = 1), "
-        f"(SELECT count(*) FROM (SELECT FROM unsequenced_workitem_events LIMIT {_MOST + 1}) AS first_events)"
+        f"(SELECT count(*) FROM (SELECT FROM unsequenced_workitem_events LIMIT {_MOST + 1}) AS first_events), "
+        "(SELECT sequence FROM feed)"
     )
 )
 _LOCK = Prepared(text(f"SELECT pg_advisory_xact_lock({_SEQUENCER_LOCK})"))
@@ -129,6 +130,7 @@ class ToDo:
     has_studies: the number of studies changed.
     is_pending: instances of a numbered deletion have to be moved.
     events: number of events of workitems to be numbered, or more than one transaction numbers.
+    sequence: of the last entry that is numbered.
     """
 
     entries: int
@@ -136,6 +138,7 @@ class ToDo:
     has_studies: bool
     is_pending: bool
     events: int
+    sequence: int
 
     @property
     def has_numbers(self) -> bool:
