@@ -13,11 +13,12 @@ import os
 import signal
 import socket
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Annotated, NoReturn
 
 import typer
 from pydantic import ValidationError
+from pydicom.datadict import keyword_for_tag
 
 from common.addresses import is_loopback
 from common.process.malloc import tune_malloc
@@ -26,15 +27,22 @@ from common.settings import problem_of
 from common.socket_calls import ADDRESS
 from common.tls import TlsError
 from dimse.associations.acceptor import listen
-from dimse.associations.errors import CannotConnect
+from dimse.associations.errors import AssociationLost, CannotConnect, ProtocolError
 from dimse.associations.requestor import Requestor
 from dimse.config import RemoteSettings, Settings, dimse_tls_files
+from dimse.data_sets.writing import TRANSFER_SYNTAXES
 from dimse.gateway import Gateway, limits_of
 from dimse.monitoring import log_to_stderr, monitored
+from dimse.queries.identifiers import UNIQUE_KEYS, Level
 from dimse.services.echo import verify
 from dimse.transfers.forwarding import InvalidRule
+from dimse.transfers.queries import STUDY_ROOT_FIND, tags_of, value_of
+from dimse.transfers.queries import find as matches_of
+from dimse.transfers.work import AttemptFailed
 
 collector.enable()
+
+_LEVELS_OF_FIND = (Level.STUDY, Level.SERIES, Level.IMAGE)
 
 DIMSE_SOCKET = "DICOMSTORE_DIMSE_SOCKET"
 """Variable with the descriptor of a listening socket that several processes share; not a setting."""
@@ -108,6 +116,53 @@ def echo(
         typer.echo(f"dimse: {chosen.ae_title} at {chosen.host}:{chosen.port}: {error} ({error.problem})", err=True)
         raise typer.Exit(1) from None
     typer.echo(f"{chosen.ae_title} at {chosen.host}:{chosen.port} responds in {seconds * 1000:.0f} ms")
+
+
+@app.command()
+def find(
+    remote: Annotated[str, typer.Argument(metavar="REMOTE", help="Name in [dimse.remotes], or HOST:PORT.")],
+    keys: Annotated[list[str], typer.Argument(metavar="KEY[=VALUE]...", help="Keywords; with a value, it must match.")],
+    level: Annotated[str, typer.Option("--level", metavar="LEVEL", help="study, series or image.")] = "study",
+    ae_title: Annotated[str, typer.Option("--ae-title", metavar="TITLE", help="AE title of HOST:PORT.")] = "ANY-SCP",
+    tls: Annotated[bool, typer.Option("--tls", help="Connect to HOST:PORT with TLS.")] = False,
+) -> None:
+    """Query a remote with C-FIND (Study Root); print a JSON object for each match.
+
+    Exit code: 0 also without matches, 1 if the query fails.
+    """
+    settings = _settings()
+    quiet_libraries()
+    chosen = settings.remotes.get(remote) or _remote_at(remote, ae_title, tls)
+    if level.upper() not in _LEVELS_OF_FIND:
+        _give_up("the level must be study, series or image")
+    wanted = Level(level.upper())
+    try:
+        requested = {UNIQUE_KEYS[wanted]: "", **tags_of(dict(map(_key_and_value, keys)))}
+        requestor = Requestor(settings, limits_of(settings), dimse_tls_files(settings))
+        association = requestor.open(chosen, [(STUDY_ROOT_FIND, TRANSFER_SYNTAXES)])
+        with closing(association):
+            for match in matches_of(association, wanted, requested):
+                shown = {keyword_for_tag(int(tag, 16)): value_of(match, tag) for tag in match if tag in requested}
+                typer.echo(json.dumps(shown, ensure_ascii=False))
+            association.release()
+    except TlsError as error:
+        _give_up(f"TLS: {error}")
+    except CannotConnect as error:
+        typer.echo(f"dimse: {chosen.ae_title} at {chosen.host}:{chosen.port}: {error} ({error.problem})", err=True)
+        raise typer.Exit(1) from None
+    except AttemptFailed as error:
+        if error.problem == "INVALID_KEYS":
+            _give_up(str(error))
+        typer.echo(f"dimse: {error} ({error.problem})", err=True)
+        raise typer.Exit(1) from None
+    except (AssociationLost, ProtocolError) as error:
+        typer.echo(f"dimse: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+def _key_and_value(key: str) -> tuple[str, str]:
+    keyword, _, value = key.partition("=")
+    return keyword, value
 
 
 def _remote_at(address: str, ae_title: str, tls: bool) -> RemoteSettings:

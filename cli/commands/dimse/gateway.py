@@ -70,6 +70,27 @@ def echo(
     os.execve(program[0], program, environment_of())  # noqa: S606 - the command is built here, not input
 
 
+@app.command()
+def find(
+    remote: Annotated[str, typer.Argument(metavar="REMOTE", help="Name in `dimse.remotes`, or HOST:PORT.")],
+    keys: Annotated[
+        list[str], typer.Argument(metavar="KEY[=VALUE]...", help="Keywords of attributes; with a value, it must match.")
+    ],
+    level: Annotated[str, typer.Option("--level", metavar="LEVEL", help="study, series or image.")] = "study",
+    ae_title: Annotated[
+        str | None, typer.Option("--ae-title", metavar="TITLE", help="AE title of HOST:PORT. \\[ANY-SCP]")
+    ] = None,
+    tls: Annotated[bool, typer.Option("--tls", help="Connect to HOST:PORT with TLS.")] = False,
+) -> None:
+    """Query a remote application entity with C-FIND (Study Root), and print a JSON object for each match.
+
+    Exit code: 0 also without matches, 1 if the query fails.
+    """
+    options = [*(("--ae-title", ae_title) if ae_title else ()), *(("--tls",) if tls else ())]
+    program = command(Module.DIMSE, "find", remote, *keys, "--level", level, *options)
+    os.execve(program[0], program, environment_of())  # noqa: S606 - the command is built here, not input
+
+
 async def _run(environment: Mapping[str, str], *, quiet: bool) -> int:
     settings = gateway_settings(environment)
     programs: list[SupervisedProgram] = []

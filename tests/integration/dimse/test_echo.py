@@ -1,4 +1,4 @@
-"""`dimse echo`: the connection to a remote, and why it fails."""
+"""`dimse echo` and `dimse find`: the connection to a remote, its answers, and why it fails."""
 
 import json
 import socket
@@ -18,6 +18,7 @@ from dimse.config import RemoteSettings, Settings, dimse_tls_files
 from dimse.gateway import limits_of
 from dimse.services.echo import VERIFICATION, verify
 from tests.certificates import Authority
+from tests.data import SECONDARY_CAPTURE, part10
 from tests.integration.dimse.remotes import Remote, running_remote
 
 
@@ -122,3 +123,34 @@ def test_the_command_says_what_is_wrong(
     result = CliRunner().invoke(app, ["echo", *written])
     assert result.exit_code == code, result.output
     assert text.format(port=remote.port) in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "expected"),
+    [
+        (
+            ["PatientID=P1", "PatientName"],
+            0,
+            [{"PatientID": "P1", "PatientName": "M\u00fcller", "StudyInstanceUID": "1.9.30"}],
+        ),
+        (["PatientID=P2"], 0, []),
+        (["SOPClassUID", "--level", "image"], 0, [{"SOPClassUID": SECONDARY_CAPTURE, "SOPInstanceUID": "1.9.30.1"}]),
+        (["NoKeyword=1"], 2, "NoKeyword"),
+        (["PatientID", "--level", "patient"], 2, "level"),
+        (["PatientID", "--ae-title", "OTHER"], 1, "CALLED_AE_REJECTED"),
+    ],
+)
+def test_find_prints_the_matches(remote: Remote, arguments: list[str], code: int, expected: Any) -> None:
+    values: dict[str, Any] = {
+        "StudyInstanceUID": "1.9.30",
+        "SOPInstanceUID": "1.9.30.1",
+        "SpecificCharacterSet": "ISO_IR 192",
+    }
+    remote.has(part10(PatientID="P1", PatientName="M\u00fcller", **values))
+    title = [] if "--ae-title" in arguments else ["--ae-title", "REMOTE"]
+    result = CliRunner().invoke(app, ["find", f"127.0.0.1:{remote.port}", *arguments, *title])
+    assert result.exit_code == code, result.output
+    if code:
+        assert expected in result.output
+    else:
+        assert [json.loads(line) for line in result.stdout.splitlines()] == expected
