@@ -19,6 +19,7 @@ from pydicom.fileset import FileSet
 
 from server.bootstrap.serving import running
 from server.config import Settings
+from tests.audit import audit_records
 from tests.core import settings_for
 from tests.data import DEFLATED, EXPLICIT_LITTLE, RLE_LOSSLESS, UID_ROOT, part10
 from tests.integration.facade.serving import JSON, serving, stored
@@ -433,12 +434,8 @@ async def test_the_audit_trail_has_source_and_destination_without_credentials(
     await stored(exports.web, file())
     done = await exports.export(identifiers(STUDY), place)
 
-    def records() -> list[dict[str, Any]]:
-        logs = (tmp_path / "core" / "audit").rglob("*.log")
-        lines = [line for log in logs for line in log.read_bytes().rstrip(b"\0").splitlines()]
-        return sorted((json.loads(line.partition(b" ")[2]) for line in lines), key=lambda record: record["time"])
-
-    found = [record for record in records() if record.get("subtype") in ("export", "run-operation")]
+    found = [one for one in audit_records(tmp_path / "core") if one.get("subtype") in ("export", "run-operation")]
+    found.sort(key=lambda record: record["time"])
     began, started, *work = found
     assert (began["kind"], began["action"], began["partition"]) == ("executing", "export", "Microsoft.Default")
     assert (started["kind"], started["code"], started["operation"]) == ("executed", "OK", done["operationId"])
