@@ -23,8 +23,8 @@ from pydicom.datadict import keyword_for_tag
 from common.addresses import is_loopback
 from common.process.malloc import tune_malloc
 from common.process.notify import notify
+from common.process.socket_calls import ADDRESS
 from common.settings import problem_of
-from common.socket_calls import ADDRESS
 from common.tls import TlsError
 from dimse.associations.acceptor import listen
 from dimse.associations.errors import AssociationLost, CannotConnect, ProtocolError

@@ -49,7 +49,7 @@ class Core:
         """Open a channel; it connects on first use.
 
         Args:
-            local: address of a core on the same machine for most calls, see `common.socket_calls`; empty without it.
+            local: address of a core on the same machine for most calls (`common.process.socket_calls`); may be empty.
             is_separate: it shares no connection with other channels, so that their failures do not delay its calls.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Calls of a core on the same machine, see `common.socket_calls`: the part of `grpc.Channel` that the gateway uses.
+"""Calls of a core on the same machine (`common.process.socket_calls`): the part of `grpc.Channel` that is used.
 
 Each call has a connection of its own for as long as it lasts, and the thread that makes the call reads and writes it.
 """
@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 import orjson
 
-from common.socket_calls import END, FRAME, HEAD, MESSAGE, STATUS, connect
+from common.process.socket_calls import END, FRAME, HEAD, MESSAGE, STATUS, connect
 from dimse.associations.connection import Connection
 from dimse.associations.errors import AssociationLost
 

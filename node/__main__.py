@@ -20,8 +20,9 @@ import uvicorn
 import uvloop
 from pydantic import ValidationError
 
-from common import collector, socket_calls
+from common import collector
 from common.addresses import InsecureOption, accept_insecure
+from common.process import socket_calls
 from common.process.file_modes import restrict_new_files
 from common.process.notify import notify
 from common.settings import problem_of

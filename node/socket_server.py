@@ -1,4 +1,4 @@
-"""Calls of the contract from other processes of this machine, see `common.socket_calls`.
+"""Calls of the contract from other processes of this machine, see `common.process.socket_calls`.
 
 They pass through the same interceptors as those over gRPC. Their peer is "local".
 """
@@ -15,7 +15,7 @@ import grpc
 import orjson
 from grpc.aio import AbortError, AioRpcError
 
-from common.socket_calls import END, FRAME, HEAD, MESSAGE, STATUS, enlarge_buffer
+from common.process.socket_calls import END, FRAME, HEAD, MESSAGE, STATUS, enlarge_buffer
 from common.telemetry.neighbours import is_trusted
 from node.calls import FAULT, CallContext, LocalServer, Status
 from node.listener import Listener

@@ -35,9 +35,9 @@ from cli.processes.environment import (
 from cli.processes.gateways import NODE, gateway_programs, gateway_socket
 from cli.processes.programs import Module, command, core_settings, facade_settings, gateway_settings
 from cli.processes.restarts import SupervisedProgram
-from common import socket_calls
 from common.addresses import InsecureOption, accept_insecure
 from common.core_channel import TLS
+from common.process import socket_calls
 from common.settings import without_password
 
 HTTP_SOCKET = "DICOMSTORE_HTTP_SOCKET"

@@ -1,1 +1,4 @@
-"""What programs do with their own process: memory, modes of new files, messages to the service manager."""
+"""What programs do with their own process and with others of the machine.
+
+Memory, modes of new files, messages to the service manager, calls over a socket.
+"""

@@ -27,7 +27,7 @@ from dicomstore.v1 import (
 )
 from google.protobuf.message import DecodeError
 
-from common import socket_calls
+from common.process import socket_calls
 from common.telemetry import neighbours
 from dimse.local_channel import CallFailed, LocalChannel
 from dimse.store_stream import local_stream, message_with

@@ -33,7 +33,7 @@ class TrustedFacades:
 
     Args:
         networks: addresses and networks, separated by commas. A facade in the same process is always trusted, and so
-            is a gateway that calls locally (`common.socket_calls`).
+            is a gateway that calls locally (`common.process.socket_calls`).
         certificates: knows the facades that authenticate themselves by TLS.
 
     Raises:

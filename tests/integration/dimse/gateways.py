@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import socket_calls
+from common.process import socket_calls
 from dimse.associations.acceptor import listen
 from dimse.config import Settings
 from dimse.gateway import Gateway

@@ -1,4 +1,4 @@
-"""`python -m bench.parts.explorer`: the explorer in Chromium, with an archive of many studies.
+"""`python -m bench.explorer.pages`: the explorer in Chromium, with an archive of many studies.
 
 Prints, for a cold cache, the bytes of the first load and the time to the first paint and to the first studies. For the
 list, it scrolls from the first to the last study, and prints the longest task of the main thread, and how many took
@@ -19,9 +19,9 @@ import typer
 from playwright.sync_api import Browser, CDPSession, sync_playwright
 
 from bench.archive import running_archive
+from bench.explorer.tasks import CATEGORIES, tasks_of
 from bench.figures import Row, table, write_rows
 from bench.index.many_studies import fill
-from bench.tasks import CATEGORIES, tasks_of
 
 app = typer.Typer(add_completion=False)
 

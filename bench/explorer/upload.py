@@ -1,4 +1,4 @@
-"""`python -m bench.explorer_upload`: a folder with many files is uploaded in Chromium, with the explorer.
+"""`python -m bench.explorer.upload`: a folder with many files is uploaded in Chromium, with the explorer.
 
 Beside it, with `--orthanc`, a page sends the same files to Orthanc as Orthanc Explorer 2 does: one after the other,
 each read whole and sent in a request of its own (`POST /instances`). Browser and server share the machine.
@@ -20,7 +20,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from bench.archive import cpu_seconds, free_port, running_archive
 from bench.data import SMALL, instance
-from bench.tasks import CATEGORIES, tasks_of
+from bench.explorer.tasks import CATEGORIES, tasks_of
 
 FILES_OF_A_STUDY = 500
 _CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""
