@@ -29,6 +29,13 @@ MODULES = ("dcm4che-core", "dcm4che-net", "dcm4che-image", "dcm4che-imageio")
 TOOLS = ("common", "storescu", "findscu", "movescu", "getscu", "stgcmtscu", "mppsscu")
 GENERATED = (("Tag", "elements"), ("Keyword", "elements"), ("StandardElementDictionary", "elements"), ("UID", "uids"))
 
+LATER_UIDS = {
+    "1.2.840.10008.1.2.4.110": "JPEGXLLossless",
+    "1.2.840.10008.1.2.4.111": "JPEGXLJPEGRecompression",
+    "1.2.840.10008.1.2.4.112": "JPEGXL",
+}
+"""Transfer syntaxes that dcm4che uses and pydicom's dictionary does not have."""
+
 TRANSFORM = """
 import java.io.File;
 import javax.xml.transform.TransformerFactory;
@@ -59,6 +66,10 @@ def elements() -> Iterator[str]:
 def uids(source: Path) -> Iterator[str]:
     """Yield the UIDs of PS3.6 and those that dcm4che adds."""
     yield "<uids>"
+    known = {keyword for _, _, _, _, keyword in UID_dictionary.values()}
+    for uid, keyword in LATER_UIDS.items():
+        if keyword not in known:
+            yield f'<uid value="{uid}" keyword="{keyword}" type="TransferSyntax">{keyword}</uid>'
     for uid, (name, kind, _, _, keyword) in UID_dictionary.items():
         if keyword:
             attributes = f"keyword={quoteattr(keyword)} type={quoteattr(kind.replace(' ', ''))}"
