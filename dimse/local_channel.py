@@ -5,6 +5,7 @@ Each call has a connection of its own for as long as it lasts, and the thread th
 
 import select
 import socket
+from base64 import b64decode
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -14,7 +15,7 @@ from typing import Any
 import grpc
 import orjson
 
-from common.process.socket_calls import END, FRAME, HEAD, MESSAGE, STATUS, connect
+from common.process.socket_calls import END, FRAME, HEAD, MESSAGE, RICH_STATUS, STATUS, connect
 from dimse.associations.connection import Connection
 from dimse.associations.errors import AssociationLost
 
@@ -30,9 +31,10 @@ _SMALL_BYTES = 16 << 10
 class CallFailed(grpc.RpcError):
     """A call has failed."""
 
-    def __init__(self, code: grpc.StatusCode, details: str) -> None:
+    def __init__(self, code: grpc.StatusCode, details: str, rich: bytes = b"") -> None:
+        """`rich`: the error details of the contract (`google.rpc.Status`)."""
         super().__init__(f"{code.name}: {details}")
-        self._code, self._details = code, details
+        self._code, self._details, self._rich = code, details, rich
 
     def code(self) -> grpc.StatusCode:
         """Return its status."""
@@ -41,6 +43,10 @@ class CallFailed(grpc.RpcError):
     def details(self) -> str:
         """Return its text."""
         return self._details
+
+    def trailing_metadata(self) -> Any:
+        """Return its error details, as `grpc.Call` does."""
+        return ((RICH_STATUS, self._rich),) if self._rich else ()
 
 
 class LocalChannel:
@@ -200,14 +206,15 @@ class LocalCall:
             raise self._lost(lost) from None
         if kind != STATUS:
             return payload if self._deserialize is None else self._deserialize(payload)
-        code, details = orjson.loads(payload)
+        code, details, *rich = orjson.loads(payload)
         self._is_over = True
         if self.has_ended:
             self._channel.give_back(self._socket, self._connection)
         else:
             self._socket.close()
         if code:
-            self._failure = CallFailed(_CODES.get(code, grpc.StatusCode.UNKNOWN), details)
+            details_of = b"".join(map(b64decode, rich))
+            self._failure = CallFailed(_CODES.get(code, grpc.StatusCode.UNKNOWN), details, details_of)
             raise self._failure
         raise StopIteration
 

@@ -6,6 +6,7 @@ They pass through the same interceptors as those over gRPC. Their peer is "local
 import asyncio
 import logging
 import socket
+from base64 import b64encode
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
@@ -15,7 +16,7 @@ import grpc
 import orjson
 from grpc.aio import AbortError, AioRpcError
 
-from common.process.socket_calls import END, FRAME, HEAD, MESSAGE, STATUS, enlarge_buffer
+from common.process.socket_calls import END, FRAME, HEAD, MESSAGE, RICH_STATUS, STATUS, enlarge_buffer
 from common.telemetry.neighbours import is_trusted
 from node.calls import FAULT, CallContext, LocalServer, Status
 from node.listener import Listener
@@ -207,7 +208,9 @@ class _Connection(asyncio.BufferedProtocol):
         except Exception as error:  # noqa: BLE001 - the client gets a status
             _log.error("unexpected fault method=%s", method, exc_info=error)
             status = FAULT
-        self._end_call(_framed([orjson.dumps([status.code.value[0], status.details])], STATUS))
+        found = next((value for key, value in status.trailing_metadata if key == RICH_STATUS), b"")
+        rich = b64encode(found if isinstance(found, bytes) else found.encode()).decode()
+        self._end_call(_framed([orjson.dumps([status.code.value[0], status.details, rich])], STATUS))
 
     def _end_call(self, frames: list[Buffer]) -> None:
         """Send the last frames; the client may begin another call then."""

@@ -7,7 +7,7 @@ A connection has one call at a time. Its bytes are frames: length of the payload
 
     client: HEAD (JSON: method, seconds until the deadline or null, metadata), MESSAGE for each request, END
             after a stream of requests
-    server: MESSAGE for each response, STATUS (JSON: code, details)
+    server: MESSAGE for each response, STATUS (JSON: code, details, base64 of `RICH_STATUS`)
 
 A client cancels a call by closing the connection. Both sides accept only processes of the same user, or of root.
 """
@@ -20,6 +20,9 @@ from common.telemetry.neighbours import is_trusted
 
 FRAME = struct.Struct(">IB")
 HEAD, MESSAGE, END, STATUS = 1, 2, 3, 4
+
+RICH_STATUS = "grpc-status-details-bin"
+"""Key in trailing metadata of the error details of the contract; absent from the STATUS of a success."""
 
 SOCKET = "DICOMSTORE_CALLS_SOCKET"
 """Variable with the descriptor of the listening socket, set by `dicomstore up` for nodes; not a setting."""
