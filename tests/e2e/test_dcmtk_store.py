@@ -22,7 +22,8 @@ from tests.e2e.test_dcmtk_queries import PIXELS, free_port, listening
 from tests.integration.dimse.gateways import RunningGateway, running_core, running_gateway
 from tests.integration.dimse.test_store import instances, metadata, retrieved, stored_by_grpc
 
-pytestmark = pytest.mark.clients("dcmtk")
+# Some files of the corpus deviate from the standard, of which pydicom warns.
+pytestmark = [pytest.mark.clients("dcmtk"), pytest.mark.filterwarnings("ignore::UserWarning")]
 
 OPTIONS = {
     "1.2.840.10008.1.2": "xi",
