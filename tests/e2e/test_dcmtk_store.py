@@ -47,7 +47,7 @@ FILES, MAX_BYTES = 3, 200_000
 CHANGED = {"FFFCFFFC"}
 """Data Set Trailing Padding, which DCMTK does not send."""
 
-UNREADABLE = {"explicit_VR-UN.dcm"}
+UNREADABLE = {"SC_rgb_jpeg.dcm", "explicit_VR-UN.dcm"}
 """Files that DCMTK cannot read."""
 
 _ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1"}
@@ -55,7 +55,8 @@ _ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1"}
 
 @pytest.fixture(scope="module")
 def core(module_path: Path) -> Iterator[str]:
-    with running_core(module_path / "data", partitions=True) as address:
+    """A core that makes versions of instances that the corpus has in several transfer syntaxes."""
+    with running_core(module_path / "data", partitions=True, duplicates="new-version") as address:
         yield address
 
 
