@@ -113,6 +113,8 @@ class Operation:
         received = [instance for instance, _ in self.received]
         assert set(received) <= self.expected
         assert len(set(received)) == len(received)
+        ends = [after for after in (self.cancels_after, self.aborts_after) if 0 <= after < len(self.expected)]
+        assert len(received) == min(ends, default=len(self.expected))
         missing = self.expected.difference(received)
         failed = [instance.uid for instance, status in self.received if status == 0xA700]
         warnings = sum(status == 0xB007 for _, status in self.received)
