@@ -59,7 +59,7 @@ class FilePlace:
             found = list((self._writers / writer).iterdir())
         except FileNotFoundError:
             return []
-        return [path.name for path in found if path.name != LOCK and not first_number(path)]
+        return [path.name for path in found if not (path.name.startswith(LOCK) or first_number(path))]
 
     def first_time(self, file: LogFile) -> str | None:
         """See the protocol."""

@@ -73,8 +73,11 @@ class LogWriter:
         """Register this writer and create its directory. Raises: OSError, ForeignKey."""
         self._checkpoints.append({"event": "opened", "writer": self.id})
         self.directory.mkdir(parents=True)
-        self._lock_fd = os.open(self.directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        # It gets its name when it is locked: another process takes over a writer whose lock is free.
+        unnamed = self.directory / f"{LOCK}-new"
+        self._lock_fd = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+        unnamed.rename(self.directory / LOCK)
         sync_directory(self.directory.parent)
         sync_directory(self.directory.parent.parent)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import fcntl
 import itertools
 import json
 import os
@@ -15,6 +16,7 @@ import pytest
 
 from server.adapters.blobs.audit_trail import chain, checkpoints, group_commit, keys, log_writer
 from server.adapters.blobs.audit_trail.checkpoints import CheckpointList
+from server.adapters.blobs.audit_trail.file_place import FilePlace
 from server.adapters.blobs.audit_trail.log_lines import digest_of, formatted, log_files
 from server.adapters.blobs.audit_trail.trail import FileAuditTrail
 from server.model.audit.trail import AuditTrailSettings, FindingKind
@@ -433,6 +435,25 @@ async def test_after_a_kill_a_torn_tail_is_told_from_tampering(root: Path, kille
     assert FileAuditTrail(root).verify().is_intact
     changed_lines(path, lambda lines: [*lines[:-2], lines[-1]])
     assert FindingKind.RECORDS_MISSING in findings(root)
+
+
+async def test_a_writer_that_begins_is_not_taken_over_by_another_process(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = FilePlace(root)
+    lock, taken_over = fcntl.flock, []
+
+    def lock_late(fd: int, operation: int) -> None:
+        if not operation & fcntl.LOCK_NB:
+            for writer in place.writers():
+                with place.taken_over(writer) as is_taken_over:
+                    taken_over.append(is_taken_over)
+        lock(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", lock_late)
+    await write(root, 1)
+    assert taken_over
+    assert not any(taken_over)
 
 
 async def test_files_end_by_size_and_the_chain_continues(root: Path) -> None:
