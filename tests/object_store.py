@@ -64,12 +64,12 @@ def versitygw() -> str | None:
 
 @contextmanager
 def running_versitygw() -> Iterator[ObjectStore]:
-    """Run versitygw, an S3 gateway with its objects in files."""
+    """Run versitygw, an S3 gateway with its objects in files. Like S3, it keeps connections open between requests."""
     program = versitygw()
     assert program is not None, "make clients"
     port = free_port()
     with TemporaryDirectory(prefix="dicomstore-versitygw-") as directory:
-        command = [program, "--port", f"127.0.0.1:{port}", "posix", directory]
+        command = [program, "--keep-alive", "--port", f"127.0.0.1:{port}", "posix", directory]
         with _running(command, port, ROOT_ACCESS_KEY="test", ROOT_SECRET_KEY="testtest") as endpoint:
             yield _Folders(endpoint, Path(directory))
 
