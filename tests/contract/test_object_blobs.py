@@ -460,7 +460,7 @@ def test_the_ranges_of_an_object_are_cached_and_removed_one_by_one(tmp_path: Pat
     assert [cache.read(wanted) for wanted in (before, one, two)] == [None, b"b" * 50_000, b"c" * 50_000]
     cache.remove([one, in_cache(0, 200_000), in_cache(1)])
     assert [cache.has(wanted) for wanted in (one, two)] == [False, True]
-    assert cache.read_now(one) == bytes(50_000)
+    assert cache.read_now(one) in (bytes(50_000), None)  # file systems in memory have no page of a hole
     assert b"b" not in cached(tmp_path)[0].read_bytes()
     assert cache.read(two) == b"c" * 50_000
     cache.remove([two])
