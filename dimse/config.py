@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Literal
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-from pydicom.datadict import tag_for_keyword
 
 from common.core_channel import CoreSettings
 from common.settings import SecretText, read_secret
@@ -100,6 +99,8 @@ def search_terms(query: str) -> tuple[list[tuple[str, str]], dict[str, bool]]:
     Raises:
         ValueError: it is no query for studies; the text has no values.
     """
+    from pydicom.datadict import tag_for_keyword  # not by programs that only read settings without queries
+
     terms, options = [], {}
     for name, value in parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else ():
         if name.lower() in _QUERY_OPTIONS:

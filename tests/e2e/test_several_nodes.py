@@ -241,7 +241,7 @@ async def test_a_worker_continues_the_operation_of_a_killed_one(tmp_path: Path, 
     with running_nodes(tmp_path, database) as (first, second):
         async with httpx.AsyncClient(base_url=f"{second.http}/v2", timeout=30) as http:
             for _ in range(3):
-                assert (await http.post("/studies", content=part10(), headers=STORE)).status_code == 200
+                assert (await http.post("/studies", content=part10(Manufacturer="A"), headers=STORE)).status_code == 200
             first.start_worker()
             second.start_worker()
             with psycopg.connect(make_url(database).set(drivername="postgresql").render_as_string(False)) as locking:

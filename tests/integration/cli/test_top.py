@@ -1,5 +1,6 @@
 """`dicomstore top`, against a real core."""
 
+import asyncio
 import json
 import threading
 import time
@@ -19,11 +20,10 @@ from tests.data import part10
 
 async def test_once_shows_the_figures_of_an_interval_as_json(archive: CoreClient, dicomstore: Any) -> None:
     process = await dicomstore.start("top", "--once", "--interval", "4", "--json")
-    stored = 0
-    while process.returncode is None and stored < 50:
+    while process.returncode is None:
         await archive.stored(part10())
         await archive.search_stub.Search(search.SearchRequest(level=search.QUERY_LEVEL_STUDY))
-        stored += 1
+        await asyncio.sleep(0.1)
     output, problems = await process.communicate()
     assert process.returncode == 0, problems
     [line] = output.splitlines()
