@@ -164,6 +164,8 @@ async def test_an_upload_not_admitted_in_time_is_refused_and_leaves_nothing_behi
         bodies = [instance(SOPInstanceUID=new_uid()) for _ in range(4)]
         holders = [await half_an_instance(core, body) for body in bodies]
         await until(lambda: budget.used_bytes == SMALL_BUDGET)
+        # An upload whose instance has not arrived yet lends its bytes.
+        await until(lambda: not any(each.is_idle for each in budget._admitted))
 
         waiting = asyncio.create_task(reasons_of(core.store_stub.StoreInstances()))
         await until(lambda: budget.waiting)
