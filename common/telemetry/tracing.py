@@ -17,7 +17,7 @@ from typing import Self
 SERVER, CLIENT, INTERNAL = "server", "client", "internal"
 """Kinds of spans: of received requests, of calls of other systems, and of parts of the work."""
 
-DEFAULT_RATIO = 0.05
+DEFAULT_RATIO = 0.01
 """Part of the traces that begin here and are recorded, unless the environment has another one."""
 
 Attributes = Mapping[str, str | int | float | bool]
