@@ -1,4 +1,4 @@
-"""Reading serialised messages without copies of their bytes (https://protobuf.dev/programming-guides/encoding/).
+"""Reading and writing serialised messages without copies of their bytes (https://protobuf.dev/programming-guides/encoding/).
 
 The classes of protobuf copy each field of bytes when a message is read, and again when the field is. For instances that
 takes longer than anything else.
@@ -45,3 +45,13 @@ def _varint(message: memoryview, position: int) -> tuple[int, int]:
             return value, position
         shift += 7
     raise ValueError("a number is malformed")
+
+
+def varint(value: int) -> bytes:
+    """Return a number that is not negative in its encoding."""
+    groups = bytearray()
+    while value > 0x7F:
+        groups.append(value & 0x7F | 0x80)
+        value >>= 7
+    groups.append(value)
+    return bytes(groups)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import grpc
 from dicomstore.v1.store_service_pb2 import StoreHeader, StoreInstancesRequest, StoreInstancesResponse
 
+from common.wire import varint
 from dimse.local_channel import CallFailed, LocalChannel, Metadata
 
 _STORE = "/dicomstore.v1.StoreService/StoreInstances"
@@ -88,16 +89,7 @@ class GrpcStream:
 def message_with(header: StoreHeader | None, item: int, data: memoryview, *, last: bool) -> Parts:
     """Return a StoreInstancesRequest with one piece, whose data are not copied (protobuf.dev, Encoding)."""
     first = b"" if header is None else StoreInstancesRequest(header=header).SerializeToString()
-    before = b"\x08" + _varint(item) + b"\x12" + _varint(len(data))
+    before = b"\x08" + varint(item) + b"\x12" + varint(len(data))
     after = b"\x18\1" if last else b""
     size = len(before) + len(data) + len(after)
-    return [first + b"\x12" + _varint(size) + before, data, after]
-
-
-def _varint(value: int) -> bytes:
-    groups = bytearray()
-    while value > 0x7F:
-        groups.append(value & 0x7F | 0x80)
-        value >>= 7
-    groups.append(value)
-    return bytes(groups)
+    return [first + b"\x12" + varint(size) + before, data, after]

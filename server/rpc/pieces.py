@@ -16,6 +16,7 @@ from dicomstore.v1.resources_pb2 import ItemError
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from common.wire import varint
 from server.domain.flow.response_budget import ResponseBudget
 from server.domain.retrieve.omission import FailedItem, Omission
 from server.model.audit.call_audit import CallAudit
@@ -237,13 +238,4 @@ class _Serializer:
 def _key(message_class: Any, field: str, length: int) -> bytes:
     """Return the encoding before the bytes of a field: field number, wire type and length."""
     number = message_class.DESCRIPTOR.fields_by_name[field].number
-    return _varint(number << 3 | _LENGTH_DELIMITED) + _varint(length)
-
-
-def _varint(value: int) -> bytes:
-    groups = bytearray()
-    while value > 0x7F:
-        groups.append(value & 0x7F | 0x80)
-        value >>= 7
-    groups.append(value)
-    return bytes(groups)
+    return varint(number << 3 | _LENGTH_DELIMITED) + varint(length)

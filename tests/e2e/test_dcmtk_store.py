@@ -150,7 +150,7 @@ def comparable(core: Core, resource: Address) -> Any:
 
 
 def assert_equal(sent: Dataset, other: Dataset, *, except_pixels: bool = False) -> None:
-    """Check that two data sets have the same values, bulk data included; DCMTK computes group lengths anew."""
+    """Check that two data sets have the same values, bulk data included; DCMTK computes group lengths again."""
     differing = {one.tag for one in sent if one.tag not in other or one.value != other[one.tag].value}
     ignored = {int(tag, 16) for tag in CHANGED} | (PIXELS if except_pixels else set())
     assert {tag for tag in differing if tag.element} <= ignored
