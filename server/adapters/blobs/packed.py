@@ -15,7 +15,6 @@ Reads are verified, see `records`.
 """
 
 import os
-import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
@@ -264,7 +263,7 @@ class PackedBlobs:
                     await run(lambda: self._segments.cut_torn_tail(name))  # noqa: B023 - awaited here
                     async for records in self._segments.live_records(name):
                         yield [record.locator for record in records]
-                await run(lambda: shutil.rmtree(directory))  # noqa: B023 - awaited here
+                await run(lambda: process.remove(directory))  # noqa: B023 - awaited here
             finally:
                 os.close(lock)
 

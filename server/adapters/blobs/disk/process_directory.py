@@ -36,9 +36,11 @@ class ProcessDirectory:
 
     def leave(self, *, nothing_left: bool) -> None:
         """Unlock the directory; remove it if nothing is left in it for other processes."""
-        if nothing_left:
-            shutil.rmtree(self.path)
-        os.close(self._fd)
+        try:
+            if nothing_left:
+                self.remove(self.path)
+        finally:
+            os.close(self._fd)
 
     def others(self) -> list[Path]:
         """Return the directories of other processes, running or ended."""
@@ -50,4 +52,9 @@ class ProcessDirectory:
             try:
                 return lock_if_free(directory / LOCK)
             except FileNotFoundError:
-                return None  # another process has taken it over and removed it
+                return None  # its process, or one that has taken it over, has removed it
+
+    def remove(self, directory: Path) -> None:
+        """Remove the directory of this process, or one that it has taken over."""
+        with locked(self._parent / LOCK):  # a process that examines it now would create its lock again
+            shutil.rmtree(directory)

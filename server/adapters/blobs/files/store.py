@@ -10,7 +10,6 @@ index has committed, so unsettled blobs are found after a crash by listing a few
 """
 
 import os
-import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -195,7 +194,7 @@ class FileBlobs:
                 left_behind = await self.threads.run(lambda: self._unsettled(directory))  # noqa: B023 - awaited here
                 self._left_behind.update({path.name: path for path in left_behind})
                 yield [path.name for path in left_behind]
-                await self.threads.run(lambda: shutil.rmtree(directory))  # noqa: B023 - awaited here
+                await self.threads.run(lambda: self._ingest.remove(directory))  # noqa: B023 - awaited here
             finally:
                 os.close(lock)
 
