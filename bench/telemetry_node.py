@@ -66,7 +66,7 @@ class _Switched(Surround):
         for processor in _processors:
             threading.Thread(target=processor.force_flush).start()
 
-    def around(self, method: str, context: Any) -> AbstractAsyncContextManager[Any]:
+    def around(self, method: str, context: Any) -> AbstractAsyncContextManager[Any] | None:
         """See `Surround`."""
         return self._chosen.around(method, context)
 

@@ -99,6 +99,7 @@ def create_app(settings: Settings | None = None, channel: Any = None) -> Starlet
     )
     app.router.redirect_slashes = False
     app.state.settings = settings
+    app.state.is_in_core = channel is not None
     app.state.https = https
     app.state.logins = logins
     app.state.health = HealthCache()

@@ -37,7 +37,7 @@ class _Switched(Surround):
         self._chosen = self._choices[number]
         self._recorder.log.expedite()
 
-    def around(self, method: str, context: Any) -> AbstractAsyncContextManager[Any]:
+    def around(self, method: str, context: Any) -> AbstractAsyncContextManager[Any] | None:
         """See `Surround`."""
         return self._chosen.around(method, context)
 

@@ -24,6 +24,7 @@ Attributes = Mapping[str, str | int | float | bool]
 
 _PARENT = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
 _SAMPLED = 1
+_LOW_BITS = 2**64 - 1
 _NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
 
 
@@ -41,6 +42,7 @@ class Span:
     __slots__ = (
         "_before",
         "_span_id",
+        "_trace_id",
         "_traceparent",
         "attributes",
         "ended_ns",
@@ -52,14 +54,13 @@ class Span:
         "name",
         "parent_id",
         "started_ns",
-        "trace_id",
     )
 
     def __init__(
         self,
         name: str,
         kind: str,
-        trace_id: str,
+        trace_id: str | int,
         parent_id: str,
         *,
         is_remote: bool,
@@ -68,7 +69,7 @@ class Span:
     ) -> None:
         self.name = name
         self.kind = kind
-        self.trace_id = trace_id
+        self._trace_id = trace_id
         self.parent_id = parent_id
         self._span_id = self._traceparent = ""
         self.is_remote = is_remote
@@ -78,6 +79,13 @@ class Span:
         self.fault = ""
         self.started_ns = self.ended_ns = time.time_ns() if is_sampled else 0
         self._before: Span | None = None
+
+    @property
+    def trace_id(self) -> str:
+        """The id of its trace. One that is not sampled rarely needs it."""
+        if isinstance(self._trace_id, int):
+            self._trace_id = f"{self._trace_id:032x}"
+        return self._trace_id
 
     @property
     def span_id(self) -> str:
@@ -112,14 +120,14 @@ class Span:
 
 
 Recorder = Callable[[Span], None]
-Sampler = Callable[[str, bool | None], bool]
-"""Decides about a span without a parent in this process, from the id of its trace and whether its remote parent is
-sampled; None means that there is none."""
+Sampler = Callable[[int, bool | None], bool]
+"""Decides about a span without a parent in this process, from the id of its trace as a number, and whether its remote
+parent is sampled; None means that there is none."""
 
 _current: ContextVar[Span | None] = ContextVar("span", default=None)
 
 
-def _as_parent(_trace_id: str, parent: bool | None) -> bool:
+def _as_parent(_trace_id: int, parent: bool | None) -> bool:
     return bool(parent)
 
 
@@ -162,9 +170,13 @@ def within(span: Span) -> Iterator[None]:
 
 
 def is_within(traceparent: str) -> bool:
-    """Return whether the current span has this header for its calls, and is not sampled: such calls need no span."""
+    """Return whether a call with this header is a part of the current span, and not sampled: such calls need no span.
+
+    Args:
+        traceparent: empty for a call in the same process, whose span is not sampled.
+    """
     span = _current.get()
-    return span is not None and not span.is_sampled and span.traceparent == traceparent
+    return span is not None and not span.is_sampled and (not traceparent or span.traceparent == traceparent)
 
 
 def sampled_trace() -> str:
@@ -182,11 +194,11 @@ def received(name: str, traceparent: str, attributes: Attributes, kind: str = SE
     found = _PARENT.fullmatch(traceparent) if traceparent else None
     if found is not None and found[1] != _NO_TRACE and found[2] != _NO_SPAN:
         trace_id, parent_id = found[1], found[2]
-        is_sampled = _sampler(trace_id, bool(int(found[3], 16) & _SAMPLED))
+        is_sampled = _sampler(int(trace_id, 16), bool(int(found[3], 16) & _SAMPLED))
         return Span(name, kind, trace_id, parent_id, is_remote=True, is_sampled=is_sampled, attributes=attributes)
-    trace_id = f"{random.getrandbits(128):032x}"
-    is_sampled = _sampler(trace_id, None)
-    return Span(name, kind, trace_id, "", is_remote=False, is_sampled=is_sampled, attributes=attributes)
+    number = random.getrandbits(128)
+    is_sampled = _sampler(number, None)
+    return Span(name, kind, number, "", is_remote=False, is_sampled=is_sampled, attributes=attributes)
 
 
 def begun(name: str, attributes: Attributes, kind: str = INTERNAL) -> AbstractContextManager[Span | None]:
@@ -247,9 +259,9 @@ def sampler_of(environment: Mapping[str, str] = os.environ) -> Sampler:
     bound = round(ratios[base] * 2**64)
     follows_parent = name != base
 
-    def is_sampled(trace_id: str, parent: bool | None) -> bool:
+    def is_sampled(trace_id: int, parent: bool | None) -> bool:
         if parent is not None and follows_parent:
             return parent
-        return int(trace_id[16:], 16) < bound
+        return trace_id & _LOW_BITS < bound
 
     return is_sampled

@@ -9,7 +9,6 @@ import re
 import time
 from collections.abc import Callable
 
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -28,7 +27,6 @@ RawHeaders = list[tuple[bytes, bytes]]
 
 _NOT_ASCII = re.compile(r"[^\x20-\x7e]")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_PASSED_ON = ("traceparent", "tracestate")
 _SUPPORTED = (b"api-supported-versions", SUPPORTED.encode())
 _SPAN = "span"
 """The span of a request, in its state."""
@@ -60,16 +58,23 @@ class Observe:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        request_id = _request_id(headers)
+        given_id = traceparent = host = ""
+        for name, value in scope["headers"]:
+            if name == b"x-request-id":
+                given_id = value.decode("latin-1")
+            elif name == b"traceparent":
+                traceparent = value.decode("latin-1")
+            elif name == b"host":
+                host = value.decode("latin-1")
+        request_id = given_id if _REQUEST_ID.fullmatch(given_id) else f"{random.getrandbits(128):032x}"
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         span = None
         if tracing.is_on():
-            span = state[_SPAN] = tracing.received("HTTP", headers.get("traceparent", ""), {})
+            span = state[_SPAN] = tracing.received("HTTP", traceparent, {})
             span.__enter__()
         # A browser would apply it to every port of localhost.
-        is_https = scope["scheme"] == "https" and not headers.get("host", "").startswith("localhost")
+        is_https = scope["scheme"] == "https" and not host.startswith("localhost")
         started = time.perf_counter()
         _IN_PROGRESS.value += 1
         status, sent_bytes = 0, 0
@@ -149,17 +154,24 @@ def call_metadata(request: Request) -> Metadata:
 
 def identity_metadata(request: Request) -> Metadata:
     """Return the part of `call_metadata` that identifies a request and its client."""
-    headers = request.headers
-    # All of them: the core refuses a request with several, which a proxy may have understood differently.
-    credentials = tuple(("authorization", _in_ascii(value)) for value in headers.getlist("authorization"))
-    passed = [(name, value) for name in _PASSED_ON if (value := headers.get(name)) and _is_text(value)]
-    span: tracing.Span | None = request.scope["state"].get(_SPAN)
-    if span is not None:
-        if passed:
-            passed = [one for one in passed if one[0] != "traceparent"]
-        passed.append(("traceparent", span.traceparent))
-    certificate = (CERTIFICATE, forwarded_names(request.scope))
-    return (("x-request-id", request.state.request_id), certificate, *credentials, *passed)
+    scope = request.scope
+    # All credentials: the core refuses a request with several, which a proxy may have understood differently.
+    found: list[tuple[str, str | bytes]] = [
+        ("x-request-id", scope["state"]["request_id"]),
+        (CERTIFICATE, forwarded_names(scope)),
+    ]
+    span: tracing.Span | None = scope["state"].get(_SPAN)
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            found.append(("authorization", _in_ascii(value.decode("latin-1"))))
+        elif name == b"tracestate" or (name == b"traceparent" and span is None):
+            text = value.decode("latin-1")
+            if _is_text(text):
+                found.append((name.decode(), text))
+    # A core in this process finds the current span itself.
+    if span is not None and (span.is_sampled or not request.app.state.is_in_core):
+        found.append(("traceparent", span.traceparent))
+    return tuple(found)
 
 
 def _in_ascii(value: str) -> str:
@@ -170,8 +182,3 @@ def _in_ascii(value: str) -> str:
 def _is_text(value: str) -> bool:
     """Return whether metadata of gRPC can have a value."""
     return value.isascii() and value.isprintable()
-
-
-def _request_id(headers: Headers) -> str:
-    given = headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"

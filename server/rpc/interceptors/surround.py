@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from typing import Any
 
 import grpc
@@ -19,8 +19,8 @@ class Surround(grpc.aio.ServerInterceptor, ABC):  # type: ignore[type-arg] # not
         self._wrapped: dict[str, _Handler] = {}  # by method; handlers do not change
 
     @abstractmethod
-    def around(self, method: str, context: Any) -> AbstractAsyncContextManager[Any]:
-        """Return the context manager for a call.
+    def around(self, method: str, context: Any) -> AbstractAsyncContextManager[Any] | None:
+        """Return the context manager for a call, or None for a call that needs nothing.
 
         Args:
             method: full name, as in "/dicomstore.v1.SearchService/Search".
@@ -53,7 +53,7 @@ class Surround(grpc.aio.ServerInterceptor, ABC):  # type: ignore[type-arg] # not
 
     def _unary(self, method: str, behaviour: Any) -> Any:
         async def call(request: Any, context: Any) -> Any:
-            async with self.around(method, context) as inner:
+            async with self.around(method, context) or nullcontext(context) as inner:
                 return await behaviour(request, inner)
 
         return call
@@ -61,7 +61,7 @@ class Surround(grpc.aio.ServerInterceptor, ABC):  # type: ignore[type-arg] # not
     def _streaming(self, method: str, behaviour: Any) -> Any:
         async def call(request: Any, context: Any) -> AsyncIterator[Any]:
             async with (
-                self.around(method, context) as inner,
+                self.around(method, context) or nullcontext(context) as inner,
                 # Close it now and not on garbage collection: a call may be cancelled between two messages.
                 aclosing(behaviour(request, inner)) as responses,
             ):
@@ -101,6 +101,8 @@ class _Chained:
         try:
             for surround in self._surrounds:
                 manager = surround.around(self._method, context)
+                if manager is None:
+                    continue
                 context = await manager.__aenter__()
                 self._entered.append(manager)
         except BaseException as error:

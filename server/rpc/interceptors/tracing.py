@@ -13,29 +13,24 @@ _OF_THE_SERVER = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "IN
 class Tracing(Surround):
     """Makes the span of a call the current one."""
 
-    def around(self, method: str, context: Context) -> "_Traced":
+    def around(self, method: str, context: Context) -> "_Traced | None":
         """See `Surround`."""
-        return _Traced(method, context)
-
-
-class _Traced:
-    __slots__ = ("_context", "_method", "_span")
-
-    def __init__(self, method: str, context: Context) -> None:
-        self._method = method
-        self._context = context
-        self._span: tracing.Span | None = None
-
-    async def __aenter__(self) -> Context:
-        context = self._context
         parent = ""
         for key, value in context.metadata:
             if key == "traceparent" and isinstance(value, str):
                 parent = value
                 break
-        if parent and tracing.is_within(parent):  # as nearly always in a node
-            return context
-        name = self._method.removeprefix(_PACKAGE)
+        if tracing.is_within(parent):  # as nearly always in a node
+            return None
+        return _Traced(method, context, parent)
+
+
+class _Traced:
+    __slots__ = ("_context", "_span")
+
+    def __init__(self, method: str, context: Context, parent: str) -> None:
+        self._context = context
+        name = method.removeprefix(_PACKAGE)
         span = self._span = tracing.received(name, parent, {})
         if span.is_sampled:
             service, _, rpc = name.partition("/")
@@ -45,13 +40,13 @@ class _Traced:
                 "rpc.method": rpc,
                 "dicomstore.request_id": context.request_id,
             }
-        span.__enter__()
-        return context
+
+    async def __aenter__(self) -> Context:
+        self._span.__enter__()
+        return self._context
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         span = self._span
-        if span is None:
-            return
         if span.is_sampled:
             code, reason = outcome(error)
             span.attributes["rpc.grpc.status_code"] = code
