@@ -3,14 +3,15 @@
 Each call of the object store takes longer by a delay, in the archive itself (`delayed_calls`) or, with `--proxy`, by a
 proxy before the S3 server. Both archives are measured in turn, several times; the ratios of their medians say more than
 the rates, because the client, both archives, the S3 server and the proxy share the machine. The proxy takes as much of
-it as the S3 server.
+it as the S3 server. With `--apart` the S3 server has one processor, and client and archive another one, as if the bucket
+were on another machine.
 """
 
 import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from statistics import median
@@ -37,6 +38,7 @@ def main(
     scale: Annotated[float, typer.Option(help="Size of the data; 1 is 7,005 instances, 1.3 GB.")] = 0.2,
     server: Annotated[str, typer.Option(help="versitygw (`make clients`) or moto.")] = "versitygw",
     proxy: Annotated[bool, typer.Option("--proxy", help="Delay by a proxy.")] = False,
+    apart: Annotated[bool, typer.Option("--apart", help="One processor for the server, one for the rest.")] = False,
 ) -> None:
     """Measure storing, retrieval of studies that are not cached, and frames that are."""
     size = Sets(scale)
@@ -44,8 +46,11 @@ def main(
     def is_chosen(name: str) -> bool:
         return not names or name in names
 
+    first, *others = sorted(os.sched_getaffinity(0))
     with (
+        _on([first] if apart else [first, *others]),
         (running_versitygw if server == "versitygw" else running_moto)() as s3,
+        _on(others[:1] if apart else [first, *others]),
         _delayed(s3.endpoint, delay_ms, proxy=proxy) as delay,
     ):
         settings = {**s3.environment, **delay, "DICOMSTORE_BLOBS": s3.bucket()}
@@ -62,6 +67,17 @@ def main(
                 workload = _named(name)
                 web.measure(workload, remote, size, seconds)  # fills the cache
                 _compare(workload, local, remote, size, seconds, rounds)
+
+
+@contextmanager
+def _on(processors: Sequence[int]) -> Iterator[None]:
+    """Use these processors, also for the programs that are started meanwhile."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, processors)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 @contextmanager

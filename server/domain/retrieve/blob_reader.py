@@ -153,6 +153,10 @@ class ReadAhead:
             self._ahead_bytes -= _ahead_bytes(self._instances[number])
 
     def _announce(self, number: int) -> None:
+        if not number and not self._announced:  # alone: it must not wait until its neighbours have arrived, too
+            self._blobs.read_ahead([self._instances[0].locator])
+            self._ahead_bytes += _ahead_bytes(self._instances[0])
+            self._announced = 1
         first = last = max(number, self._announced)
         while last < len(self._instances) and self._ahead_bytes < _AHEAD_BYTES:
             self._ahead_bytes += _ahead_bytes(self._instances[last])

@@ -23,6 +23,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from server.adapters.blobs.disk.direct import write_past_cache
 from server.adapters.blobs.disk.file_lock import lock_if_free
 from server.adapters.blobs.disk.page_cache import PageCache
 from server.adapters.blobs.disk.threads import write_all
@@ -149,7 +150,7 @@ class PartCache:
                 fd = _opened_for_writing(path)
             try:
                 for offset, data in parts:
-                    write_all(fd, [data], offset)
+                    write_past_cache(fd, data, offset)
             finally:
                 os.close(fd)
         except OSError as error:

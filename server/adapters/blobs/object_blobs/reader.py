@@ -241,7 +241,7 @@ class ObjectReader:
             some = data[place.offset - start : place.offset - start + place.stored_bytes]
             if (found := _intact(some, place)) is not None:
                 parts.append(Part(_small_key(place), some, found.crc32c))
-        self._received.add(parts, len(data))
+        self._received.add(parts, len(data), data if len(parts) == len(wanted) else None)
 
     def _is_received(self, key: Range) -> bool:
         """Return whether a part was received a moment ago, or is being fetched."""

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from server.adapters.blobs.disk.threads import be_nice
 from server.adapters.blobs.object_blobs.cache import PartCache, Range
+from server.model.buffer import Buffer
 
 RECEIVED_BYTES = 64 << 20
 """Memory for them. When it is full of bytes that were not read yet, the thread that received more writes these."""
@@ -37,10 +38,11 @@ class Part(NamedTuple):
 class _Response:
     """The parts that one request returned: views of one buffer, which stays as long as one of them does."""
 
-    __slots__ = ("is_being_written", "is_written", "parts", "size_bytes", "unread")
+    __slots__ = ("is_being_written", "is_written", "parts", "size_bytes", "unread", "whole")
 
-    def __init__(self, parts: Sequence[Part], size_bytes: int) -> None:
+    def __init__(self, parts: Sequence[Part], size_bytes: int, whole: Buffer | None) -> None:
         self.parts = {part.key: part for part in parts}
+        self.whole = whole
         self.unread = set(self.parts)
         self.size_bytes = size_bytes
         self.is_written = False
@@ -72,14 +74,15 @@ class ReceivedParts:
         self._unwritten: SimpleQueue[_Response | None] = SimpleQueue()
         self._writer: threading.Thread | None = None
 
-    def add(self, parts: Sequence[Part], size_bytes: int) -> None:
+    def add(self, parts: Sequence[Part], size_bytes: int, whole: Buffer | None = None) -> None:
         """Keep parts and have them written; blocks for the disk if there is no memory left.
 
         size_bytes: of the buffer they are views of.
+        whole: this buffer, from the first part of one object to the last one, if all of it may be written at once.
         """
         if not self._cache.is_enabled or not parts:
             return
-        response = _Response(parts, size_bytes)
+        response = _Response(parts, size_bytes, whole)
         with self._lock:
             self._make_room(size_bytes)
             is_kept = self._size_bytes + size_bytes <= self._max_bytes
@@ -93,7 +96,7 @@ class ReceivedParts:
         if is_kept:
             self._unwritten.put(response)
             return
-        self._cache_all(parts)
+        self._cache_all(parts, whole)
 
     def get(self, key: Range) -> Part | None:
         """Return a part, or None."""
@@ -114,6 +117,7 @@ class ReceivedParts:
             for key in keys:
                 response = self._parts.pop(key, None)
                 if response is not None:
+                    response.whole = None
                     response.parts.pop(key, None)
                     response.unread.discard(key)
                     self._drop_if_done(response)
@@ -141,7 +145,7 @@ class ReceivedParts:
         for key in response.parts:
             if self._parts.get(key) is response:
                 del self._parts[key]
-        response.parts = {}  # the queue of unwritten ones may still refer to it
+        response.parts, response.whole = {}, None  # the queue of unwritten ones may still refer to it
 
     def _write(self) -> None:
         be_nice(_NICENESS)
@@ -152,13 +156,16 @@ class ReceivedParts:
     def _write_parts(self, response: _Response) -> None:
         with self._lock:
             response.is_being_written = True
-            parts = list(response.parts.values())
-        self._cache_all(parts)
+            parts, whole = list(response.parts.values()), response.whole
+        self._cache_all(parts, whole)
         self._cache.remove(part.key for part in parts if part.key not in response.parts)  # removed meanwhile
         with self._lock:
             response.is_being_written, response.is_written = False, True
             self._drop_if_done(response)
 
-    def _cache_all(self, parts: Sequence[Part]) -> None:
+    def _cache_all(self, parts: Sequence[Part], whole: Buffer | None) -> None:
+        if whole is not None:
+            self._cache.write(parts[0].key.name, [(parts[0].key.offset, whole)])
+            return
         for name, some in groupby(parts, lambda part: part.key.name):
             self._cache.write(name, [(part.key.offset, part.data) for part in some])

@@ -18,6 +18,8 @@ from contextlib import suppress
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
+from server.adapters.blobs.disk.direct import buffer_for
+
 LEAST_BYTES = 256 << 10
 """Smaller ranges cost the library little more."""
 
@@ -68,7 +70,10 @@ class PlainRanges:
             idle.connection.close()
 
     def get(self, name: str, offset: int, length: int) -> memoryview | None:
-        """Return a range of an object; None if the library must read it. Blocks."""
+        """Return a range of an object; None if the library must read it. Blocks.
+
+        The bytes are where `direct` can write them from at the same offset of a file.
+        """
         if time.monotonic() < self._resumes:
             return None
         try:
@@ -105,7 +110,7 @@ class PlainRanges:
             head = received[:end].lower()
             if not _has_range(head, offset, length):
                 return None
-            data = memoryview(bytearray(length))
+            data = buffer_for(offset, length)
             size = len(received) - end - 2
             if size > length:
                 return None

@@ -17,10 +17,14 @@ class Announced(MemoryBlobs):
     def __init__(self) -> None:
         super().__init__()
         self.locators: list[Locator] = []
+        self.first: Sequence[Locator] = ()
         self.following: Sequence[Locator] = ()
 
     def read_ahead(self, locators: Sequence[Locator], following: Sequence[Locator] = ()) -> None:
-        assert list(self.following[: len(locators)]) == list(locators[: len(self.following)]) or not self.locators
+        if not self.locators:
+            self.first = locators
+        elif self.following:
+            assert list(self.following[: len(locators)]) == list(locators[: len(self.following)])
         self.locators += locators
         self.following = following
 
@@ -45,6 +49,7 @@ def test_each_instance_is_announced_once_before_it_is_read_and_at_most_32_mebiby
             assert len(blobs.locators) > number
             assert (len(blobs.locators) - number) * min(size, MIB) <= 33 * MIB
         assert blobs.locators == [one.locator for one in some]
+        assert blobs.first == [some[0].locator], "it does not wait for others"
 
 
 def test_a_single_instance_is_not_announced() -> None:
