@@ -3,8 +3,8 @@
 Each call of the object store takes longer by a delay, in the archive itself (`delayed_calls`) or, with `--proxy`, by a
 proxy before the S3 server. Both archives are measured in turn, several times; the ratios of their medians say more than
 the rates, because the client, both archives, the S3 server and the proxy share the machine. The proxy takes as much of
-it as the S3 server. With `--apart` the S3 server has one processor, and client and archive another one, as if the bucket
-were on another machine.
+it as the S3 server. With `--apart` the S3 server has one processor, and client and archive another one, as if the
+bucket were on another machine.
 """
 
 import os
