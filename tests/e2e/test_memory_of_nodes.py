@@ -44,7 +44,7 @@ def held(archive: Archive) -> int:
 @pytest.mark.timeout(300)
 async def test_slow_readers_and_large_images_stay_within_the_budget_of_two_nodes(tmp_path: Path) -> None:
     large = part10(frames=[bytes(1 << 20)] * 200, Rows=1024, Columns=1024, NumberOfFrames=200)
-    async with up(tmp_path, "--workers", 2) as archive, httpx.AsyncClient(timeout=200) as http:
+    async with up(tmp_path, "--workers", 2, is_executed=True) as archive, httpx.AsyncClient(timeout=200) as http:
 
         async def stored(body: bytes) -> str:
             headers = {"Content-Type": "application/dicom", "Accept": "*/*"}

@@ -71,7 +71,7 @@ async def test_only_nodes_and_the_worker_start_an_interpreter(tmp_path: Path) ->
         f"import sys\nwith open({str(tmp_path / 'started')!r}, 'a') as file: print(*sys.orig_argv[1:], file=file)\n"
     )
     path = f"{tmp_path / 'site'}:{environment()['PYTHONPATH']}"
-    async with up(tmp_path, "--workers", 2, PYTHONPATH=path):
+    async with up(tmp_path, "--workers", 2, is_executed=True, PYTHONPATH=path):
         up_itself, *others = (tmp_path / "started").read_text().splitlines()
     assert " up " in up_itself
     programs = [line.rpartition(" -m ")[2] for line in others]

@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.data import SECONDARY_CAPTURE, new_uid, part10
 from tests.integration.dimse.clients import store
-from tests.programs import run_forked
+from tests.programs import AsyncProgram, run_forked
 
 REPOSITORY = Path(__file__).parents[2]
 START_S = 60
@@ -37,7 +37,7 @@ def environment(**variables: str) -> dict[str, str]:
 class Archive:
     """A running `dicomstore up`."""
 
-    process: Process
+    process: Process | AsyncProgram
     folder: Path
     core: str
     url: str
@@ -64,19 +64,31 @@ class Archive:
         return self.process.returncode, errors.decode()
 
 
-async def started(folder: Path, *arguments: object, within: Sequence[str] = (), **variables: str) -> Process:
-    """Start a command, through the command `within` if one is given."""
+async def started(
+    folder: Path, *arguments: object, within: Sequence[str] = (), is_executed: bool = False, **variables: str
+) -> Process | AsyncProgram:
+    """Start a command: forked from a process that has imported it, or executed.
+
+    Args:
+        within: a command through which it is executed.
+        is_executed: start interpreters for the command and its processes, as for a user.
+    """
+    command = [str(argument) for argument in arguments]
+    if not (within or is_executed):
+        return await AsyncProgram.start("cli", *command, environment=environment(**variables), folder=folder)
     return await asyncio.create_subprocess_exec(
-        *within, sys.executable, "-m", "cli", *(str(argument) for argument in arguments),
+        *within, sys.executable, "-m", "cli", *command,
         stdin=DEVNULL, stdout=PIPE, stderr=PIPE, cwd=folder, env=environment(**variables),
     )  # fmt: skip
 
 
 @asynccontextmanager
-async def up(folder: Path, *arguments: object, within: Sequence[str] = (), **variables: str) -> AsyncIterator[Archive]:
+async def up(
+    folder: Path, *arguments: object, within: Sequence[str] = (), is_executed: bool = False, **variables: str
+) -> AsyncIterator[Archive]:
     """Run `dicomstore up` on free ports until the context is left; ready when its welcome is printed."""
     ports = ("--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0")
-    process = await started(folder, "up", *ports, *arguments, within=within, **variables)
+    process = await started(folder, "up", *ports, *arguments, within=within, is_executed=is_executed, **variables)
     assert process.stdout is not None
     welcome = ""
     try:
@@ -153,7 +165,7 @@ async def test_a_folder_is_stored_found_retrieved_and_deleted_and_ctrl_c_stops_t
     for uid, body in bodies.items():
         (tmp_path / "scans" / uid).write_bytes(body)
 
-    async with up(tmp_path, "--data", "archive", "--workers", 1) as archive:
+    async with up(tmp_path, "--data", "archive", "--workers", 1, is_executed=True) as archive:
         programs = archive.programs()
         assert len(programs) == 1, "a node, and no worker"
 

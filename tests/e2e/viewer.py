@@ -4,12 +4,11 @@ import io
 import os
 import re
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing import Pipe
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.e2e.archive import ROOT
+from tests.programs import Program
 
 START_S, PAINT_S = 60, 40
 SIZE = {"width": 1280, "height": 800}
@@ -36,29 +36,30 @@ def archive_with_viewer(folder: Path, *, port: int = 0, workers: int = 1, **sett
 @contextmanager
 def running_up(folder: Path, *options: str, port: int = 0, workers: int = 1, **settings: str) -> Iterator[str]:
     """Run `dicomstore up` in a folder, by default on a free port; yield its address."""
-    command = [sys.executable, "-m", "cli", "up", "--http", f"127.0.0.1:{port}", "--grpc", "127.0.0.1:0"]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("DICOMSTORE_")}
     environment["PYTHONPATH"] = f"{ROOT}{os.pathsep}{ROOT / 'protos/gen'}"
     environment |= {f"DICOMSTORE_{name.upper()}": value for name, value in settings.items()}
-    with open(folder / "log", "wb") as log:
-        archive = subprocess.Popen(
-            [*command, *options, "--workers", str(workers)],
-            cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=log, text=True,
+    addresses = ("--http", f"127.0.0.1:{port}", "--grpc", "127.0.0.1:0", "--workers", str(workers))
+    reader, writer = Pipe(duplex=False)
+    with writer:
+        archive = Program(
+            "cli", "up", *addresses, *options,
+            environment=environment, folder=folder, stdout=writer, stderr=folder / "log",
         )  # fmt: skip
-    assert archive.stdout is not None
-    try:
-        welcome = ""
-        while "Stop" not in welcome:
-            line = archive.stdout.readline()
-            assert line, (folder / "log").read_text()
-            welcome += line
-        (folder / "welcome").write_text(welcome)
-        address = re.search(r"Explorer +(http://\S+)/", welcome)
-        assert address is not None
-        yield address[1]
-    finally:
-        archive.terminate()
-        archive.communicate(timeout=START_S)
+    with reader, open(reader.fileno(), closefd=False) as output:
+        try:
+            welcome = ""
+            while "Stop" not in welcome:
+                line = output.readline()
+                assert line, (folder / "log").read_text()
+                welcome += line
+            (folder / "welcome").write_text(welcome)
+            address = re.search(r"Explorer +(http://\S+)/", welcome)
+            assert address is not None
+            yield address[1]
+        finally:
+            archive.terminate()
+            archive.wait(START_S)
 
 
 @contextmanager

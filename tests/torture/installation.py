@@ -7,14 +7,15 @@ import random
 import resource
 import signal
 import subprocess
-import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import httpx
 
 from tests.e2e.archive import ROOT, free_port
 from tests.e2e.test_up import descendants, is_alive
+from tests.programs import Program, run
 from tests.torture.ledger import Violation
 
 RECOVERY_SECONDS = 120
@@ -32,7 +33,7 @@ class Installation:
         self.url = f"http://127.0.0.1:{http}"
         self._http = f"127.0.0.1:{http}"
         self._log_path = data.parent / "log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Program | None = None
         self.kills = self.starts = 0
 
     def environment(self) -> dict[str, str]:
@@ -57,15 +58,10 @@ class Installation:
     def start(self) -> None:
         """Start `dicomstore up` without waiting for it to serve."""
         self.starts += 1
-        with open(self._log_path, "ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "cli", "up"],
-                env=self.environment(),
-                cwd=self.data.parent,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+        self._process = Program(
+            "cli", "up",
+            environment=self.environment(), folder=self.data.parent, stdout=self._log_path, stderr=self._log_path,
+        )  # fmt: skip
 
     def processes(self, text: str = "") -> list[int]:
         """Return the child processes of `dicomstore up` whose command line contains `text`."""
@@ -144,17 +140,9 @@ class Installation:
 
     async def run(self, *arguments: str) -> tuple[int, str]:
         """Run `python -m …` with the settings of this installation; return exit code and output."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", *arguments,
-            env=self.environment(), cwd=self.data.parent,
-            stdin=subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-        )  # fmt: skip
-        try:
-            output, _ = await asyncio.wait_for(process.communicate(), RECOVERY_SECONDS)
-        finally:
-            if process.returncode is None:
-                process.kill()
-        return process.returncode or 0, output.decode(errors="replace")
+        command = partial(run, *arguments, environment=self.environment(), folder=self.data.parent)
+        ran = await asyncio.to_thread(command, timeout=RECOVERY_SECONDS)
+        return ran.returncode, (ran.stdout + ran.stderr).decode(errors="replace")
 
     async def recover(self) -> None:
         """Run `dicomstore recover`, which must succeed."""
