@@ -2,8 +2,6 @@
 
 import asyncio
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -21,6 +19,7 @@ from tests.contract.index.samples import NOON, sample
 from tests.databases import migrated
 from tests.e2e.archive import ROOT
 from tests.operations import add_tags, index_all
+from tests.programs import Program
 
 STUDIES, INSTANCES = 60, 100
 TAGS = [
@@ -29,22 +28,6 @@ TAGS = [
     new_tag("ExposureTime", "", "", Level.INSTANCE),
 ]
 OPERATION = "a" * 32
-
-_WORK = """
-import asyncio, sys
-from server.bootstrap.working import working
-from server.config import Settings
-from server.jobs import engine
-
-engine.LOOK_SECONDS = float(sys.argv[2])
-
-async def work():
-    async with working(Settings(), stale_seconds=float(sys.argv[1])) as engine:
-        print("works", file=sys.stderr, flush=True)
-        await engine.run()
-
-asyncio.run(work())
-"""
 
 
 async def fill(database: Database) -> None:
@@ -118,7 +101,7 @@ def runs(url: str, where: str = "true") -> int:
 @contextmanager
 def worker(
     url: str, data: Path, *, stale_seconds: float | None = None, look_seconds: float = 0.1, **settings: str
-) -> Iterator[subprocess.Popen[bytes]]:
+) -> Iterator[Program]:
     """Run a worker named after its data directory. With a time, it takes over operations idle for that long."""
     environment = {
         **{key: value for key, value in os.environ.items() if not key.startswith("DICOMSTORE_")},
@@ -127,18 +110,20 @@ def worker(
         "DICOMSTORE_DATA": str(data),
         **{f"DICOMSTORE_{name.upper()}": value for name, value in settings.items()},
     }
-    program = (
-        ["-m", "server", "work"] if stale_seconds is None else ["-c", _WORK, str(stale_seconds), str(look_seconds)]
+    command = (
+        ("server", "work")
+        if stale_seconds is None
+        else ("tests.e2e.impatient_worker", str(stale_seconds), str(look_seconds))
     )
     data.mkdir(exist_ok=True)
-    with (
-        open(log_of(data), "ab") as log,
-        subprocess.Popen([sys.executable, *program], env=environment, stderr=log) as process,
-    ):
-        try:
-            yield process
-        finally:
-            process.kill()
+    log = log_of(data)
+    log.touch()
+    process = Program(*command, environment=environment, folder=data, stdout=log, stderr=log)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def log_of(data: Path) -> Path:
@@ -146,16 +131,14 @@ def log_of(data: Path) -> Path:
     return data / "worker.log"
 
 
-async def until_logged(data: Path, text: str, *processes: subprocess.Popen[bytes]) -> None:
+async def until_logged(data: Path, text: str, *processes: Program) -> None:
     """Wait until a worker has logged something."""
     while text not in log_of(data).read_text():
         assert all(process.poll() is None for process in processes), log_of(data).read_text()
         await asyncio.sleep(0.05)
 
 
-async def until(
-    database: Database, is_so: Callable[[Operation], bool], *processes: subprocess.Popen[bytes]
-) -> Operation:
+async def until(database: Database, is_so: Callable[[Operation], bool], *processes: Program) -> Operation:
     """Wait until the operation is as it should be; the test's time-out ends a wait that has no end."""
     while True:
         operation = await database.operations.get(OPERATION)
