@@ -51,7 +51,7 @@ class Program:
         folder: Path,
         stdout: Path | Connection,
         stderr: Path | Connection,
-        stdin: str = os.devnull,
+        stdin: str | Connection = os.devnull,
         warnings: str = "default",
     ) -> None:
         """Start `python -W warnings -m module arguments`, whose output is appended to files or written to pipes."""
@@ -182,7 +182,7 @@ def _become(
     command: list[str],
     folder: str,
     environment: dict[str, str],
-    files: tuple[str, Path | Connection, Path | Connection],
+    files: tuple[str | Connection, Path | Connection, Path | Connection],
     filter_: Any,
 ) -> None:
     """Turn this forked process into the program."""

@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.databases import migrated_index
+from tests.e2e.operator_shell import operator_shell
 from tests.programs import Program, run
 
 ROOT = Path(__file__).parents[2]
@@ -31,24 +31,6 @@ def free_port() -> int:
 def variables_of(_directory: Path) -> Mapping[str, str]:
     """Return variables for the programs of an archive in a directory; `--stores` replaces this function."""
     return {}
-
-
-def operator_shell(
-    commands: str, environment: Mapping[str, str] | None, directory: Path, user: str | None = None
-) -> str:
-    """Run the commands of an operator, which include `dicomstore`; return their output."""
-    ran = subprocess.run(
-        ["bash", "-ec", f'dicomstore() {{ "{sys.executable}" -m cli "$@"; }}\n{commands}'],
-        env=environment,
-        cwd=directory,
-        user=user,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    return ran.stdout
 
 
 class Archive:

@@ -10,7 +10,8 @@ import pytest
 
 from tests.archiving_postgres import USER, ArchivingServer, archiving_server
 from tests.data import new_uid, part10
-from tests.e2e.archive import ROOT, Archive, operator_shell
+from tests.e2e.archive import ROOT, Archive
+from tests.e2e.operator_shell import operator_shell
 from tests.e2e.test_damaged_index import PART10
 from tests.e2e.test_drills import drill
 
