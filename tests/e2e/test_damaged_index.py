@@ -1,6 +1,7 @@
 """An index that has lost transactions: both programs keep serving reads and report the problem."""
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ import pytest
 
 from tests.data import new_uid, part10
 from tests.e2e.archive import Archive, running_archive
+
+POLL_SECONDS = 0.05
+"""Interval between looks at health: without one, they take a processor of their own."""
 
 PART10 = {"Content-Type": "application/dicom", "Accept": "application/dicom+json"}
 
@@ -26,13 +30,20 @@ def store(http: httpx.Client) -> str:
     return study
 
 
+def becomes_unavailable(http: httpx.Client) -> None:
+    """Wait until health is 503."""
+    while http.get("/health/check").status_code != 503:
+        time.sleep(POLL_SECONDS)
+
+
 def becomes(http: httpx.Client, status: str) -> dict[str, str]:
-    """Wait until health (cached for a second) is 200 with a status; return the statuses of the components."""
+    """Wait until health is 200 with a status; return the statuses of the components."""
     while True:
         answer = http.get("/health/check")
         body: dict[str, Any] = answer.json()
         if (answer.status_code, body["overallStatus"]) == (200, status):
             return {part["name"]: part["status"] for part in body["details"]}
+        time.sleep(POLL_SECONDS)  # a response may be a second old
 
 
 def is_read_only(archive: Archive, http: httpx.Client, study: str) -> None:

@@ -13,7 +13,7 @@ from server.adapters.blobs.objects.client import ObjectClient
 from tests.conftest import PostgresDatabases
 from tests.data import part10
 from tests.e2e.archive import Archive
-from tests.e2e.test_damaged_index import PART10, store
+from tests.e2e.test_damaged_index import PART10, becomes, becomes_unavailable, store
 from tests.e2e.test_drills import drill, run
 from tests.faulty_proxy import Fault, FaultyProxy, running_proxy
 from tests.object_store import ObjectStore
@@ -106,8 +106,7 @@ def test_an_unreachable_bucket_is_503_searches_continue_and_the_archive_recovers
         cached, other = store(http), store(http)
         assert retrieval(http, cached) == 200
         site.proxy.kinds, site.proxy.rate = (Fault.CUT_BEFORE,), 1.0
-        while http.get("/health/check").status_code != 503:
-            pass  # a response may be a second old
+        becomes_unavailable(http)
         parts = {part["name"]: part["status"] for part in http.get("/health/check").json()["details"]}
         assert (parts["blobs"], parts["index"]) == ("Unhealthy", "Healthy")
         assert len(http.get("/v2/studies").json()) == 2
@@ -119,8 +118,7 @@ def test_an_unreachable_bucket_is_503_searches_continue_and_the_archive_recovers
         assert http.delete(f"/v2/studies/{cached}").status_code == 503
         assert "no response" in run(archive, fails(commands))
         site.proxy.rate = 0.0
-        while http.get("/health/check").status_code != 200:
-            pass
+        becomes(http, "Healthy")
         assert retrieval(http, other) == retrieval(http, cached) == 200
         store(http)
 

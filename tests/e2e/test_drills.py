@@ -18,7 +18,7 @@ from sqlalchemy import make_url
 
 from tests.data import new_uid, part10
 from tests.e2e.archive import ROOT, Archive, running_archive
-from tests.e2e.test_damaged_index import PART10, becomes, store
+from tests.e2e.test_damaged_index import PART10, becomes, becomes_unavailable, store
 from tests.e2e.test_up import descendants
 
 PAGE = (ROOT / "docs/operations.md").read_text()
@@ -106,8 +106,7 @@ def test_a_frozen_database_is_503_and_the_archive_recovers_with_it(
         for process in frozen:
             os.kill(process, signal.SIGSTOP)
         try:
-            while http.get("/health/check").status_code != 503:
-                pass  # a response may be a second old
+            becomes_unavailable(http)
             assert '"index"' in run(archive, presentation)
             goes_on = f"systemctl() {{ kill -CONT {' '.join(map(str, frozen))}; }}\n"
             run(archive, goes_on + restart)

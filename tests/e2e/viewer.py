@@ -20,6 +20,7 @@ from tests.e2e.archive import ROOT
 from tests.programs import Program
 
 START_S, PAINT_S = 60, 40
+POLL_MS = 200
 SIZE = {"width": 1280, "height": 800}
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or ""
 
@@ -94,6 +95,7 @@ class Watched:
         deadline = time.monotonic() + PAINT_S
         while not is_displayed(self.screenshot()):
             assert time.monotonic() < deadline, self.wrong
+            self.page.wait_for_timeout(POLL_MS)  # a screenshot takes as much processor time as the viewer
 
     def keep(self, name: str) -> None:
         """Save a screenshot for the documentation, if requested."""

@@ -2,6 +2,7 @@
 
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -85,8 +86,10 @@ def query_tag(client: httpx.Client, **tag: str) -> None:
     """Add a query tag, and wait until it can be used; one is added at a time."""
     while (answer := client.post("/extendedquerytags", json=[tag])).status_code == 409:
         client.get(answer.headers["location"])
+        time.sleep(0.05)
     assert answer.status_code == 202, answer.text
     while answer.status_code == 202:
+        time.sleep(0.05)
         answer = client.get(answer.headers["location"])
 
 

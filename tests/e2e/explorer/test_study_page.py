@@ -116,6 +116,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 20
     while not condition():
         assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_each_frame_of_an_ultrasound_has_its_pixels(explorer: Explorer) -> None:
