@@ -2,8 +2,6 @@
 
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +15,7 @@ from tests.e2e.studies import PHANTOM_STUDY, phantom_study
 from tests.e2e.test_identity_providers import CLIENTS, WELL_KNOWN, program
 from tests.e2e.viewer import START_S, Watched, archive_with_viewer, chromium, is_an_image, watched_page
 from tests.login_provider import AUDIENCE, identity_provider
+from tests.programs import run
 
 pytestmark = [
     pytest.mark.browser,
@@ -97,10 +96,9 @@ def test_the_operator_opens_a_session_with_a_login_link(browser: Browser, tmp_pa
     with an_archive(tmp_path, auth_required="true") as address, watched_page(browser, address) as user:
         core = re.search(r"gRPC +(\S+)", (tmp_path / "welcome").read_text())
         assert core is not None
-        command = [sys.executable, "-m", "cli", "login", "--core", core[1], "--url", address]
         environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'protos/gen'}", "DICOMSTORE_DATA": str(tmp_path / "data")}
-        link = subprocess.run(command, env=environment, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
-        user.page.goto(link.strip())
+        ran = run("cli", "login", "--core", core[1], "--url", address, environment=environment, folder=tmp_path)
+        user.page.goto(ran.stdout.decode().strip())
         user.page.get_by_role("button", name="Open the archive").click()
         user.page.wait_for_url(f"{address}/")
         user.open(STUDY)

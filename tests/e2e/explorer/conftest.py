@@ -6,9 +6,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.e2e.explorer.pages import Explorer, opened
+from tests.e2e.explorer.pages import Explorer, used, window
 from tests.e2e.explorer.studies import all_files, many_files
 from tests.e2e.viewer import BROWSER, running_up
 
@@ -74,15 +74,27 @@ def browser() -> Iterator[Browser]:
         running.close()
 
 
-@pytest.fixture
-def explorer(explored: str, browser: Browser) -> Iterator[Explorer]:
-    """A page; any error in it fails the test."""
-    with opened(browser, explored) as page:
+@pytest.fixture(scope="module")
+def wide_window(browser: Browser) -> Iterator[Page]:
+    with window(browser) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def narrow_window(browser: Browser) -> Iterator[Page]:
+    with window(browser, width=360, height=740, appearance="dark") as page:
         yield page
 
 
 @pytest.fixture
-def narrow(explored: str, browser: Browser) -> Iterator[Explorer]:
+def explorer(explored: str, wide_window: Page) -> Iterator[Explorer]:
+    """A page; any error in it fails the test."""
+    with used(wide_window, explored) as page:
+        yield page
+
+
+@pytest.fixture
+def narrow(explored: str, narrow_window: Page) -> Iterator[Explorer]:
     """A page of a telephone, in the dark."""
-    with opened(browser, explored, width=360, height=740, appearance="dark") as page:
+    with used(narrow_window, explored) as page:
         yield page

@@ -2,20 +2,20 @@
 
 import json
 import re
-import subprocess
-import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.data import UID_ROOT, part10
 from tests.e2e.archive import ROOT
 from tests.e2e.explorer.conftest import store
-from tests.e2e.explorer.pages import Explorer, opened
+from tests.e2e.explorer.pages import Explorer, opened, used
 from tests.e2e.viewer import running_up
+from tests.programs import run
 
 pytestmark = [pytest.mark.clients("chromium"), pytest.mark.timeout(180)]
 
@@ -52,6 +52,7 @@ def operated(module_path: Path, explored: str) -> str:
             answer = client.post(path, json=body)
             assert answer.status_code in (201, 202), path
             while answer.status_code == 202:  # an operation, of which one runs at a time
+                time.sleep(0.05)
                 answer = client.get(answer.headers["location"])
         transfer = {"type": "send", "remote": "PACS", "resources": [f"{STUDY}.1"]}
         assert client.post("/transfers", json=transfer).status_code == 202
@@ -61,25 +62,24 @@ def operated(module_path: Path, explored: str) -> str:
 
 
 @pytest.fixture
-def page_of(operated: str, browser: Browser) -> Iterator[Explorer]:
-    with opened(browser, operated) as page:
+def page_of(operated: str, wide_window: Page) -> Iterator[Explorer]:
+    with used(wide_window, operated) as page:
         yield page
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_every_page_is_accessible_wide_and_narrow_light_and_dark(operated: str, browser: Browser, path: str) -> None:
-    with opened(browser, operated) as wide:
-        wide.open(f"/{path}")
-        expect(wide.page.get_by_role("heading", name=PAGES[path], exact=True, level=1)).to_be_visible()
-        wide.page.wait_for_load_state("networkidle")
-        assert wide.violations(is_other_tested=True) == []
-        if path == "status":
-            expect(wide.page.locator("path.line-0[d^=M]").first).to_be_attached()
-        wide.keep(path.replace("/", "-"))
-        wide.page.set_viewport_size({"width": 360, "height": 740})
-        wide.page.emulate_media(color_scheme="dark")
-        assert wide.violations(is_other_tested=True) == []
-        assert wide.page.evaluate("document.documentElement.scrollWidth") <= 360
+def test_every_page_is_accessible_wide_and_narrow_light_and_dark(page_of: Explorer, path: str) -> None:
+    page_of.open(f"/{path}")
+    expect(page_of.page.get_by_role("heading", name=PAGES[path], exact=True, level=1)).to_be_visible()
+    page_of.page.wait_for_load_state("networkidle")
+    assert page_of.violations(is_other_tested=True) == []
+    if path == "status":
+        expect(page_of.page.locator("path.line-0[d^=M]").first).to_be_attached()
+    page_of.keep(path.replace("/", "-"))
+    page_of.page.set_viewport_size({"width": 360, "height": 740})
+    page_of.page.emulate_media(color_scheme="dark")
+    assert page_of.violations(is_other_tested=True) == []
+    assert page_of.page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
 def row_of(page: Explorer, text: str) -> Locator:
@@ -219,10 +219,9 @@ def test_an_administrator_creates_and_revokes_a_token(browser: Browser, tmp_path
     with running_up(tmp_path, auth_required="true") as address, opened(browser, address) as page:
         core = re.search(r"gRPC +(\S+)", (tmp_path / "welcome").read_text())
         assert core is not None
-        command = [sys.executable, "-m", "cli", "login", "--core", core[1], "--url", address]
         environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'protos/gen'}", "DICOMSTORE_DATA": str(tmp_path / "data")}
-        link = subprocess.run(command, env=environment, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
-        page.page.goto(link.strip())
+        ran = run("cli", "login", "--core", core[1], "--url", address, environment=environment, folder=tmp_path)
+        page.page.goto(ran.stdout.decode().strip())
         page.page.get_by_role("button", name="Open the archive").click()
         page.page.get_by_role("link", name="Access", exact=True).click()
         expect(page.page.get_by_role("region", name="Your access")).to_contain_text("required")

@@ -2,16 +2,25 @@
 
 import re
 from base64 import b64encode
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Locator, Route, expect
+from playwright.sync_api import Browser, Locator, Route, expect
 
 from tests.data import UID_ROOT, part10
-from tests.e2e.explorer.pages import Explorer
+from tests.e2e.explorer.pages import Explorer, opened
 
 pytestmark = [pytest.mark.clients("chromium"), pytest.mark.timeout(180)]
+
+
+@pytest.fixture
+def explorer(explored: str, browser: Browser) -> Iterator[Explorer]:
+    """A window of its own: a test changes what the browser does, and what it stores."""
+    with opened(browser, explored) as page:
+        yield page
+
 
 WITHOUT_PICKER = "delete window.showDirectoryPicker"
 STORE = re.compile(r"/v2/studies$")
