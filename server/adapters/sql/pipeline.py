@@ -102,7 +102,9 @@ class Pipeline:
             unsent = 0
             for queued in queue:
                 self._send(queued, expected, preparing)
-                unsent += sum(map(len, filter(None, queued[1])))
+                for value in queued[1]:
+                    if value is not None:
+                        unsent += len(value)
                 if unsent > _UNSENT_BYTES:
                     yield from _sent(connection)
                     unsent = 0
@@ -143,14 +145,21 @@ class Pipeline:
 
     def _receive(self, expected: Sequence[tuple[str, Answer]]) -> Waiting:
         failed: tuple[str, PGresult] | None = None
+        connection = self._driver.pgconn
         try:
             for self.statement, answer in expected:
-                result = yield from self._result()
+                if connection.is_busy():  # mostly, the results of several statements have arrived together
+                    yield from _arrived(connection)
+                result = _next_result(connection)
                 if result.status == ExecStatus.FATAL_ERROR and failed is None:
                     failed = self.statement, result
                 answer.result = result
-                yield from self._end_of_results()
-            yield from self._result()  # of the synchronisation
+                if connection.is_busy():
+                    yield from _arrived(connection)
+                if connection.get_result() is not None:
+                    raise InternalError("a statement has several results")
+            yield from _arrived(connection)
+            _next_result(connection)  # of the synchronisation
         except OperationalError:  # the connection is lost
             if failed is None:
                 raise
@@ -158,19 +167,13 @@ class Pipeline:
             self.statement, result = failed
             raise errors.error_from_result(result, encoding="utf-8")
 
-    def _result(self) -> Generator[Wait, Ready | int, PGresult]:
-        connection = self._driver.pgconn
-        yield from _arrived(connection)
-        result = connection.get_result()
-        if result is None:
-            raise OperationalError("the connection is lost")
-        return result
 
-    def _end_of_results(self) -> Waiting:
-        connection = self._driver.pgconn
-        yield from _arrived(connection)
-        if connection.get_result() is not None:
-            raise InternalError("a statement has several results")
+def _next_result(connection: PGconn) -> PGresult:
+    """Return a result that has arrived."""
+    result = connection.get_result()
+    if result is None:
+        raise OperationalError("the connection is lost")
+    return result
 
 
 def _sent(connection: PGconn) -> Waiting:

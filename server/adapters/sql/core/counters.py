@@ -39,14 +39,25 @@ _LOCKED = Prepared(
     .order_by(counters.c.shard)
     .with_for_update(of=counters)
 )
-_NEXT = Prepared(
+# In most transactions. A subquery with a lock stays one, so the number is taken when the row is locked.
+_LOCKED_WITH_VERSION = Prepared(
     text(
-        "SELECT 0, nextval('version_numbers') FROM generate_series(1, :versions) UNION ALL "
-        "SELECT 1, nextval('study_keys') FROM generate_series(1, :studies) UNION ALL "
-        "SELECT 2, nextval('series_keys') FROM generate_series(1, :series)"
+        "SELECT shard, version, sequence, time, nextval('version_numbers') FROM ("
+        "SELECT counters.shard, counters.version, feed.sequence, feed.time FROM counters, feed "
+        "WHERE counters.shard = :shard FOR UPDATE OF counters) AS locked"
     )
 )
-_VERSIONS = Prepared(text("SELECT nextval('version_numbers') FROM generate_series(1, :versions)"))
+# The subqueries hide the counts from the planner, which would plan each execution again.
+_NEXT = Prepared(
+    text(
+        "SELECT 0, nextval('version_numbers') FROM generate_series(1, (SELECT CAST(:versions AS integer))) UNION ALL "
+        "SELECT 1, nextval('study_keys') FROM generate_series(1, (SELECT CAST(:studies AS integer))) UNION ALL "
+        "SELECT 2, nextval('series_keys') FROM generate_series(1, (SELECT CAST(:series AS integer)))"
+    )
+)
+_VERSIONS = Prepared(
+    text("SELECT nextval('version_numbers') FROM generate_series(1, (SELECT CAST(:versions AS integer)))")
+)
 _INSERT_UNSEQUENCED = Prepared(insert(unsequenced))
 
 Row = dict[str, Any]
@@ -123,9 +134,16 @@ def lock_later(connection: Connection, shards: Collection[int], versions: int = 
     if connection.dialect.name == "sqlite":
         return lambda: _InRows(connection)
     shards = sorted(set(shards))
+    if versions == len(shards) == 1:
+        row = _LOCKED_WITH_VERSION.tuples_later(connection, {"shard": shards[0]})
+        return lambda: _with_version(connection, shards, row())
     locked = _LOCKED.tuples_later(connection, {"shards": shards}) if shards else tuple
     reserved = _VERSIONS.tuples_later(connection, {"versions": versions}) if versions else tuple
     return lambda: _InSequences(connection, shards, locked(), reserved())
+
+
+def _with_version(connection: Connection, shards: Sequence[int], rows: Sequence[tuple[int, ...]]) -> Counters:
+    return _InSequences(connection, shards, [row[:4] for row in rows], [row[4:] for row in rows])
 
 
 class _InRows:

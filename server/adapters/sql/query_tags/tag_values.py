@@ -7,7 +7,7 @@ one with all its words, part 3: any group may match, or a run of words. The valu
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,12 +68,7 @@ def tag_of(row: Any) -> Tag:
 
 def active(connection: Connection) -> list[Any]:
     """Return the rows of the tags by which instances are indexed."""
-    return active_later(connection)()
-
-
-def active_later(connection: Connection) -> Callable[[], list[Any]]:
-    """Return a function that returns the rows of `active`; see `Prepared.later`."""
-    return _LIVING.later(connection, {})
+    return _LIVING.rows(connection, {})
 
 
 def delete_of_versions(connection: Connection, versions: Sequence[int]) -> None:

@@ -33,12 +33,12 @@ from server.adapters.sql.core.tables import (
 )
 from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.partitions import PartitionKeys, deleted_later
-from server.adapters.sql.query_tags.tag_values import ByTags, Found, Owners, active_later
+from server.adapters.sql.query_tags.tag_values import ByTags, Found, Owners
 from server.adapters.sql.rows import STORED, stored_instance
 from server.adapters.sql.search.keys import columns_of
 from server.adapters.sql.writing.holding import hold_on, holds_later
 from server.adapters.sql.writing.merging import Group, Row, existing, write_groups, write_several
-from server.adapters.sql.writing.open_deletions import note_stored, pending_later
+from server.adapters.sql.writing.open_deletions import note_stored, tags_and_pending_later
 from server.adapters.sql.writing.replacing import Replacing
 from server.adapters.sql.writing.usage import UsageChanges
 from server.model.change import ChangeAction
@@ -154,13 +154,13 @@ def begin(
     replaces = replaces or any(one.may_replace for one in new)
     versions = len(new) if replaces else len({one.id for one in new})
     locked = counters.lock_later(connection, shards.values(), versions=versions)
-    tags = active_later(connection)
+    tags_and_pending = tags_and_pending_later(connection)
     gone = deleted_later(connection, keys.values())
     found = [_Existing(connection, name, key, new, known, with_holds=replaces) for name, key in keys.items()]
-    deletions = pending_later(connection)
     last = locked()
     time = last.time(now)
-    changes = StudyChanges(keys, shards, last, time, ByTags(tags(), extract, time), deletions())
+    tags, deletions = tags_and_pending()
+    changes = StudyChanges(keys, shards, last, time, ByTags(tags, extract, time), deletions)
     for existing_rows in found:
         changes.load(existing_rows)
     changes.gone = {key for (key,) in gone()}

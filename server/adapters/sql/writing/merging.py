@@ -52,11 +52,12 @@ class Group:
         self.last = attributes
         if attributes.invalid:
             attributes = attributes.without(attributes.invalid.keys() & self.elements.keys())
-        for name, value in columns_of(level, attributes.keys).items():
+        columns, several = _derived(level, attributes.keys)
+        for name, value in columns.items():
             self.set(name, value)
         if self.row.get("utc_offset"):
             self.set(*date_time_of(_TABLES[level], self.row))
-        self.several.update(several_of(level, attributes.keys))
+        self.several.update(several)
         changed = {tag: element for tag, element in attributes.elements.items() if self.elements.get(tag) != element}
         if changed:
             self.elements |= changed
@@ -70,6 +71,22 @@ class Group:
     def count(self, name: str) -> None:
         """Increment a counter."""
         self.set(name, self.row.get(name, 0) + 1)
+
+
+_Derived = tuple[Mapping[str, str | None], Mapping[str, tuple[tuple[int, str], ...]]]
+
+_last: dict[Level, tuple[Mapping[str, str], _Derived]] = {}
+"""The search keys from which columns and values were derived last: most instances have those of the one before."""
+
+
+def _derived(level: Level, keys: Mapping[str, str]) -> _Derived:
+    """Return the columns and the values of multi-valued keys that follow from the search keys of a study or series."""
+    last = _last.get(level)
+    if last is not None and last[0] == keys:
+        return last[1]
+    derived = columns_of(level, keys), several_of(level, keys)
+    _last[level] = dict(keys), derived
+    return derived
 
 
 def existing(row: Any) -> Group:

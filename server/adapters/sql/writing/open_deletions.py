@@ -5,15 +5,16 @@ deletion (see `server.ports.journal`).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, text
 
 from server.adapters.sql.core.prepared import Prepared
 from server.adapters.sql.core.progress import progress_of
 from server.adapters.sql.core.tables import deletions
 from server.model.ids import PartitionName
 from server.model.instance import NewInstance
+from server.model.search.query_tag import TagStatus
 
 _PENDING = Prepared(
     select(deletions.c.key, deletions.c.partition_key, deletions.c.study_uid, deletions.c.series_uid).where(
@@ -27,9 +28,53 @@ def pending(connection: Connection) -> list[Any]:
     return _PENDING.rows(connection, {})
 
 
-def pending_later(connection: Connection) -> Callable[[], Sequence[Any]]:
-    """Return a function that returns `pending`, or nothing if the index has no journal; see `Prepared.later`."""
-    return _PENDING.later(connection, {}) if progress_of(connection.info) else tuple
+class ActiveTag(NamedTuple):
+    """A row of `extended_query_tags`, see `tag_values.active`."""
+
+    key: int
+    tag: str
+    keyword: str
+    vr: str
+    private_creator: str
+    operation_id: str
+    level: int
+    status: int
+    query_status: int
+    last_error: int
+    error_count: int
+
+
+class PendingDeletion(NamedTuple):
+    """A row of `pending`."""
+
+    key: int
+    partition_key: int
+    study_uid: str
+    series_uid: str | None
+
+
+# One statement, because both mostly have no rows: each statement costs a twentieth of a store in PostgreSQL.
+_TAGS_AND_PENDING = Prepared(
+    text(
+        f"SELECT 0, {', '.join(ActiveTag._fields)} FROM extended_query_tags WHERE status <> {int(TagStatus.DELETING)} "  # noqa: S608 - constants
+        "UNION ALL SELECT 1, key, study_uid, series_uid, '', '', '', partition_key, 0, 0, 0, 0 FROM deletions "
+        "WHERE is_pending = 1"
+    )
+)
+
+
+def tags_and_pending_later(
+    connection: Connection,
+) -> Callable[[], tuple[Sequence[ActiveTag], Sequence[PendingDeletion]]]:
+    """Return a function that returns the rows of `tag_values.active` and of `pending`; see `Prepared.tuples_later`."""
+    found = _TAGS_AND_PENDING.tuples_later(connection, {})
+
+    def both() -> tuple[Sequence[ActiveTag], Sequence[PendingDeletion]]:
+        rows = found()
+        tags = sorted(ActiveTag(*row[1:]) for row in rows if not row[0])
+        return tags, [PendingDeletion(row[1], row[7], row[2], row[3]) for row in rows if row[0]]
+
+    return both
 
 
 def note_stored(
