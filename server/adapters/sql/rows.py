@@ -12,6 +12,20 @@ from server.model.instance import PixelLayout, StoredInstance
 AnyRow = Any
 """A row with named columns: of SQLAlchemy, or of `prepared`."""
 
+OF_SERIES = (
+    instances.c.series_key,
+    instances.c.version,
+    instances.c.uid,
+    instances.c.sop_class_uid,
+    versions.c.transfer_syntax_uid,
+    versions.c.size_bytes,
+    versions.c.crc32c,
+    versions.c.locator,
+    versions.c.is_mislabelled,
+    instances.c.damage,
+)
+"""Columns for `stored_instance` if the series are known."""
+
 STORED = (
     select(
         instances.c.version,
@@ -93,10 +107,10 @@ def instance_id(row: AnyRow) -> InstanceId:
     return InstanceId(PartitionName(row.partition), Uid(row.study_uid), Uid(row.series_uid), Uid(row.uid))
 
 
-def stored_instance(row: AnyRow) -> StoredInstance:
-    """Convert a row of `STORED`."""
+def stored_instance(row: AnyRow, id_: InstanceId | None = None) -> StoredInstance:
+    """Convert a row of `STORED`, or with an identity one with the columns `OF_SERIES`."""
     return StoredInstance(
-        id=instance_id(row),
+        id=id_ or instance_id(row),
         version=Version(row.version),
         sop_class_uid=row.sop_class_uid,
         transfer_syntax_uid=row.transfer_syntax_uid,

@@ -30,11 +30,12 @@ from server.adapters.sql.core.tables import (
     studies,
     study_block_changes,
     study_blocks,
+    versions,
 )
 from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.partitions import PartitionKeys, deleted_later
 from server.adapters.sql.query_tags.tag_values import ByTags, Found, Owners
-from server.adapters.sql.rows import STORED, stored_instance
+from server.adapters.sql.rows import OF_SERIES, stored_instance
 from server.adapters.sql.search.keys import columns_of
 from server.adapters.sql.writing.holding import hold_on, holds_later
 from server.adapters.sql.writing.merging import Group, Row, existing, write_groups, write_several
@@ -84,9 +85,9 @@ _SERIES = Prepared(
     )
 )
 _INSTANCES = Prepared(
-    STORED.add_columns(instances.c.key).where(
-        instances.c.partition_key == bindparam("partition_key"), instances.c.uid.in_(_UIDS)
-    )
+    select(instances.c.key, *OF_SERIES)
+    .join_from(instances, versions, versions.c.version == instances.c.version)
+    .where(instances.c.partition_key == bindparam("partition_key"), instances.c.uid.in_(_UIDS))
 )
 _COUNT_STUDIES = Prepared(
     text(
@@ -152,8 +153,8 @@ def begin(
         for partition, study in {(one.id.partition, one.id.study) for one in new}
     }
     replaces = replaces or any(one.may_replace for one in new)
-    versions = len(new) if replaces else len({one.id for one in new})
-    locked = counters.lock_later(connection, shards.values(), versions=versions)
+    most_versions = len(new) if replaces else len({one.id for one in new})
+    locked = counters.lock_later(connection, shards.values(), versions=most_versions)
     tags_and_pending = tags_and_pending_later(connection)
     gone = deleted_later(connection, keys.values())
     found = [_Existing(connection, name, key, new, known, with_holds=replaces) for name, key in keys.items()]
@@ -166,6 +167,15 @@ def begin(
     changes.gone = {key for (key,) in gone()}
     changes.reserve(new)
     return changes
+
+
+StudyIdentity = tuple[PartitionName, str]
+SeriesIdentity = tuple[PartitionName, str, str]
+
+
+def _in_series(series_: SeriesIdentity, uid: str) -> InstanceId:
+    partition, study, one = series_
+    return InstanceId(partition, Uid(study), Uid(one), Uid(uid))
 
 
 class _Existing:
@@ -192,11 +202,15 @@ class _Existing:
             self._rows = _INSTANCES.later(connection, {**of, "uids": {id_.instance for id_ in ids}})
         self.holds = holds_later(connection, partition_key, ids) if with_holds else tuple
 
-    def instances(self) -> Iterable[tuple[int, StoredInstance]]:
-        """Return the keys and current versions of instances."""
+    def instances(self, series_of: Mapping[int, SeriesIdentity]) -> Iterable[tuple[int, StoredInstance]]:
+        """Return the keys and current versions of instances in series, which are given by their keys."""
         if self._known is not None:
             return self._known.values()
-        return ((row.key, stored_instance(row)) for row in self._rows())
+        return (
+            (row.key, stored_instance(row, _in_series(series_of[row.series_key], row.uid)))
+            for row in self._rows()
+            if row.series_key in series_of
+        )
 
 
 def _keys_of_partitions(
@@ -211,10 +225,6 @@ def _keys_of_partitions(
 
 def _no_partition(name: PartitionName) -> NotFound:
     return NotFound(Reason.PARTITION_NOT_FOUND, f"There is no partition {name}.", partition=name)
-
-
-StudyIdentity = tuple[PartitionName, str]
-SeriesIdentity = tuple[PartitionName, str, str]
 
 
 class StudyChanges:
@@ -261,11 +271,12 @@ class StudyChanges:
         for row in rows.studies():
             self._studies[name, row.uid] = existing(row)
             study_uids[row.key] = row.uid
-        series_rows = rows.series() if study_uids else ()
-        for row in series_rows:
-            self._series[name, study_uids[row.study_key], row.uid] = existing(row)
-        if series_rows:  # without an existing series, there are no instances
-            for key, stored in rows.instances():
+        series_of: dict[int, SeriesIdentity] = {}
+        for row in rows.series() if study_uids else ():
+            identity = series_of[row.key] = (name, study_uids[row.study_key], row.uid)
+            self._series[identity] = existing(row)
+        if series_of:  # without an existing series, there are no instances
+            for key, stored in rows.instances(series_of):
                 self._stored[stored.id] = stored
                 self._keys[stored.id] = key
 
