@@ -3,7 +3,8 @@
 As `bench.index.concurrent_writers`, from end to end: each node has a data directory of its own, all share the blobs,
 and every transaction that stores takes longer. One client of each node stores instances of one study, one in a request,
 one after the other. One node and all nodes are measured in turns. With all nodes on one machine, its processors are the
-limit; the processor time of an instance says how many it would need.
+limit; the processor time of an instance says how many it would need, and how many times one node these would allow if
+they did nothing else and never waited.
 
 PostgreSQL itself delays transactions, by a deferred trigger that sleeps at their end: a proxy would need as much
 processor time as the server. Each transaction sleeps, whether it is alone or not, as with a slow disk or replica.
@@ -61,7 +62,7 @@ def main(
     rounds: int = 7,
     seconds: float = 1,
 ) -> None:
-    """Print the instances that one node and all nodes store per second, their ratio, and processor time."""
+    """Print the instances that one node and all nodes store per second, their ratio, processor time, and its limit."""
     migrate(database)
     with slow_transactions(database, delay) as server, tempfile.TemporaryDirectory() as directory:
         all_nodes = [Node(Path(directory), f"node-{number}", database) for number in range(nodes)]
@@ -82,6 +83,8 @@ def main(
     load = os.getloadavg()[0]
     print(f"one node {one:.0f}/s, {nodes} nodes {all_:.0f}/s, {all_ / one:.1f} times; load of the machine {load:.0f}")
     print("CPU of an instance, ms:", ", ".join(f"{name} {value / stored[0]:.2f}" for name, value in cpu.items()))
+    processors, each = len(os.sched_getaffinity(0)), sum(cpu.values()) / stored[0]
+    print(f"{processors} processors allow {processors * 1000 / each / one:.1f} times one node")
 
 
 def _store_all(nodes: Sequence[Node], seconds: float) -> tuple[int, float]:
