@@ -32,7 +32,11 @@ _forked.set_forkserver_preload(
         "server.bootstrap.serving",
         "server.bootstrap.maintenance",
         "server.bootstrap.working",
+        "server.adapters.blobs.object_storage",
         "server.adapters.sql.engine",
+        "server.adapters.sql.pipeline",
+        "server.adapters.webhooks.sender",
+        "alembic.command",
         "facade.app",
         "dimse.gateway",
         "tests.programs",
@@ -53,12 +57,16 @@ class Program:
         stderr: Path | Connection,
         stdin: str | Connection = os.devnull,
         warnings: str = "default",
+        namespaces_of: int | None = None,
     ) -> None:
-        """Start `python -W warnings -m module arguments`, whose output is appended to files or written to pipes."""
+        """Start `python -W warnings -m module arguments`, whose output is appended to files or written to pipes.
+
+        It is started in the user and mount namespaces of a process if `namespaces_of` is given.
+        """
         self.args = [module, *arguments]
         self.returncode: int | None = None
         files = (stdin, stdout, stderr)
-        arguments_of_become = (self.args, str(folder), dict(environment), files, warnings)
+        arguments_of_become = (self.args, str(folder), dict(environment), files, warnings, namespaces_of)
         # as a daemon it does not outlive the test process
         self._process = _forked.Process(target=_become, args=arguments_of_become, daemon=True)
         self._process.start()
@@ -135,13 +143,21 @@ class AsyncProgram:
         self.send_signal, self.terminate, self.kill = program.send_signal, program.terminate, program.kill
 
     @classmethod
-    async def start(cls, module: str, *arguments: str, environment: Mapping[str, str], folder: Path) -> "AsyncProgram":
-        """Start `python -m module arguments`."""
+    async def start(
+        cls,
+        module: str,
+        *arguments: str,
+        environment: Mapping[str, str],
+        folder: Path,
+        namespaces_of: int | None = None,
+    ) -> "AsyncProgram":
+        """Start `python -m module arguments`, in user and mount namespaces of a process if it is given."""
         (stdout, its_stdout), (stderr, its_stderr) = (multiprocessing.Pipe(duplex=False) for _ in range(2))
         with its_stdout, its_stderr:
             program = Program(
-                module, *arguments, environment=environment, folder=folder, stdout=its_stdout, stderr=its_stderr
-            )
+                module, *arguments, environment=environment, folder=folder, stdout=its_stdout, stderr=its_stderr,
+                namespaces_of=namespaces_of,
+            )  # fmt: skip
         return cls(program, await _reader_of(stdout), await _reader_of(stderr))
 
     @property
@@ -184,8 +200,11 @@ def _become(
     environment: dict[str, str],
     files: tuple[str | Connection, Path | Connection, Path | Connection],
     filter_: Any,
+    namespaces_of: int | None,
 ) -> None:
     """Turn this forked process into the program."""
+    if namespaces_of is not None:
+        _enter_namespaces(namespaces_of)
     flags = (os.O_RDONLY, *[os.O_WRONLY | os.O_CREAT | os.O_APPEND] * 2)
     for number, (file, mode) in enumerate(zip(files, flags, strict=True)):
         if isinstance(file, Connection):
@@ -202,6 +221,15 @@ def _become(
     subprocess._fork_exec = _fork_or_execute  # type: ignore[attr-defined]
     os.execve = _become_or_execute  # type: ignore[assignment]
     _run([sys.executable, "-m", *command], command, environment)
+
+
+def _enter_namespaces(process: int) -> None:
+    """Join the user and the mount namespace of a process, as nsenter(1) does."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with open(f"/proc/{process}/ns/user") as user, open(f"/proc/{process}/ns/mnt") as mount:
+        for namespace in (user, mount):
+            if libc.setns(namespace.fileno(), 0) != 0:
+                raise OSError(ctypes.get_errno(), "setns")
 
 
 def _run(command_line: Sequence[str], command: Sequence[str], environment: Mapping[str, str]) -> None:

@@ -13,11 +13,11 @@ class SmallDisk:
     """A mounted filesystem.
 
     path: its mount point as processes outside of the namespace see it.
-    within: a command prefix that runs another command in the namespace of the mount.
+    holder: a process in the user and mount namespaces of the mount.
     """
 
     path: Path
-    within: tuple[str, ...]
+    holder: int
 
 
 @contextmanager
@@ -34,9 +34,8 @@ def small_disk(folder: Path, size_bytes: int) -> Iterator[SmallDisk]:
     assert holder.stdout is not None
     with holder:
         assert holder.stdout.readline() == b"mounted\n"
-        enter = ("nsenter", f"--target={holder.pid}", "--user", "--preserve-credentials", "--mount")
         try:
-            yield SmallDisk(Path(f"/proc/{holder.pid}/root{folder}"), enter)
+            yield SmallDisk(Path(f"/proc/{holder.pid}/root{folder}"), holder.pid)
         finally:
             holder.stdin.close()
 

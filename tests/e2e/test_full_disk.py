@@ -20,13 +20,16 @@ LARGE = part10(SOPInstanceUID="1.7", frames=[os.urandom(1 << 20)] * 6, Rows=1024
 async def test_stored_instances_are_served_after_starts_on_a_full_disk(tmp_path: Path) -> None:
     (tmp_path / "one.dcm").write_bytes(part10(StudyInstanceUID="1.2", SOPInstanceUID="1.5"))
     (tmp_path / "large.dcm").write_bytes(LARGE)
+    options = ("--data", tmp_path / "disk/data", "--workers", 2)
     with small_disk(tmp_path / "disk", 24 << 20) as disk:
-        async with up(tmp_path, "--data", tmp_path / "disk/data", "--workers", 2, within=disk.within) as archive:
+        async with up(tmp_path, *options, namespaces_of=disk.holder) as archive:
             assert (await archive.run("store", "one.dcm"))[0] == 0
             assert (await archive.ended(signal.SIGTERM))[0] == 0
         filler = fill(disk.path)
         for end in (signal.SIGTERM, signal.SIGKILL, signal.SIGTERM):
-            async with up(tmp_path, "--data", tmp_path / "disk/data", "--workers", 2, within=disk.within) as archive:
+            async with up(
+                tmp_path, "--data", tmp_path / "disk/data", "--workers", 2, namespaces_of=disk.holder
+            ) as archive:
                 assert (await asyncio.to_thread(get, f"{archive.url}/v2/studies/1.2/instances"))[0] == 200
                 assert (await asyncio.to_thread(get, f"{archive.url}/v2/studies/1.2/metadata"))[0] == 200
                 assert (await health(archive))[:2] == (200, "Degraded")
@@ -37,6 +40,6 @@ async def test_stored_instances_are_served_after_starts_on_a_full_disk(tmp_path:
                 await archive.ended(end)
                 await gone(programs)
         filler.unlink()
-        async with up(tmp_path, "--data", tmp_path / "disk/data", "--workers", 2, within=disk.within) as archive:
+        async with up(tmp_path, *options, namespaces_of=disk.holder) as archive:
             assert (await archive.run("store", "large.dcm"))[0] == 0
             assert (disk.path / "data/start-reserve").stat().st_size == 4 << 20

@@ -6,8 +6,6 @@ Each case ends with the server closing the connection, so a hidden request would
 import gzip
 import os
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +16,7 @@ import pytest
 from tests.data import UID_ROOT, part10
 from tests.e2e.archive import ROOT, running_archive
 from tests.e2e.raw_http import connect, read_all, send
+from tests.programs import Program
 
 STUDY = f"{UID_ROOT}.130"
 HIDDEN = f"DELETE /v2/studies/{STUDY} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
@@ -47,8 +46,8 @@ def address(request: pytest.FixtureRequest, module_path: Path) -> Iterator[str]:
         "DICOMSTORE_MIGRATE": "true",
     }
     log = folder / "log"
-    with log.open("wb") as file:
-        node = subprocess.Popen([sys.executable, "-m", "node"], env=environment, cwd=folder, stderr=file)
+    log.touch()
+    node = Program("node", environment=environment, folder=folder, stdout=log, stderr=log)
     try:
         deadline = time.monotonic() + 60
         while not (listens := re.search(r"\(gRPC\) and (\S+) \(HTTP\)", log.read_text())):
@@ -57,6 +56,7 @@ def address(request: pytest.FixtureRequest, module_path: Path) -> Iterator[str]:
             time.sleep(0.05)
         while not is_healthy(f"http://{listens[1]}"):
             assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
         store(f"http://{listens[1]}")
         yield listens[1]
     finally:

@@ -8,7 +8,7 @@ import signal
 import sys
 import urllib.request
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,30 +65,35 @@ class Archive:
 
 
 async def started(
-    folder: Path, *arguments: object, within: Sequence[str] = (), is_executed: bool = False, **variables: str
+    folder: Path, *arguments: object, namespaces_of: int | None = None, is_executed: bool = False, **variables: str
 ) -> Process | AsyncProgram:
     """Start a command: forked from a process that has imported it, or executed.
 
     Args:
-        within: a command through which it is executed.
+        namespaces_of: a process whose user and mount namespaces it joins.
         is_executed: start interpreters for the command and its processes, as for a user.
     """
     command = [str(argument) for argument in arguments]
-    if not (within or is_executed):
-        return await AsyncProgram.start("cli", *command, environment=environment(**variables), folder=folder)
+    if not is_executed:
+        variables_ = environment(**variables)
+        return await AsyncProgram.start(
+            "cli", *command, environment=variables_, folder=folder, namespaces_of=namespaces_of
+        )
     return await asyncio.create_subprocess_exec(
-        *within, sys.executable, "-m", "cli", *command,
+        sys.executable, "-m", "cli", *command,
         stdin=DEVNULL, stdout=PIPE, stderr=PIPE, cwd=folder, env=environment(**variables),
     )  # fmt: skip
 
 
 @asynccontextmanager
 async def up(
-    folder: Path, *arguments: object, within: Sequence[str] = (), is_executed: bool = False, **variables: str
+    folder: Path, *arguments: object, namespaces_of: int | None = None, is_executed: bool = False, **variables: str
 ) -> AsyncIterator[Archive]:
     """Run `dicomstore up` on free ports until the context is left; ready when its welcome is printed."""
     ports = ("--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0")
-    process = await started(folder, "up", *ports, *arguments, within=within, is_executed=is_executed, **variables)
+    process = await started(
+        folder, "up", *ports, *arguments, namespaces_of=namespaces_of, is_executed=is_executed, **variables
+    )
     assert process.stdout is not None
     welcome = ""
     try:

@@ -25,6 +25,7 @@ from tests.data import EXPLICIT_BIG, part10
 from tests.integration.dimse.archive import Archive, archive_at, eventually
 from tests.integration.dimse.gateways import running_core, running_gateway
 from tests.integration.dimse.remotes import Remote, running_remote
+from tests.programs import run
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 MR = "1.2.840.10008.5.1.4.1.1.4"
@@ -366,24 +367,17 @@ def test_stable_studies_that_match_are_forwarded_also_after_a_restart(core: str,
         ("PixelData=1", "PixelData"),
     ],
 )
-def test_a_gateway_with_an_invalid_rule_does_not_start(core: str, query: str, problem: str) -> None:
+def test_a_gateway_with_an_invalid_rule_does_not_start(core: str, query: str, problem: str, tmp_path: Path) -> None:
     variables = {
         "DICOMSTORE_CORE": core,
         "DICOMSTORE_DIMSE": "127.0.0.1:0",
         "DICOMSTORE_REMOTES": json.dumps({"PACS": {"host": "127.0.0.1"}}),
         "DICOMSTORE_FORWARD": json.dumps({"ct": {"remote": "PACS", "query": query}}),
     }
-    ran = subprocess.run(
-        [sys.executable, "-m", "dimse"],
-        env=os.environ | variables,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    ran = run("dimse", environment=os.environ | variables, folder=tmp_path, timeout=60)
     assert ran.returncode == 2
-    assert "forward.ct.query: " in ran.stderr
-    assert problem in ran.stderr
+    assert "forward.ct.query: " in ran.stderr.decode()
+    assert problem in ran.stderr.decode()
 
 
 def test_a_remote_is_notified_of_available_instances(core: str, archive: Archive) -> None:

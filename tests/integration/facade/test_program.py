@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,20 +14,16 @@ import pytest
 from server.bootstrap.serving import running
 from tests.certificates import Authority
 from tests.core import settings_for
+from tests.programs import AsyncProgram
 
 ROOT = Path(__file__).parents[3]
 
 
 @asynccontextmanager
-async def program(*arguments: str, cwd: Path, **settings: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def program(*arguments: str, cwd: Path, **settings: str) -> AsyncIterator[AsyncProgram]:
     environment = os.environ | {f"DICOMSTORE_{name.upper()}": value for name, value in settings.items()}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "facade", *arguments),
-        cwd=cwd,
-        env=environment | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'protos' / 'gen'}"},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+    environment["PYTHONPATH"] = f"{ROOT}{os.pathsep}{ROOT / 'protos' / 'gen'}"
+    process = await AsyncProgram.start("facade", *arguments, environment=environment, folder=cwd)
     try:
         yield process
     finally:
@@ -37,9 +32,8 @@ async def program(*arguments: str, cwd: Path, **settings: str) -> AsyncIterator[
         await process.communicate()
 
 
-async def address_of(process: asyncio.subprocess.Process) -> str:
+async def address_of(process: AsyncProgram) -> str:
     """Read the log up to where it listens."""
-    assert process.stderr is not None
     while line := (await process.stderr.readline()).decode():
         if "facade listens on " in line:
             return line.partition("facade listens on ")[2].partition(",")[0]
