@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import grpc
 import httpx
@@ -43,6 +44,7 @@ from server.rpc.interceptors.declared_actions import ACTIONS
 from tests.contract.recorded_schemas import record
 from tests.core import CoreClient, settings_for
 from tests.data import part10
+from tests.http_connection import Answer, HttpConnection
 from tests.identity_provider import AUDIENCE, IdentityProvider, running_identity_provider
 from tests.integration.facade.serving import serving
 from tests.integration.security.callers import bearer, create_token, operator_token, revoke
@@ -51,6 +53,7 @@ from tests.integration.test_access import DECLARED, EXPECTED, METHODS, STUDY, WA
 OTHER = PartitionName("other")
 NOT_PERMITTED = "The specified partition does not exist."
 IMAGE = {"StudyInstanceUID": "1.2", "SeriesInstanceUID": "1.2.3", "SOPInstanceUID": "1.2.3.4"}
+UPLOAD = part10(**(IMAGE | {"SOPInstanceUID": "1.2.3.5"}))
 PIXELS = {"frames": [b"ab" * 8, b"cd" * 8], "Rows": 4, "Columns": 4}
 LISTED_BY_PARTITION = {
     "ShareService.ListShareLinks",
@@ -433,17 +436,17 @@ def requests_of(archive: Archive, route: Route, method: str, *, is_malformed: bo
     if route.path_format.endswith("/suspend") and not is_malformed:
         values["workitem"] = WORKLIST
     assert set(names) <= values.keys(), f"{route.path_format}: a value for each parameter"
-    arguments: dict[str, Any] = {"method": method, "url": route.path_format.format(**values)}
+    arguments: dict[str, Any] = {"method": method, "path": route.path_format.format(**values), "headers": {}}
     if is_malformed:
-        arguments |= {"headers": {"Accept": "nothing", "Content-Type": "nothing/at-all"}}
-        arguments["url"] += "?limit=x&offset=-1&includeMetadata=maybe&requestType=none"
+        arguments["headers"] = {"Accept": "nothing", "Content-Type": "nothing/at-all"}
+        arguments["path"] += "?limit=x&offset=-1&includeMetadata=maybe&requestType=none"
         arguments["content"] = b"{" if method in WRITES else None
     elif method in WRITES:
         is_store = route.path_format.endswith(("/studies", "/studies/{study}"))
         media_type = "application/dicom" if is_store else "application/json"
         arguments["headers"] = {"Content-Type": media_type, "Accept": "application/dicom+json"}
         if is_store:
-            arguments["content"] = part10(**(IMAGE | {"SOPInstanceUID": "1.2.3.5"}))
+            arguments["content"] = UPLOAD
         else:
             arguments["content"] = next(
                 (body for end, body in BODIES.items() if route.path_format.endswith(end)), b"{}"
@@ -451,7 +454,7 @@ def requests_of(archive: Archive, route: Route, method: str, *, is_malformed: bo
     elif route.path_format.endswith("/subscribers/{aetitle}") and method == "GET":
         arguments["headers"] = dict(WEBSOCKET)
     elif "/wado" in route.path_format:
-        arguments["params"] = WADO_URI
+        arguments["path"] += "?" + urlencode(WADO_URI)
     return arguments
 
 
@@ -491,7 +494,7 @@ def needs_partition(route: Route) -> bool:
     return route.row in DICOM and "{partition}" not in route.path_format
 
 
-def check_http(expected: Outcome, answer: httpx.Response, column: Column, label: str) -> None:
+def check_http(expected: Outcome, answer: Answer, column: Column, label: str) -> None:
     if expected is Outcome.PERMITTED:
         assert answer.status_code not in (401, 403), label
         assert answer.status_code < 500, label
@@ -508,22 +511,17 @@ def check_http(expected: Outcome, answer: httpx.Response, column: Column, label:
     assert "1.2.3" not in answer.text, label
 
 
-async def answered(web: httpx.AsyncClient, **arguments: Any) -> httpx.Response:
-    """Return the response to a request; of one without end, its head."""
-    async with web.stream(**arguments) as answer:
-        if not answer.headers.get("content-type", "").startswith("text/event-stream"):
-            await answer.aread()
-        else:
-            answer._content = b""
-        return answer
-
-
 async def check_routes(archive: Archive, *, permitted: bool) -> int:
     """Request every route that is permitted, or that is not, with every credential; return the number of requests."""
     return sum(await asyncio.gather(*(check_routes_of(archive, column, permitted) for column in archive.columns)))
 
 
 async def check_routes_of(archive: Archive, column: Column, permitted: bool) -> int:
+    async with HttpConnection(archive.web.base_url) as connection:
+        return await check_routes_with(connection, archive, column, permitted)
+
+
+async def check_routes_with(connection: HttpConnection, archive: Archive, column: Column, permitted: bool) -> int:
     count = 0
     for route, method, declared, address, is_list, rpc in http_rows():
         expected = column.outcome(declared, address, narrows=is_list, rpc=rpc)
@@ -534,12 +532,11 @@ async def check_routes_of(archive: Archive, column: Column, permitted: bool) -> 
         # Errors of the request come before those of the address.
         for is_malformed in (False,) if column.may_somewhere(declared, None) else (False, True):
             arguments = requests_of(archive, route, method, is_malformed=is_malformed)
-            headers = arguments.pop("headers", {})
-            arguments["url"] = column.prefix + arguments["url"]
+            arguments["path"] = column.prefix + arguments["path"]
             if column.header is not None and not column.prefix:
-                headers["Authorization"] = column.header
-            answer = await answered(archive.web, **arguments, headers=headers)
-            label = f"{method} {arguments['url']} with {column.name}: {answer.status_code} {answer.text[:200]}"
+                arguments["headers"]["Authorization"] = column.header
+            answer = await connection.request(**arguments)
+            label = f"{method} {arguments['path']} with {column.name}: {answer.status_code} {answer.text[:200]}"
             check_http(expected, answer, column, label)
             count += 1
     return count
@@ -568,8 +565,9 @@ async def test_an_endpoint_calls_the_rpc_whose_action_it_requires(
     rows = [row for row in http_rows() if row[2] != ACTION_ANONYMOUS]
     for number, (route, method, *_) in enumerate(rows):
         arguments = requests_of(archive, route, method, is_malformed=False)
-        headers = arguments.pop("headers", {}) | {"Authorization": admin.header, "X-Request-Id": f"row-{number}"}
-        await answered(archive.web, **arguments, headers=headers)
+        arguments["headers"] |= {"Authorization": admin.header, "X-Request-Id": f"row-{number}"}
+        async with HttpConnection(archive.web.base_url) as connection:
+            await connection.request(**arguments)
     called: dict[str, set[str]] = {}
     for line in (each.getMessage() for each in caplog.records if each.name == "dicomstore.access"):
         if found := re.search(r"method=/dicomstore\.v1\.(\S+) .* request_id=(row-\d+)", line):
