@@ -262,8 +262,8 @@ async def test_a_running_core_compacts_segments(tmp_path: Path) -> None:
         await core.stored(*(part10(StudyInstanceUID=others) for _ in range(36)))
     async with a_core(tmp_path, retention_hours=0, erase_interval_seconds=0.01) as core:
         await core.delete(Ref(study_instance_uid=others))
-        while len(list((tmp_path / "segments").glob("*.seg"))) < 2 or await core.blob_count() != 8:
-            await core.changes()
+        while len(list((tmp_path / "segments").glob("*.seg"))) < 2 or await core.blob_count() != 8:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
         assert len(await core.retrieve(Ref(study_instance_uid=study))) == 4
 
 

@@ -1,5 +1,6 @@
 """Rebuilding a lost index from the blobs, and completing an old one (server/domain/upkeep/recovery.py)."""
 
+import asyncio
 import random
 import shutil
 import sqlite3
@@ -360,8 +361,8 @@ async def test_a_deleted_partition_does_not_come_back(tmp_path: Path, index: str
         async with a_core(data, partitions=True) as core:
             await core.partition_stub.DeletePartition(partitions.DeletePartitionRequest(name="gone"))
             assert await partition_names(core) == ["Microsoft.Default", "kept"]
-            while sum(one.action == feed.CHANGE_ACTION_DELETE for one in await core.changes()) < 3:
-                pass
+            while sum(one.action == feed.CHANGE_ACTION_DELETE for one in await core.changes()) < 3:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
     else:
         settings = settings_for(data)
         prepared = prepare(settings)
@@ -449,8 +450,8 @@ async def test_moved_blobs_are_found_with_an_older_index_and_with_none(stored: S
         gone = [study for study in stored.order[:-3] if len(stored.bodies[study]) < 1_000_000]
         for study in gone:
             await stored.delete(core, study)
-        while before & locators_in(stored.data):
-            await core.changes()
+        while before & locators_in(stored.data):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
         await stored.check(core)
     for index in (tmp_path / "older.db", None):
         remove_index(stored.data)
@@ -488,8 +489,8 @@ async def test_earlier_versions_and_deleted_instances_that_were_moved_are_found_
     async with a_core(stored.data, retention_hours=0, erase_interval_seconds=0.01) as core:
         before = locators_in(stored.data) - others_before
         assert await core.delete(Ref(study_instance_uid="1.2.9")) == 40
-        while before & locators_in(stored.data):
-            await core.changes()
+        while before & locators_in(stored.data):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
         assert await undelete(core, restored) == 1
     instance = Ref(study_instance_uid="1.2.1", series_instance_uid="1.2.3.4", sop_instance_uid="1.2.3.4.5")
     for index in (tmp_path / "older.db", None):

@@ -150,7 +150,7 @@ async def test_a_response_that_is_cancelled_while_it_is_sent_logs_one_line_and_n
         call.cancel()
 
     async with asyncio.timeout(60):
-        while sum("code=CANCELLED" in record.getMessage() for record in caplog.records) < len(calls):
-            await core.changes()
+        while sum("code=CANCELLED" in record.getMessage() for record in caplog.records) < len(calls):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
     await core.changes()
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []

@@ -1,5 +1,6 @@
 """WebhookService as specified in the contract, and webhooks of a running core."""
 
+import asyncio
 import logging
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,7 @@ async def test_a_running_core_delivers_and_its_dead_letters_are_listed_and_retri
         while len(letters) < 2:
             request = pb.ListDeadLettersRequest(webhook_id=webhook_id)
             letters = list((await stub.ListDeadLetters(request)).dead_letters)
+            await asyncio.sleep(0.02)
         assert [letter.type.rpartition(".")[2] for letter in letters] == ["DicomImageCreated", "StudyStable"]
         assert {letter.problem for letter in letters} == {"STATUS_418"}
         [second] = (

@@ -1,5 +1,6 @@
 """WorkitemRuleService as specified in the contract, and rules of a running core."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -143,3 +144,4 @@ async def _applied(core: CoreClient) -> pb.WorkitemRule:
         [rule] = (await stub_of(core).ListWorkitemRules(pb.ListWorkitemRulesRequest())).rules
         if rule.workitems:
             return rule
+        await asyncio.sleep(0.02)

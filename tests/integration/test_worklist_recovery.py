@@ -1,5 +1,6 @@
 """Workitems survive a lost index, and an older one gets their last states (server/domain/upkeep/recovery.py)."""
 
+import asyncio
 import shutil
 from collections.abc import Awaitable
 from pathlib import Path
@@ -86,8 +87,8 @@ async def test_workitems_of_a_deleted_partition_do_not_come_back(tmp_path: Path,
     shutil.copy(data / "index.db", older)
     async with a_core(data, partitions=True) as core:
         await core.partition_stub.DeletePartition(partitions.DeletePartitionRequest(name="ward"))
-        while again and await refusal(WorklistClient(core.channel, "ward").create("1.2")):
-            pass  # until the partition is deleted
+        while again and await refusal(WorklistClient(core.channel, "ward").create("1.2")):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)  # until the partition is deleted
     lose(data, older if index == "older" else None)
     await recover(settings_for(data))
     async with a_core(data, partitions=True) as core:

@@ -1,5 +1,6 @@
 """Storage commitment over a real core (PS3.18 chapter 13; docs/api.md, Storage commitment)."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -206,6 +207,7 @@ async def _never(*_: Any) -> None:
 async def _check_result(web: httpx.AsyncClient) -> None:
     while (answer := await web.get(TRANSACTION, headers=JSON)).status_code == 202:
         assert answer.headers["retry-after"]
+        await asyncio.sleep(0.02)
     expected = {"00081198": {"vr": "SQ", "Value": [failed("9.9", 0x0112)]}, **module(reference("1.2.3.1"))}
     assert (answer.status_code, answer.json()) == (200, expected)
 

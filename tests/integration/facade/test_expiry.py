@@ -23,8 +23,8 @@ async def store(web: httpx.AsyncClient, headers: dict[str, str], path: str = "/v
 async def gone(web: httpx.AsyncClient, path: str = PATH) -> None:
     """Wait until the study has expired."""
     async with asyncio.timeout(30):
-        while (await web.get(f"{path}/metadata")).status_code != 404:
-            pass
+        while (await web.get(f"{path}/metadata")).status_code != 404:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize("path", ["/v1/studies", f"/v1/studies/{STUDY}", "/v2/studies", f"/v2/studies/{STUDY}"])

@@ -85,8 +85,8 @@ async def test_a_deleted_partition_disappears_and_can_be_created_again(partition
     assert names == ["Microsoft.Default", "p2"]
     assert (await partitioned_web.get("/v2/partitions/p1/studies", headers=JSON)).status_code == 400
     async with asyncio.timeout(30):
-        while (await stow(partitioned_web, FILE, path="/v2/partitions/p1/studies")).status_code == 409:
-            pass
+        while (await stow(partitioned_web, FILE, path="/v2/partitions/p1/studies")).status_code == 409:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
     assert len((await partitioned_web.get("/v2/partitions/p1/instances", headers=JSON)).json()) == 1
     actions = [(one["partitionName"], one["action"]) for one in (await partitioned_web.get("/v2/changefeed")).json()]
     assert actions == [("p1", "Create"), ("p2", "Create"), ("p1", "Delete"), ("p1", "Create")]

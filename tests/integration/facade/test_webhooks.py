@@ -98,6 +98,7 @@ async def test_events_are_delivered_and_dead_letters_are_listed_retried_and_remo
         found: list[dict[str, Any]] = []
         while len(found) < 2:
             found = (await quick.get(letters)).json()
+            await asyncio.sleep(0.02)
         first, second = found
         assert {name: first[name] for name in ("id", "eventId", "studyInstanceUid", "attempts", "problem")} == {
             "id": "1.0",
