@@ -182,13 +182,13 @@ class BlobStoreContract:
         locator = await put(store, b"x" * (3 << 20))
         assert max([len(piece) async for piece in store.read(locator)]) <= 1 << 20
 
-    @pytest.mark.parametrize("size", [5000, 900_000, 3_000_000])
-    async def test_pieces_are_no_larger_than_requested(self, store: BlobStore, size: int) -> None:
+    @pytest.mark.parametrize(("size", "most"), [(5000, 1000), (900_000, 1000), (3_000_000, 20_000)])
+    async def test_pieces_are_no_larger_than_requested(self, store: BlobStore, size: int, most: int) -> None:
         body = body_of(size)
         locator = await put(store, body)
         for offset, length in ((0, None), (17, None), (4000, 900)):
-            pieces = [piece async for piece in store.read(locator, offset, length, lambda: 1000)]
-            assert max(map(len, pieces)) <= 1000
+            pieces = [piece async for piece in store.read(locator, offset, length, lambda: most)]
+            assert max(map(len, pieces)) <= most
             assert b"".join(pieces) == body[offset:][:length]
 
     async def test_an_empty_blob_reads_back_empty(self, store: BlobStore) -> None:
