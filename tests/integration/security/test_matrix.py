@@ -30,6 +30,7 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor
 from sqlalchemy import create_engine
 
+from facade import actions
 from facade.actions import OPERATIONS, RPCS, action_of
 from facade.endpoints import stow
 from facade.routes import BARE, DICOM, routes
@@ -273,7 +274,9 @@ async def credentials(channel: grpc.aio.Channel, data: Path, provider: IdentityP
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def archive(module_path: Path) -> AsyncIterator[Archive]:
-    with running_identity_provider() as provider:
+    with running_identity_provider() as provider, pytest.MonkeyPatch.context() as patch:
+        # All credentials are checked at once, and later a malformed request is refused without the answer of the core.
+        patch.setattr(actions, "_CHECK_SECONDS", 60.0)
         async with an_archive(module_path, provider) as started:
             yield started
 
