@@ -77,7 +77,7 @@ def _prepared(settings: Settings, storage: Storage, *, only_index: bool) -> Prep
         binding, lost = _compared(settings, storage, only_index=only_index)
         _restrict_index(settings)
         if lost:
-            _require_schema(settings, f"it can't be migrated: {lost}.")
+            _require_usable(schema_state(settings), f"it can't be migrated: {lost}.")
         else:
             _prepare_schema(settings)
             if not only_index and (binding is Binding.TO_BIND or storage.identity.read().has_unbound_stores):
@@ -239,11 +239,11 @@ def _prepare_schema(settings: Settings) -> None:
     if settings.migrate and not schema.is_usable and not schema.is_newer:
         engine.migrate(settings.database_url)
         _log.info("database migrated from=%s to=%s", schema.present or "none", schema.wanted)
-    _require_schema(settings, "run `dicomstore migrate`.")
+        schema = schema_state(settings)
+    _require_usable(schema, "run `dicomstore migrate`.")
 
 
-def _require_schema(settings: Settings, otherwise: str) -> None:
-    schema = schema_state(settings)
+def _require_usable(schema: engine.SchemaState, otherwise: str) -> None:
     if schema.is_usable:
         return
     if schema.is_newer:
