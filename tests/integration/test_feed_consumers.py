@@ -33,7 +33,7 @@ async def core_on_each_database(request: pytest.FixtureRequest, tmp_path: Path) 
     database: dict[str, str] = {}
     if request.param == "postgres":
         databases: PostgresDatabases = request.getfixturevalue("postgres_databases")
-        database["database"] = databases.url(databases.create())
+        database["database"] = databases.url(databases.create_migrated())
     async with a_core(tmp_path, **database) as core:
         yield core
 

@@ -28,6 +28,7 @@ from tests.conftest import PostgresDatabases
 from tests.contract.index.samples import identity, sample
 from tests.core import CoreClient, Ref, ref_of, stream_reason
 from tests.data import new_uid, part10
+from tests.databases import migrated
 from tests.integration.archive_process import in_a_process
 from tests.integration.conftest import a_core
 
@@ -37,9 +38,9 @@ QUIET = timedelta(seconds=1)
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'index.db'}"
+        return migrated(tmp_path / "index.db")
     databases: PostgresDatabases = request.getfixturevalue("postgres_databases")
-    return databases.url(databases.create())
+    return databases.url(databases.create_migrated())
 
 
 def stub_of(core: CoreClient) -> Any:

@@ -32,6 +32,7 @@ from tests.conftest import PostgresDatabases
 from tests.contract.index.samples import NOON, sample
 from tests.core import CoreClient
 from tests.data import part10
+from tests.databases import migrated
 from tests.integration.archive_process import Event, in_a_process
 from tests.integration.conftest import a_core
 from tests.integration.test_webhook_service import stub_of
@@ -45,9 +46,9 @@ INSTANCES = 8
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'index.db'}"
+        return migrated(tmp_path / "index.db")
     databases: PostgresDatabases = request.getfixturevalue("postgres_databases")
-    return databases.url(databases.create())
+    return databases.url(databases.create_migrated())
 
 
 def deliver(events: Connection, url: str, kill_after_s: float) -> None:

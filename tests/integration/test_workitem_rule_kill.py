@@ -34,6 +34,7 @@ from server.model.worklist.workitem_rule import RuleDefinition, StudyQuery, Work
 from server.ports.events.webhooks import LEASE
 from tests.conftest import PostgresDatabases
 from tests.contract.index.samples import sample, uid
+from tests.databases import migrated
 from tests.integration.archive_process import in_a_process
 from tests.integration.test_workitem_rules import TEMPLATE
 
@@ -44,9 +45,9 @@ STUDIES = 10
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'index.db'}"
+        return migrated(tmp_path / "index.db")
     databases: PostgresDatabases = request.getfixturevalue("postgres_databases")
-    return databases.url(databases.create())
+    return databases.url(databases.create_migrated())
 
 
 def _now() -> datetime:

@@ -9,7 +9,7 @@ from sqlalchemy import make_url
 
 from server.adapters.sql.core.tables import SEQUENCES, compatibility, counters, feed, tables, workitem_event_log
 from server.adapters.sql.core.tables import partitions as partition_table
-from server.adapters.sql.engine import Database, migrate, open_database
+from server.adapters.sql.engine import Database, open_database
 from server.ports.index import InstanceIndex, Partitions
 from tests.conftest import PostgresDatabases
 from tests.contract.index.sequenced import SequencedChanges
@@ -19,9 +19,7 @@ from tests.databases import migrated
 @pytest.fixture(scope="session")
 def emptied_postgres_url(postgres_databases: PostgresDatabases) -> str:
     """A migrated database shared by all tests, because creating one takes longer than most of them."""
-    url = postgres_databases.url(postgres_databases.create())
-    migrate(url)
-    return url
+    return postgres_databases.url(postgres_databases.create_migrated())
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])

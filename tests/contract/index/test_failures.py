@@ -244,14 +244,16 @@ async def test_a_writer_that_cannot_get_the_lock_in_time_is_unavailable(
 
 
 @pytest.mark.postgres
-async def test_a_server_restart_fails_no_call(postgres_databases: PostgresDatabases, postgres_url: str) -> None:
-    migrate(postgres_url)
-    database = open_database(postgres_url)
+async def test_a_server_restart_fails_no_call(
+    postgres_databases: PostgresDatabases, migrated_postgres_url: str
+) -> None:
+    database = open_database(migrated_postgres_url)
     await database.instances.add([sample(1)], NOON)
     await database.instances.find(EVERYTHING)
+    name = make_url(migrated_postgres_url).database
     execute(
         postgres_databases.url("postgres"),
-        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{make_url(postgres_url).database}'",
+        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'",
     )
     await database.instances.add([sample(2)], NOON)
     assert len(await database.instances.find(EVERYTHING)) == 2
@@ -259,12 +261,13 @@ async def test_a_server_restart_fails_no_call(postgres_databases: PostgresDataba
 
 
 @pytest.mark.postgres
-async def test_a_connection_lost_in_a_transaction_is_unavailable_and_the_next_call_works(postgres_url: str) -> None:
-    migrate(postgres_url)
-    execute(postgres_url, LOST)
-    database = open_database(postgres_url)
+async def test_a_connection_lost_in_a_transaction_is_unavailable_and_the_next_call_works(
+    migrated_postgres_url: str,
+) -> None:
+    execute(migrated_postgres_url, LOST)
+    database = open_database(migrated_postgres_url)
     assert await reason_of(database.instances.add([sample()], NOON)) is Reason.DATABASE_UNAVAILABLE
-    execute(postgres_url, "DROP TRIGGER lost ON instances")
+    execute(migrated_postgres_url, "DROP TRIGGER lost ON instances")
     assert await database.instances.find(EVERYTHING) == []
     assert len(await database.instances.add([sample()], NOON)) == 1
     assert len(await database.instances.find(EVERYTHING)) == 1
@@ -272,27 +275,25 @@ async def test_a_connection_lost_in_a_transaction_is_unavailable_and_the_next_ca
 
 
 @pytest.mark.postgres
-async def test_only_a_connection_lost_during_commit_leaves_an_unknown_outcome(postgres_url: str) -> None:
-    migrate(postgres_url)
-    execute(postgres_url, LOST)
-    database = open_database(postgres_url)
+async def test_only_a_connection_lost_during_commit_leaves_an_unknown_outcome(migrated_postgres_url: str) -> None:
+    execute(migrated_postgres_url, LOST)
+    database = open_database(migrated_postgres_url)
     for during_commit in (False, True):
         with pytest.raises(Unavailable) as caught:
             await database.instances.add([sample()], NOON)
         assert caught.value.may_have_happened is during_commit
-        execute(postgres_url, "DROP TRIGGER lost ON instances")
-        execute(postgres_url, LOST_IN_COMMIT)
+        execute(migrated_postgres_url, "DROP TRIGGER lost ON instances")
+        execute(migrated_postgres_url, LOST_IN_COMMIT)
     await database.close()
 
 
 @pytest.mark.postgres
 async def test_a_transaction_aborted_in_favour_of_another_is_retried(
-    postgres_url: str,
+    migrated_postgres_url: str,
 ) -> None:
-    migrate(postgres_url)
-    execute(postgres_url, "CREATE SEQUENCE attempts")
-    execute(postgres_url, DEADLOCK)
-    database = open_database(postgres_url)
+    execute(migrated_postgres_url, "CREATE SEQUENCE attempts")
+    execute(migrated_postgres_url, DEADLOCK)
+    database = open_database(migrated_postgres_url)
     assert len(await database.instances.add([sample()], NOON)) == 1
     assert len(await database.instances.find(EVERYTHING)) == 1
     await database.close()
@@ -362,12 +363,11 @@ CREATE TRIGGER deadlock BEFORE INSERT ON instances FOR EACH ROW EXECUTE FUNCTION
 
 @pytest.mark.postgres
 async def test_a_suspended_process_does_not_block_others_for_long(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    migrated_postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """PostgreSQL ends its transaction. When it continues, its call fails, without an effect."""
     monkeypatch.setattr(engines, "IDLE_SECONDS", 1)
-    migrate(postgres_url)
-    suspended, other = open_database(postgres_url), open_database(postgres_url)
+    suspended, other = open_database(migrated_postgres_url), open_database(migrated_postgres_url)
     has_locks = threading.Event()
 
     def work(connection: Connection) -> None:

@@ -153,16 +153,19 @@ async def opened(url: str) -> AsyncIterator[Database]:
     await database.close()
 
 
-async def test_three_consumers_see_every_entry_once_and_in_order(postgres_url: str) -> None:
-    migrate(postgres_url)
-    writers = Writers(postgres_url)
+async def test_three_consumers_see_every_entry_once_and_in_order(migrated_postgres_url: str) -> None:
+    writers = Writers(migrated_postgres_url)
     ended = asyncio.Event()
-    async with opened(postgres_url) as first, opened(postgres_url) as second, opened(postgres_url) as third:
+    async with (
+        opened(migrated_postgres_url) as first,
+        opened(migrated_postgres_url) as second,
+        opened(migrated_postgres_url) as third,
+    ):
         consuming = [
             asyncio.create_task(consume(database, limit, ended))
             for database, limit in ((first, 1), (second, 7), (third, 1000))
         ]
-        with slow_sequencer(postgres_url):
+        with slow_sequencer(migrated_postgres_url):
             for study in range(1, WRITERS + 1):
                 writers.start(study)
             assert await asyncio.to_thread(writers.is_half_done.wait, 60)
@@ -193,14 +196,13 @@ async def test_three_consumers_see_every_entry_once_and_in_order(postgres_url: s
     assert {instance for instance, count in balance.items() if count} == found
 
 
-async def test_a_process_knows_its_part_of_the_entries_of_all(postgres_url: str) -> None:
-    migrate(postgres_url)
-    async with opened(postgres_url) as database:
+async def test_a_process_knows_its_part_of_the_entries_of_all(migrated_postgres_url: str) -> None:
+    async with opened(migrated_postgres_url) as database:
         await database.changes.sequence()
         await database.instances.add([sample(1)], NOON)
         await sequence(database.changes)
         assert database.changes.share == 1
-        writers = Writers(postgres_url)
+        writers = Writers(migrated_postgres_url)
         writers.start(2)
         await asyncio.to_thread(writers.join)
         await database.instances.add([sample(3)], NOON)
@@ -208,10 +210,9 @@ async def test_a_process_knows_its_part_of_the_entries_of_all(postgres_url: str)
         assert database.changes.share == 1 / (1 + ROUNDS * 2 + ROUNDS // 5)
 
 
-async def test_a_transaction_on_one_study_does_not_wait_for_one_on_another(postgres_url: str) -> None:
-    migrate(postgres_url)
-    engine = create_engine(postgres_url)
-    async with opened(postgres_url) as one, opened(postgres_url) as other:
+async def test_a_transaction_on_one_study_does_not_wait_for_one_on_another(migrated_postgres_url: str) -> None:
+    engine = create_engine(migrated_postgres_url)
+    async with opened(migrated_postgres_url) as one, opened(migrated_postgres_url) as other:
         await one.instances.add([sample(1)], NOON)
         with engine.connect() as open_transaction:  # an open transaction that adds to study 1
             open_transaction.execute(text(f"SELECT pg_advisory_xact_lock_shared({WRITERS_LOCK})"))
@@ -259,9 +260,8 @@ async def test_watchers_in_other_processes_are_notified_at_once(
     assert min(delays) < 0.1
 
 
-async def test_a_reader_sees_earlier_commits_of_another_process(postgres_url: str) -> None:
-    migrate(postgres_url)
-    async with opened(postgres_url) as one, opened(postgres_url) as other:
+async def test_a_reader_sees_earlier_commits_of_another_process(migrated_postgres_url: str) -> None:
+    async with opened(migrated_postgres_url) as one, opened(migrated_postgres_url) as other:
         sequencer = Sequencer(other.changes)
         numbering = asyncio.create_task(sequencer.run())
         for n in range(20):

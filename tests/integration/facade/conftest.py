@@ -48,7 +48,7 @@ async def web_on_each_database(request: pytest.FixtureRequest, module_path: Path
     with ExitStack() as stack:
         if request.param == "postgres":
             databases: PostgresDatabases = request.getfixturevalue("postgres_databases")
-            name = databases.create()
+            name = databases.create_migrated()
             stack.callback(databases.drop, name)
             database["database"] = databases.url(name)
         settings = settings_for(module_path / request.param, **database)
