@@ -5,20 +5,26 @@ list, it scrolls from the first to the last study, and prints the longest task o
 more than 50 ms, both in CPU time, which other programs of the machine do not increase, and the memory of the page.
 For jumps, it is the time until the studies at the place are shown.
 The studies are entries of the index without files, so images are placeholders.
+
+With `--plugin`, the first load of Orthanc Explorer 2 is measured as well, in turn.
 """
 
 import asyncio
 import shutil
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
+import httpx
 import typer
 from playwright.sync_api import Browser, CDPSession, sync_playwright
 
 from bench.archive import running_archive
+from bench.data import SMALL, instance
+from bench.explorer.orthanc import PAGE, running_orthanc
 from bench.explorer.tasks import CATEGORIES, tasks_of
 from bench.figures import Row, table, write_rows
 from bench.index.many_studies import fill
@@ -36,6 +42,10 @@ _COLUMNS = {
     "page_mb": "page, MB",
 }
 _STEPS = 400
+_ROUNDS = 7
+_FILTERS = "thead input"
+"""What Explorer 2 shows last with the versions of Orthanc before 1.12, which do not return what its list needs."""
+
 _LONG_US = 50_000
 _SCROLL = """async steps => {
     const grid = document.querySelector(".grid");
@@ -58,6 +68,7 @@ _IS_SHOWN = """index => [...document.querySelectorAll(".grid-row strong")].some(
 def main(
     studies: Annotated[int, typer.Option(help="Studies in the archive.")] = 100_000,
     url: Annotated[str, typer.Option(help="Measure a running archive, which has so many studies already.")] = "",
+    plugin: Annotated[Path | None, typer.Option(help="Orthanc Explorer 2, see `bench.explorer.orthanc`.")] = None,
     output: Annotated[Path | None, typer.Option(help="Also write the rows to this file, as JSON lines.")] = None,
 ) -> None:
     """Measure the first load, scrolling, and jumps."""
@@ -66,7 +77,10 @@ def main(
     else:
         with running_archive() as archive:
             asyncio.run(fill(f"sqlite:///{archive.data / 'index.db'}", studies))
-            rows = _measured(f"http://127.0.0.1:{archive.http_port}/", studies)
+            url = f"http://127.0.0.1:{archive.http_port}/"
+            rows = _measured(url, studies)
+            if plugin:
+                rows += _beside_orthanc(url, studies, plugin)
     typer.echo("\n".join(table(rows, _COLUMNS)))
     if output:
         write_rows(output, rows)
@@ -78,6 +92,31 @@ def _measured(url: str, studies: int) -> list[Row]:
         return [_first_load(browser, url, studies), _scrolling(browser, url, studies), *_jumps(browser, url, studies)]
 
 
+def _beside_orthanc(url: str, studies: int, plugin: Path) -> list[Row]:
+    """Measure the first load of both in turn; return the medians. Orthanc has a hundredth of the studies."""
+    few = max(studies // 100, 1)
+    with (
+        tempfile.TemporaryDirectory(prefix="dicomstore-bench-") as directory,
+        running_orthanc(Path(directory), plugin) as (orthanc, _),
+        _browser() as browser,
+    ):
+        for number in range(few):
+            httpx.post(
+                f"{orthanc}/instances", content=instance(SMALL, number, 1, 1), trust_env=False
+            ).raise_for_status()
+        found: list[tuple[Row, Row]] = []
+        for _ in range(_ROUNDS):
+            own = _first_load(browser, url, studies)
+            found.append((own, _first_load(browser, f"{orthanc}{PAGE}", few, _FILTERS, "../../system")))
+    names = ("first load, median", "first load, Orthanc Explorer 2")
+    return [_median(name, rows) for name, rows in zip(names, zip(*found, strict=True), strict=True)]
+
+
+def _median(what: str, rows: Sequence[Row]) -> Row:
+    middle = sorted(rows, key=lambda row: float(str(row["paint_ms"])))[len(rows) // 2]
+    return {**middle, "what": what}
+
+
 @contextmanager
 def _browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
@@ -87,17 +126,18 @@ def _browser() -> Iterator[Browser]:
         browser.close()
 
 
-def _first_load(browser: Browser, url: str, studies: int) -> Row:
+def _first_load(browser: Browser, url: str, studies: int, shown: str = ".grid-row strong", other: str = "docs") -> Row:
+    """Measure the first load. `shown` is there when studies are shown; `other` is another page, relative to `url`."""
     context = browser.new_context()
     page = context.new_page()
-    page.goto(f"{url}docs")  # the connection and the first process of the browser are not those of the explorer
+    page.goto(f"{url}{other}")  # the connection and the first process of the browser are not those of the explorer
     session = context.new_cdp_session(page)
     session.send("Network.enable")
     sizes: list[float] = []
     session.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
     began = time.perf_counter()
     page.goto(url)
-    page.locator(".grid-row strong").first.wait_for()
+    page.locator(shown).first.wait_for()
     rows_ms = (time.perf_counter() - began) * 1000
     paint: float = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
     context.close()

@@ -1,25 +1,24 @@
 """`python -m bench.explorer.upload`: a folder with many files is uploaded in Chromium, with the explorer.
 
 Beside it, with `--orthanc`, a page sends the same files to Orthanc as Orthanc Explorer 2 does: one after the other,
-each read whole and sent in a request of its own (`POST /instances`). Browser and server share the machine.
+each read whole and sent in a request of its own (`POST /instances`). With `--plugin`, Explorer 2 itself gets the files.
+Browser and server share the machine.
 """
 
-import json
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import httpx
 import typer
 from playwright.sync_api import Page, sync_playwright
 
-from bench.archive import cpu_seconds, free_port, running_archive
+from bench.archive import cpu_seconds, running_archive
 from bench.data import SMALL, instance
+from bench.explorer.orthanc import PAGE, running_orthanc
 from bench.explorer.tasks import CATEGORIES, tasks_of
 
 FILES_OF_A_STUDY = 500
@@ -41,8 +40,9 @@ _ONE_BY_ONE = """async () => {
 
 
 def measure(
-    files: int = typer.Option(10_000, help="Number of files."),
-    orthanc: bool = typer.Option(False, help="Orthanc, too."),
+    files: Annotated[int, typer.Option(help="Number of files.")] = 10_000,
+    orthanc: Annotated[bool, typer.Option(help="Orthanc, too.")] = False,
+    plugin: Annotated[Path | None, typer.Option(help="Orthanc Explorer 2, see `bench.explorer.orthanc`.")] = None,
 ) -> None:
     """Upload the files; print seconds, files per second, the heap of the page, CPU time of the server, and the longest
     tasks of the page."""
@@ -63,10 +63,16 @@ def measure(
             _report("explorer", stored, files, seconds, heap, used)
             _report_tasks(page.context.browser.stop_tracing())  # type: ignore[union-attr]
         if orthanc:
-            with _orthanc(Path(directory)) as (url, pid), _page(f"{url}/system") as page:
+            with running_orthanc(Path(directory)) as (url, pid), _page(f"{url}/system") as page:
                 before = cpu_seconds(pid)
                 heap, seconds = _watched(page, lambda: _one_by_one(page, folder))
                 _report("Orthanc", f"{page.evaluate('stored')} stored", files, seconds, heap, cpu_seconds(pid) - before)
+        if plugin:
+            with running_orthanc(Path(directory), plugin) as (url, pid), _page(f"{url}{PAGE}") as page:
+                before = cpu_seconds(pid)
+                heap, seconds = _watched(page, lambda: _with_explorer_2(page, folder, f"{url}/statistics", files))
+                stored = str(page.evaluate("stored"))
+                _report("Orthanc Explorer 2", stored, files, seconds, heap, cpu_seconds(pid) - before)
 
 
 def _with_explorer(page: Page, folder: Path) -> None:
@@ -80,6 +86,22 @@ def _one_by_one(page: Page, folder: Path) -> None:
     )
     page.locator("input").set_input_files(folder)
     page.evaluate(f"({_ONE_BY_ONE})().then((found) => {{ window.stored = found; }}); 0")
+
+
+def _with_explorer_2(page: Page, folder: Path, statistics: str, files: int) -> None:
+    """Choose the folder, and set `stored` when Orthanc has all files."""
+    page.locator("#foldersUpload").set_input_files(folder)
+    page.evaluate(
+        """([url, files]) => {
+            const look = async () => {
+                const found = (await (await fetch(url)).json()).CountInstances;
+                if (found >= files) window.stored = `${found} stored`;
+                else setTimeout(look, 200);
+            };
+            look();
+        }""",
+        [statistics, files],
+    )
 
 
 def _watched(page: Page, start: Any) -> tuple[float, float]:
@@ -124,34 +146,6 @@ def _page(url: str) -> Iterator[Page]:
         page.goto(url)
         yield page
         browser.close()
-
-
-@contextmanager
-def _orthanc(directory: Path) -> Iterator[tuple[str, int]]:
-    port = free_port()
-    settings = {
-        "HttpPort": port,
-        "DicomServerEnabled": False,
-        "StorageDirectory": str(directory / "orthanc"),
-        "IndexDirectory": str(directory / "orthanc"),
-        "RemoteAccessAllowed": False,
-        "SyncStorageArea": True,
-    }
-    (directory / "orthanc.json").write_text(json.dumps(settings))
-    command = ["Orthanc", str(directory / "orthanc.json")]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        while process.poll() is None:
-            try:
-                httpx.get(f"{url}/system", trust_env=False)
-                break
-            except httpx.TransportError:
-                time.sleep(0.1)
-        yield url, process.pid
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 if __name__ == "__main__":
