@@ -1,8 +1,15 @@
-"""`python -m bench.parts.audit`: CPU time for each request with the audit trail, compared with the same without it.
+"""`python -m bench.parts.audit`: CPU time of the audit trail for each request.
 
-One node runs, which records calls or not, as `switched_node` says; each workload is measured with and without records
-in turn, in pairs, so that the load of the machine affects both alike. Many short measurements are better than a few
-long ones: the median of their differences hardly depends on what else runs; its standard error says how exact it is.
+The node measures the functions of its audit trail, see `bench.audited_node`. Each round ends when all of its records
+and rows are written, so that they are counted with the requests that they belong to. The percentage is of the CPU time
+of all processes of the archive; load of the machine makes both longer.
+
+`python -m bench.parts.audit --switched` compares CPU time with and without the audit trail. The difference also
+includes what the trail takes from the caches of the processor, but has a large error. One node runs, which records
+calls or not, as `switched_node` says; each workload is measured with and without records in turn, in pairs, so that the
+load of the machine affects both alike. It prints the median of their differences, and its standard error. After each
+measurement the records are written once more, which takes as much CPU time as a hundred of them, so it needs some
+thousand requests: 2 seconds for the fastest workloads.
 
 `python -m bench.parts.audit --record` measures the CPU time of the records of one read and of one upload, in this
 process: recording and encoding in the event loop, numbers, digest and writing in the thread. The record of an upload is
@@ -12,6 +19,7 @@ transaction without it.
 
 import asyncio
 import gc
+import json
 import math
 import os
 import signal
@@ -47,14 +55,16 @@ from server.ports.index import InstanceIndex
 from server.ports.outbox import OutboxChanges
 
 _WRITING_SECONDS = 0.1
+_WRITTEN_SECONDS = 1.3
 
 
 def main(
     names: Annotated[list[str] | None, typer.Argument(help="Workloads; all by default.")] = None,
-    seconds: Annotated[float, typer.Option(help="Duration of each measurement in seconds.")] = 0.2,
-    rounds: Annotated[int, typer.Option(min=2, help="Number of pairs.")] = 30,
+    seconds: Annotated[float, typer.Option(help="Duration of each measurement in seconds.")] = 2.0,
+    rounds: Annotated[int, typer.Option(min=2, help="Number of measurements or pairs.")] = 5,
     scale: Annotated[float, typer.Option(help="Size of the data; 1 is 7,005 instances.")] = 0.05,
     record: Annotated[bool, typer.Option("--record", help="Measure only records.")] = False,
+    switched: Annotated[bool, typer.Option("--switched", help="Compare with the same without it.")] = False,
 ) -> None:
     """Print a line for each workload."""
     if record:
@@ -68,7 +78,67 @@ def main(
             f"{without:.1f} µs for these alone"
         )
         return
-    compare("bench.parts.switched_node", names, seconds, rounds, scale)
+    if switched:
+        compare("bench.parts.switched_node", names, seconds, rounds, scale)
+    else:
+        _measure_steps(names, seconds, rounds, scale)
+
+
+def _measure_steps(names: Sequence[str] | None, seconds: float, rounds: int, scale: float) -> None:
+    size = Sets(scale)
+    with tempfile.TemporaryDirectory() as folder:
+        steps = Path(folder, "steps.json")
+        with running_archive(None, tls=False, node="bench.audited_node", options=(), BENCH_STEPS=str(steps)) as archive:
+            store(archive.core, "", size.instances())
+            names_of_steps = list(_steps(archive, steps))
+            columns = " | ".join(f"{name}, µs" for name in names_of_steps)
+            typer.echo(f"| workload | µs a request | {columns} | together, µs | % | lowest to highest |")
+            typer.echo(f"|---|{'--:|' * (len(names_of_steps) + 4)}")
+            for workload in [one for one in WORKLOADS if not names or one.name in names]:
+                found = [_round(workload, archive, size, seconds, steps) for _ in range(rounds + 1)][1:]
+                typer.echo(_steps_line(workload.name, found))
+
+
+def _round(
+    workload: Workload, archive: Archive, size: Sets, seconds: float, steps: Path
+) -> tuple[float, dict[str, float]]:
+    """Return the CPU time per request, and that of each step, in microseconds."""
+    requests_ = workload.requests(archive, size)  # may store what it needs, which is not measured
+    _steps(archive, steps)
+    row = web.measure(replace(workload, requests=lambda *_: requests_), archive, size, seconds)
+    ended = archive.cpu_seconds()
+    time.sleep(_WRITTEN_SECONDS)
+    written = archive.cpu_seconds() - ended
+    requests, cpu = row["requests"], row["cpu_ms_per_request"]
+    assert isinstance(requests, int)
+    assert isinstance(cpu, float)
+    found = {name: nanoseconds / requests / 1e3 for name, nanoseconds in _steps(archive, steps).items()}
+    return cpu * 1e3 + written / requests * 1e6, found
+
+
+def _steps(archive: Archive, steps: Path) -> dict[str, float]:
+    """Return the nanoseconds of each step since the last call."""
+    steps.unlink(missing_ok=True)
+    os.kill(archive.pid, signal.SIGUSR1)
+    while not steps.exists():
+        time.sleep(0.01)
+    found: dict[str, float] = {}
+    for name, (_, nanoseconds) in json.loads(steps.read_text()).items():
+        step, _, _ = name.partition(":")
+        found[step] = found.get(step, 0) + nanoseconds
+    return found
+
+
+def _steps_line(name: str, found: Sequence[tuple[float, dict[str, float]]]) -> str:
+    cpu = statistics.median(cpu for cpu, _ in found)
+    medians = [statistics.median(steps[step] for _, steps in found) for step in found[0][1]]
+    together = statistics.median(sum(steps.values()) for _, steps in found)
+    shares = sorted(sum(steps.values()) / cpu * 100 for cpu, steps in found)
+    figures = " | ".join(f"{one:.1f}" for one in medians)
+    return (
+        f"| {name} | {cpu:.0f} | {figures} | {together:.1f} | {statistics.median(shares):.1f} | "
+        f"{shares[0]:.1f} to {shares[-1]:.1f} |"
+    )
 
 
 def compare(

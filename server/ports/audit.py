@@ -9,8 +9,8 @@ from server.model.audit.trail import AuditTrailSettings, Positions, StoredRecord
 from server.model.errors import DicomStoreError
 from server.ports.outbox import ProcessNumber
 
-Written = Callable[[DicomStoreError | None], None]
-"""Gets the result of a record: None, or why it could not be written."""
+OnRows = Callable[[Sequence[int], DicomStoreError | None], None]
+"""Gets the rows of the outbox of some records, and their result: None, or why they could not be written."""
 
 
 class DeferredRecord(Protocol):
@@ -26,14 +26,22 @@ class DeferredRecord(Protocol):
         ...
 
     @property
-    def written(self) -> Written | None:
-        """Is called on the event loop when the record is durable, or with its failure. A record that has it is not
-        counted if it cannot be written. Read after `members`."""
+    def row(self) -> int:
+        """The row of the outbox that has it, for `AuditLog.on_rows`; 0 if there is none."""
+        ...
+
+    @property
+    def is_in_index(self) -> bool:
+        """True if that row has all of it, so that it is not counted as lost if it cannot be written. Read after
+        `members`."""
         ...
 
 
 class AuditLog(Protocol):
     """The audit trail as one process writes to it. Records are JSON objects of at most MAX_RECORD_BYTES."""
+
+    on_rows: OnRows
+    """Is called on the event loop when records with a row are durable, or have failed."""
 
     @property
     def failure(self) -> DicomStoreError | None:
@@ -65,6 +73,19 @@ class AuditLog(Protocol):
 
         Returns `is_backlogged`.
         """
+        ...
+
+    def hold(self, record: DeferredRecord) -> None:
+        """Append a record like `append_deferred`, but encode it only with `release`, before any record that is appended
+        by `append` or `append_durably` later, or before the next write."""
+        ...
+
+    def is_held(self, record: DeferredRecord) -> bool:
+        """Return whether a record of `hold` is not encoded, nor released."""
+        ...
+
+    def release(self, record: DeferredRecord) -> None:
+        """Append a held record like `append_deferred`, after it got its final content."""
         ...
 
     def append_durably(self, record: bytes, *, may_use_reserve: bool = False, soon: bool = False) -> Awaitable[None]:

@@ -15,27 +15,22 @@ ROWS_PER_PROCESS = 1 << 32
 
 
 class OutboxRow(NamedTuple):
-    """A record in the outbox.
+    """The records of a transaction in the outbox.
 
     key: number of the process * `ROWS_PER_PROCESS` + number of the row in the process, from 1. One integer is cheaper
         to insert, and to delete as a part of a range, than two columns.
     time: before the transaction, in microseconds since 1970.
-    record: a JSON object.
+    records: JSON objects, separated by tabs, which JSON does not contain. Each has an id as its member `outbox`.
     """
 
     key: int
     time: int
-    record: bytes
+    records: bytes
 
     @property
     def process(self) -> ProcessNumber:
         """The process that has written it."""
         return self.key // ROWS_PER_PROCESS
-
-    @property
-    def id(self) -> str:
-        """The id that the record has in the audit trail; text, because JSON numbers are exact to 53 bits only."""
-        return str(self.key)
 
 
 class KeyRange(NamedTuple):
@@ -48,12 +43,12 @@ class KeyRange(NamedTuple):
 class OutboxChanges(NamedTuple):
     """Rows that a transaction adds, and rows that it removes because the audit trail has their records.
 
-    calls: that of each added row.
+    records: of the added row, if `Outbox` has made it, with their calls.
     """
 
     added: Sequence[OutboxRow]
-    removed: Sequence[KeyRange]
-    calls: Sequence[CallAudit] = ()
+    removed: Sequence[KeyRange] = ()
+    records: Sequence[tuple[CallAudit, str]] = ()
 
 
 RecordsOf = Callable[[Sequence[AddOutcome]], OutboxChanges]

@@ -141,6 +141,52 @@ async def test_the_records_of_an_ended_process_are_recovered_once(tmp_path: Path
     assert FileAuditTrail(tmp_path).verify().is_intact
 
 
+async def test_the_records_of_one_transaction_are_one_row_and_each_is_recovered_once(
+    tmp_path: Path, database: Database
+) -> None:
+    async with outbox_of(tmp_path) as (outbox, recorder):
+        changes = outbox.changes([(upload(recorder), item(number)) for number in (1, 2, 3)])
+        await database.instances.add([sample(1, 1, 1)], NOON, lambda _: changes)
+        assert await numbers(database) == [1]
+        _, record = changes.records[1]
+        await recorder.log.append_durably(record.encode())  # the process is killed before it appends the others
+    async with outbox_of(tmp_path) as (outbox, _):
+        assert await outbox.recover(database.outbox) == 2
+    assert await numbers(database) == []
+    assert recorded(tmp_path) == ["1.1.2", "1.1.1", "1.1.3"]
+    assert len({record["outbox"] for record in audit_records(tmp_path, kind="outcome")}) == 3
+
+
+async def test_a_row_stays_in_the_index_until_all_of_its_records_are_in_the_trail(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with outbox_of(tmp_path) as (outbox, recorder):
+        changes = outbox.changes([(upload(recorder), item(number)) for number in (1, 2)])
+        await database.instances.add([sample(1, 1, 1)], NOON, lambda _: changes)
+        (first, _), _ = changes.records
+        outbox.committed(changes)
+        await first.stored(Call("r1", EVERYBODY), [item(1)])
+        await first.complete(Call("r1", EVERYBODY), "CANCELLED", "")  # is encoded before the other one
+        with monkeypatch.context() as full:
+            full.setattr(os, "pwrite", _no_space)
+            await outbox.close(database.outbox)
+            assert await numbers(database) == [1]
+        assert await outbox.recover(database.outbox) == 2
+        await outbox.close(database.outbox)
+        assert await numbers(database) == []
+    assert sorted(recorded(tmp_path)) == ["1.1.1", "1.1.2"]
+
+
+async def test_a_row_of_an_earlier_version_is_recovered(tmp_path: Path, database: Database) -> None:
+    row = OutboxRow(ROWS_PER_PROCESS + 7, 1_700_000_000_000_000, b'{"kind":"outcome","outbox":"4294967303"}')
+    await database.instances.add([sample(1, 1, 1)], NOON, partial(_again, [row]))
+    async with outbox_of(tmp_path) as (outbox, _):
+        assert await outbox.recover(database.outbox) == 1
+        assert await outbox.recover(database.outbox) == 0
+    [found] = audit_records(tmp_path, kind="outcome")
+    assert (found["outbox"], found["written"]) == ("4294967303", "2023-11-14T22:13:20.000000Z")
+
+
 def _again(rows: Sequence[OutboxRow], _: object) -> OutboxChanges:
     return OutboxChanges(rows, ())
 

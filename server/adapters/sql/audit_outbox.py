@@ -17,7 +17,7 @@ _REMOVE = Prepared(delete(audit_outbox).where(_c.key.between(bindparam("first"),
 def change_outbox(connection: Connection, changes: OutboxChanges) -> None:
     """Add and remove rows, as a part of a transaction."""
     if changes.added:
-        _INSERT.send(connection, [{"key": row.key, "time": row.time, "record": row.record} for row in changes.added])
+        _INSERT.send(connection, [{"key": row.key, "time": row.time, "record": row.records} for row in changes.added])
     if changes.removed:
         _REMOVE.send(connection, [one._asdict() for one in changes.removed])
 

@@ -1,9 +1,9 @@
 """Records of stored instances and of deletions: durable in the transaction of the index that they describe.
 
-So they are neither missing nor wrong, whatever ends the process, and need no sync of their own. Afterwards they are
-appended to the audit trail with other records, and removed from the index by a later transaction. Records of a process
-that was killed meanwhile, or that could not be appended, are appended by `recover`, each once: they have an id, which
-is searched for in the trail first.
+So they are neither missing nor wrong, whatever ends the process, and need no sync of their own. The records of a
+transaction are one row. Afterwards they are appended to the audit trail with other records, and the row is removed by a
+later transaction. Records of a process that was killed meanwhile, or that could not be appended, are appended by
+`recover`, each once: they have an id, which is searched for in the trail first.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from typing import Any
 
 import orjson
 
@@ -35,6 +35,7 @@ _PAGE = 500
 _MAX_ITEMS = 100
 _CLOCK_STEP = timedelta(minutes=5)
 _MARK = b'"outbox":"'
+_SEPARATOR = "\t"
 _log = logging.getLogger("dicomstore.audit")
 
 
@@ -53,9 +54,10 @@ class Outbox:
         # After the last key the first one again: its row was removed months ago.
         self._keys = itertools.chain.from_iterable(itertools.repeat(range(first + 1, first + ROWS_PER_PROCESS)))
         self._appended: list[int] = []  # keys of rows to be removed
-        self._pending = 0  # records that are neither in the trail nor known to have failed
+        self._pending: dict[int, int] = {}  # number of records that are not in the trail, by the key of their row
         self._emptied: asyncio.Future[None] | None = None
         self._orphans: set[int] = set()  # keys of rows that `recover` has to decide about
+        log.on_rows = self._written
 
     def changes(self, stored: Iterable[tuple[CallAudit, StoredItem]]) -> OutboxChanges:
         """Return what a transaction changes that stores these instances, for `committed` or `failed`.
@@ -65,14 +67,14 @@ class Outbox:
         of_calls: dict[CallAudit, list[StoredItem]] = {}
         for audit, item in stored:
             of_calls.setdefault(audit, []).append(item)
-        added: list[tuple[OutboxRow, CallAudit]] = []
+        key, records = next(self._keys), list[tuple[CallAudit, str]]()
         for audit, items in of_calls.items():
             for start in range(0, len(items), _MAX_ITEMS):
-                key = next(self._keys)
-                record = audit.stored_record(items[start : start + _MAX_ITEMS], str(key))
+                id_ = f"{key}.{len(records)}" if records else str(key)
+                record = audit.stored_record(items[start : start + _MAX_ITEMS], id_)
                 if record is not None:
-                    added.append((_row(key, record), audit))
-        return self._changes(added)
+                    records.append((audit, record))
+        return self._changes(key, records)
 
     async def delete(self, audit: CallAudit, transaction: Callable[[DeletionRecordOf], Awaitable[int]]) -> int:
         """Run a transaction that deletes instances, with the record of its call; return the number of instances.
@@ -84,7 +86,7 @@ class Outbox:
         def record_of(count: int) -> OutboxChanges:
             key = next(self._keys)
             record = audit.deleted_record(count, str(key))
-            made[:] = [self._changes([] if record is None else [(_row(key, record), audit)])]
+            made[:] = [self._changes(key, [] if record is None else [(audit, record)])]
             return made[0]
 
         try:
@@ -100,31 +102,43 @@ class Outbox:
                 self.committed(changes)
         return count
 
-    def _changes(self, added: Sequence[tuple[OutboxRow, CallAudit]]) -> OutboxChanges:
-        """Return changes that add rows, and remove those of appended records."""
+    def _changes(self, key: int, records: Sequence[tuple[CallAudit, str]]) -> OutboxChanges:
+        """Return changes that add a row for records, and remove those of appended records."""
+        added: list[OutboxRow] = []
+        if records:
+            text = _SEPARATOR.join([record for _, record in records])
+            added.append(OutboxRow(key, time.time_ns() // 1000, text.encode(errors="replace")))
         removed = _ranges(tuple(self._appended)) if self._appended else ()
-        return OutboxChanges([row for row, _ in added], removed, [audit for _, audit in added])
+        return OutboxChanges(added, removed, records)
 
     def committed(self, changes: OutboxChanges) -> None:
         """Append the records of a committed transaction to the audit trail."""
         for first, last in changes.removed:
             self._appended = [key for key in self._appended if not first <= key <= last]
-        for row, audit in zip(changes.added, changes.calls, strict=True):
-            self._pending += 1
-            audit.committed(row.record, partial(self._written, row.key))
+        for row in changes.added:
+            self._pending[row.key] = len(changes.records)
+            for audit, record in changes.records:
+                audit.committed(record, row.key)
 
     def failed(self, changes: OutboxChanges, *, may_have_happened: bool) -> None:
         """Note a failed transaction."""
         if may_have_happened:
             self._orphans.update(row.key for row in changes.added)
 
-    def _written(self, key: int, error: DicomStoreError | None) -> None:
-        if error is None:
-            self._appended.append(key)
-        else:
-            self._orphans.add(key)
-        self._pending -= 1
-        if not self._pending and self._emptied is not None:
+    def _written(self, rows: Sequence[int], error: DicomStoreError | None) -> None:
+        """Note the result of a record of each of these rows."""
+        if error is not None:
+            self._orphans.update(rows)
+        pending = self._pending
+        for key in rows:
+            left = pending[key] - 1
+            if left:
+                pending[key] = left
+            else:
+                del pending[key]
+                if key not in self._orphans:
+                    self._appended.append(key)
+        if not pending and self._emptied is not None:
             self._emptied.set_result(None)
             self._emptied = None
 
@@ -163,7 +177,7 @@ class Outbox:
 
         Raises: as `OutboxTable`, `AuditTrail.records` and `AuditLog.append_durably`; what is left can be repeated.
         """
-        count, orphans = 0, set(self._orphans)
+        count, orphans = 0, self._orphans - self._pending.keys()
         async with self._trail.exclusive("outbox") as is_first:
             after = 0
             while is_first and (page := await table.page(after, _PAGE)):
@@ -179,9 +193,12 @@ class Outbox:
         return count
 
     async def _append(self, rows: Sequence[OutboxRow]) -> int:
-        known = await asyncio.to_thread(self._known, {row.id for row in rows}, min(row.time for row in rows))
-        missing = [row for row in rows if row.id not in known]
-        await asyncio.gather(*[self._log.append_durably(_recovered(row)) for row in missing])
+        found = [record for row in rows for record in _records(row)]
+        known = await asyncio.to_thread(
+            self._known, {record["outbox"] for record in found}, min(row.time for row in rows)
+        )
+        missing = [record for record in found if record["outbox"] not in known]
+        await asyncio.gather(*[self._log.append_durably(orjson.dumps(record)) for record in missing])
         return len(missing)
 
     def _ended(self, processes: Collection[ProcessNumber]) -> set[ProcessNumber]:
@@ -191,10 +208,6 @@ class Outbox:
         start = _written(datetime.fromtimestamp(since / 1e6, UTC) - _CLOCK_STEP)
         found = (orjson.loads(one.data).get("outbox") for one in self._trail.records(start) if _MARK in one.data)
         return {id_ for id_ in found if id_ in ids}
-
-
-def _row(key: int, record: bytes) -> OutboxRow:
-    return OutboxRow(key, time.time_ns() // 1000, record)
 
 
 def _ranges(keys: Collection[int]) -> Sequence[KeyRange]:
@@ -207,10 +220,10 @@ def _ranges(keys: Collection[int]) -> Sequence[KeyRange]:
     return found
 
 
-def _recovered(row: OutboxRow) -> bytes:
-    """Return the record with the time at which it was written to the index, because `time` will be a later one."""
+def _records(row: OutboxRow) -> list[dict[str, Any]]:
+    """Return the records with the time at which they were written to the index, because `time` will be a later one."""
     written = _written(datetime.fromtimestamp(row.time / 1e6, UTC))
-    return orjson.dumps({**orjson.loads(row.record), "written": written})
+    return [{**orjson.loads(record), "written": written} for record in row.records.split(_SEPARATOR.encode())]
 
 
 def _written(time_: datetime) -> str:

@@ -13,7 +13,6 @@ import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -27,7 +26,7 @@ from server.model.audit.trail import MAX_RECORD_BYTES
 from server.model.call import Call, Principal
 from server.model.errors import DicomStoreError
 from server.model.ids import ALL_PARTITIONS, Address
-from server.ports.audit import AuditLog, Written
+from server.ports.audit import AuditLog
 
 _LONG_SECONDS = 1.0
 _MAX_UID = 64
@@ -197,56 +196,74 @@ RecordWork = Callable[..., AbstractAsyncContextManager[dict[str, Any]]]
 """`AuditRecorder.work` or `unrecorded`."""
 
 
-_NOT_RECORDED = CallAudit()
-
-
 class _Outcome:
-    """A record from the outbox. That of stored instances becomes that of the end of its call if this ends before it is
-    encoded.
+    """The record of stored instances or of a deletion, which the outbox has, too. The end of its call becomes a part of
+    it, if there is no other outcome and the call ends before it is encoded.
 
-    A `DeferredRecord`. After `members`, `written` also handles a failure: the index has the outcome, and the end of the
-    call is a record of its own.
+    A `DeferredRecord`.
     """
 
-    __slots__ = ("_end", "_is_encoded", "_log", "_record", "ended", "written")
+    __slots__ = ("_end", "_record", "ended", "row")
 
-    def __init__(self, log: AuditLog, record: bytes, written: Written) -> None:
-        self._log = log
+    def __init__(self, record: str, row: int) -> None:
         self._record = record
         self._end = ""
-        self._is_encoded = False
         self.ended = time.monotonic()
-        self.written: Written | None = written
+        self.row = row
 
-    def end(self, members: str, ended: float) -> bool:
-        """Add members of the record *executed*, each after a comma; return False if it is too late."""
-        if self._is_encoded:
-            return False
+    @property
+    def is_in_index(self) -> bool:
+        """See the protocol."""
+        return not self._end
+
+    def end(self, members: str, ended: float) -> None:
+        """Add members of the record *executed*, each after a comma."""
         self._end = members
         self.ended = ended
-        return True
 
     def members(self) -> str:
         """See the protocol."""
-        self._is_encoded = True
-        record, written = self._record[1:-1].decode(), self.written
-        if not self._end or written is None:
-            return record
-        members = f'"kind":"executed"{record.removeprefix(_OUTCOME)}{self._end}'
-        self.written = partial(_written, self._log, written, members)
-        return members
+        record = self._record[1:-1]
+        return f'"kind":"executed"{record[_OUTCOME:]}{self._end}' if self._end else record
 
 
-_OUTCOME = '"kind":"outcome"'
+_OUTCOME = len('"kind":"outcome"')
 
 
-def _written(log: AuditLog, written: Written, members: str, error: DicomStoreError | None) -> None:
-    """Handle the result of a record of an outcome and the end of its call."""
-    written(error)
-    if error is not None:
-        values = orjson.loads(f"{{{members}}}")
-        del values["instances"], values["outbox"]
-        log.append(_json(values))
+class _Change:
+    """What is recorded of a call before its end, if anything is.
+
+    uses_outbox: its effects have records in the outbox.
+    begun: awaits a durable record *executing*; None if there is none.
+    is_noted: there is a record *executing* because it takes long.
+    common: of its first record, for the next ones, with what it depends on.
+    outcome: the only one so far, of a committed transaction.
+    has_outcome: a transaction of instances was committed.
+    has_outcomes, failed: of an upload, and the number of instances that were not stored.
+    has_record: of its end, in a transaction that was not committed yet, or failed.
+    is_recorded: that transaction was committed.
+    """
+
+    __slots__ = (
+        "begun",
+        "common",
+        "failed",
+        "has_outcome",
+        "has_outcomes",
+        "has_record",
+        "is_noted",
+        "is_recorded",
+        "outcome",
+        "uses_outbox",
+    )
+
+    def __init__(self) -> None:
+        self.begun: Awaitable[None] | None = None
+        self.common: tuple[Address | None, object, str] | None = None
+        self.outcome: _Outcome | None = None
+        self.failed = 0
+        self.uses_outbox = self.is_noted = self.has_outcome = self.has_outcomes = False
+        self.has_record = self.is_recorded = False
 
 
 class RecordedCall(CallAudit):
@@ -255,26 +272,25 @@ class RecordedCall(CallAudit):
     As a `DeferredRecord`, it is that of the end of the call.
     """
 
-    written: Written | None = None
+    row = 0
+    is_in_index = False
+
+    _change: _Change | None
+    _principal: Principal | None  # and not the call, because reference cycles are freed late
+    _request: str
+    _code: str
+    _reason: str
+    ended: float
 
     __slots__ = (
         "_action",
-        "_begun",
-        "_call",
+        "_change",
         "_code",
-        "_common",
-        "_failed",
-        "_has_outcome",
-        "_has_outcomes",
-        "_has_record",
-        "_in_outbox",
-        "_is_noted",
-        "_is_plain",
-        "_is_recorded",
         "_number",
-        "_outcome",
+        "_principal",
         "_reason",
         "_recorder",
+        "_request",
         "_rpc",
         "_source",
         "began",
@@ -283,26 +299,13 @@ class RecordedCall(CallAudit):
 
     def __init__(self, recorder: AuditRecorder, rpc: str, action: str, source: SourceFacts | None) -> None:
         """Begin to record; a subclass without a source has a method `source`."""
-        self.address = self.facts = None
-        self.items = self.size_bytes = self._failed = 0
+        self.address = self.facts = self._change = self._principal = None
+        self.items = self.size_bytes = self._number = 0
         self._recorder = recorder
-        self._number = next(recorder.numbers)
         self._rpc = rpc
         self._action = action
         self._source = source
-        self._begun: Awaitable[None] | None = None
-        self._call: Call | None = None
-        self._in_outbox: Call | None = None  # whose effects have records in the outbox
-        self._common: tuple[Address | None, object, str] | None = None  # of its first record, with what it depends on
-        self._outcome: _Outcome | None = None  # the only one so far
-        self._has_outcome = False  # of a committed transaction
-        self._has_outcomes = False
-        self._is_noted = False
-        self._is_plain = True  # none of the above
-        self._has_record = False  # of its end, in a transaction that was not committed yet, or failed
-        self._is_recorded = False  # the transaction was committed
-        self._code = self._reason = ""
-        self.began = self.ended = time.monotonic()
+        self.began = time.monotonic()
         recorder.running.add(self)
 
     def source(self) -> SourceFacts:
@@ -310,108 +313,135 @@ class RecordedCall(CallAudit):
         assert self._source is not None
         return self._source
 
+    def accesses(self, call: Call, address: Address) -> None:
+        """See the base class."""
+        self.address = address
+        self._principal = call.principal
+        self._request = call.request_id
+
     def begin(self, call: Call, action: Action, *, uses_outbox: bool = False) -> None:
         """See the base class. The records of a delete may use the reserve of the disk, because it frees space."""
+        log = self._recorder.log
         self._action = action.value
-        self._is_plain = False
-        self._common = None
+        self._principal = call.principal
+        self._request = call.request_id
+        change = self._changed()
+        change.common = None
         is_reserved = action is Action.DELETE
         # While the trail cannot be written, a deletion is recorded like other changes, because these use the reserve.
-        is_usable = self._recorder.outbox is not None and not (is_reserved and self._recorder.log.failure is not None)
-        if uses_outbox and is_usable:
-            # Without this record, because reference cycles are freed late.
-            self._in_outbox = Call(call.request_id, call.principal, call.deadline, _NOT_RECORDED)
+        if uses_outbox and self._recorder.outbox is not None and not (is_reserved and log.failure is not None):
+            change.uses_outbox = True
             return
-        record = self._record("executing", call)
         # An upload has to send its data first. Until then, the record may be written with those of other calls.
         soon = action is Action.WRITE
-        self._begun = self._recorder.log.append_durably(record, may_use_reserve=is_reserved, soon=soon)
+        change.begun = log.append_durably(_utf8(self._record("executing")), may_use_reserve=is_reserved, soon=soon)
+
+    def _changed(self) -> _Change:
+        if self._change is None:
+            self._change = _Change()
+        return self._change
 
     def expedite(self) -> None:
         """See the base class."""
-        if self._begun is not None and not asyncio.ensure_future(self._begun).done():
+        change = self._change
+        if change is not None and change.begun is not None and not asyncio.ensure_future(change.begun).done():
             self._recorder.log.expedite()
 
     async def begun(self) -> None:
         """See the base class. While the trail cannot be written, an upload has to be recorded before its effect."""
-        log = self._recorder.log
-        if self._in_outbox is not None:
+        log, change = self._recorder.log, self._change
+        if change is None:
+            return
+        if change.uses_outbox:
             if log.is_backlogged:
                 await log.room()
-            if self._begun is not None or self._is_noted:
+            if change.begun is not None or change.is_noted:
                 await self._recorder.require_writable()
             elif log.failure is not None:
-                self._begun = log.append_durably(self._record("executing", self._in_outbox))
-        if self._begun is not None:
-            future = asyncio.ensure_future(self._begun)
+                change.begun = log.append_durably(_utf8(self._record("executing")))
+        if change.begun is not None:
+            future = asyncio.ensure_future(change.begun)
             if future.done():
                 future.result()
             else:
                 log.expedite()
                 await asyncio.shield(future)  # the instances of an upload wait for the same one
 
-    def stored_record(self, items: Sequence[StoredItem], outbox_id: str) -> bytes | None:
+    def stored_record(self, items: Sequence[StoredItem], outbox_id: str) -> str | None:
         """See the base class."""
-        if self._in_outbox is None:
+        change = self._change
+        if change is None or not change.uses_outbox:
             return None
         instances = _json(_listed(items)).decode()
-        return self._record("outcome", self._in_outbox, f',"instances":{instances},"outbox":"{outbox_id}"')
+        return self._record("outcome", f',"instances":{instances},"outbox":"{outbox_id}"')
 
     async def stored(self, call: Call, items: Sequence[StoredItem]) -> None:
         """See the base class."""
-        self._has_outcomes = True
-        self._is_plain = False
-        count = sum(item.outcome in ACCEPTED for item in items)
+        change = self._changed()
+        change.has_outcomes = True
+        count = sum([item.outcome in ACCEPTED for item in items])
         self.items += count
-        self._failed += len(items) - count
-        if self._in_outbox is not None:
+        change.failed += len(items) - count
+        if change.uses_outbox:
             items = [item for item in items if item.outcome not in (STORED, REPLACED)]  # these are in the outbox
             if not items:
                 return
-            count = sum(item.outcome == IDENTICAL for item in items)
-        record = self._record("outcome", call, _members({"instances": _listed(items)}))
-        self._outcome = None
+            count = sum([item.outcome == IDENTICAL for item in items])
+        self._principal = call.principal
+        self._request = call.request_id
+        record = self._record("outcome", _members({"instances": _listed(items)}))
+        self._release_outcome()
         if count:
-            await self._recorder.log.append_durably(record)
+            await self._recorder.log.append_durably(_utf8(record))
         else:  # nothing was changed
-            self._recorder.log.append(record)
+            self._recorder.log.append(_utf8(record))
 
-    def deleted_record(self, count: int, outbox_id: str) -> bytes | None:
+    def deleted_record(self, count: int, outbox_id: str) -> str | None:
         """See the base class."""
-        if self._in_outbox is None:
+        change = self._change
+        if change is None or not change.uses_outbox:
             return None
-        self._has_record = True
+        change.has_record = True
         milliseconds = (time.monotonic() - self.began) * 1000
         more = f',"code":"OK","items":{count},"ms":{milliseconds:.1f},"outbox":"{outbox_id}"'
-        if self._begun is not None or self._is_noted:
+        if change.begun is not None or change.is_noted:
             more += ',"begun":true'
-        return self._record("executed", self._in_outbox, more)
+        return self._record("executed", more)
 
-    def committed(self, record: bytes, written: Written) -> None:
+    def committed(self, record: str, row: int) -> None:
         """See the base class."""
-        outcome = _Outcome(self._recorder.log, record, written)
-        if not self._has_record:
-            self._outcome = None if self._has_outcome else outcome
-            self._has_outcome = True
-        self._recorder.log.append_deferred(outcome)
+        change, log = self._changed(), self._recorder.log
+        outcome = _Outcome(record, row)
+        if change.has_record or change.has_outcome:
+            self._release_outcome()
+            log.append_deferred(outcome)
+        else:
+            change.outcome = outcome
+            change.has_outcome = True
+            log.hold(outcome)
+
+    def _release_outcome(self) -> None:
+        """Append the outcome as a record of its own, before other records of this call."""
+        log, change = self._recorder.log, self._change
+        if change is not None and change.outcome is not None:
+            if log.is_held(change.outcome):
+                log.release(change.outcome)
+            change.outcome = None
 
     def deleted(self, count: int) -> None:
         """See the base class."""
         self.items = count
-        self._is_recorded = self._in_outbox is not None
-
-    def accesses(self, call: Call, address: Address) -> None:
-        """See the base class."""
-        self.address = address
-        self._call = call
+        change = self._change
+        if change is not None:
+            change.is_recorded = change.uses_outbox
 
     def note_long(self) -> None:
         """Record that a call runs, if there is no record yet."""
-        if self._begun is None and self._call is not None and not self._has_record:
-            self._recorder.log.append(self._record("executing", self._call))
-            self._call = None
-            self._is_noted = True
-            self._is_plain = False
+        change = self._change
+        if self._principal is not None and (change is None or (change.begun is None and not change.has_record)):
+            self._recorder.log.append(_utf8(self._record("executing")))
+            self._changed().is_noted = True
+            self._recorder.running.discard(self)
 
     async def complete(self, call: Call, code: str, reason: str, *, is_cancelled: bool = False) -> None:
         """Record the end of the call; that of a change is durable when this returns. See `end`."""
@@ -428,38 +458,33 @@ class RecordedCall(CallAudit):
 
         Raises, when awaited: as `begun`.
         """
-        recorder = self._recorder
+        recorder, change = self._recorder, self._change
+        log = recorder.log
         recorder.running.discard(self)
         self.ended = time.monotonic()
-        if self._is_plain:
-            self._call = call
-            self._code = code
-            self._reason = reason
-            return recorder.log.room() if recorder.log.append_deferred(self) and not is_cancelled else None
-        self._call = None  # reference cycles are freed late
-        return self._end_of_change(call, code, reason, is_cancelled=is_cancelled)
-
-    def _end_of_change(self, call: Call, code: str, reason: str, *, is_cancelled: bool) -> Awaitable[None] | None:
-        if self._is_recorded and code == "OK":
-            return None
-        log = self._recorder.log
+        self._principal = call.principal
+        self._request = call.request_id
         self._code = code
         self._reason = reason
-        outcome = self._outcome
-        if outcome is not None and self._has_outcomes and code == "OK" and outcome.end(self._end(), self.ended):
-            return None
-        self._call = call
-        if self._begun is not None and not self._has_outcomes and not is_cancelled:
-            may_use_reserve = self._action == Action.DELETE.value
-            return log.append_durably(f"{{{self.members()}}}".encode(errors="replace"), may_use_reserve=may_use_reserve)
+        if change is not None:
+            if code == "OK":
+                outcome = change.outcome
+                if change.is_recorded:
+                    return None
+                if outcome is not None and change.has_outcomes and log.is_held(outcome):
+                    outcome.end(self._end(), self.ended)
+                    log.release(outcome)
+                    return None
+            self._release_outcome()
+            if change.begun is not None and not change.has_outcomes and not is_cancelled:
+                may_use_reserve = self._action == Action.DELETE.value
+                return log.append_durably(_utf8(f"{{{self.members()}}}"), may_use_reserve=may_use_reserve)
         return log.room() if log.append_deferred(self) and not is_cancelled else None
 
     def members(self) -> str:
-        """Return the members of the record of the end of the call, once (see `DeferredRecord`)."""
-        call, self._call = self._call, None  # reference cycles are freed late
-        assert call is not None
-        end = self._end()
-        members = f'"kind":"executed",{self._members_of(call)}{end}'
+        """Return the members of the record of the end of the call (see `DeferredRecord`)."""
+        end = self._end()  # before the others, because it changes the facts
+        members = f'"kind":"executed",{self._members()}{end}'
         return members if len(members) <= _MAX_CHARACTERS else _shortened(members)
 
     def _end(self) -> str:
@@ -471,37 +496,35 @@ class RecordedCall(CallAudit):
             more += f',"reason":"{self._reason}"'
             if self.facts is not None:  # it may have the reason that the client gave
                 self.facts = {name: value for name, value in self.facts.items() if name != "reason"}
-        if self._is_plain:
+        change = self._change
+        if change is None:
             return more
-        if self._begun is not None or self._is_noted:
+        if change.begun is not None or change.is_noted:
             more += ',"begun":true'
-        if self._has_outcomes:
-            more += f',"outcomes":true,"failed":{self._failed}'
+        if change.has_outcomes:
+            more += f',"outcomes":true,"failed":{change.failed}'
         return more
 
-    def _record(self, kind: str, call: Call, more: str = "") -> bytes:
-        """Return a record; `more` is members of it, each after a comma."""
-        return f"{{{self._members(kind, call, more)}}}".encode(errors="replace")
-
-    def _members(self, kind: str, call: Call, more: str) -> str:
-        """Return the members of a record."""
-        known = self._common
+    def _record(self, kind: str, more: str = "") -> str:
+        """Return a record before the end of the call; `more` is members of it, each after a comma."""
+        change = self._changed()
+        known = change.common
         if known is not None and known[0] is self.address and known[1] is self.facts:
             common = known[2]
         else:
-            common = self._members_of(call)
-            if kind != "executed":
-                self._common = self.address, self.facts, common
+            common = self._members()
+            change.common = self.address, self.facts, common
         members = f'"kind":"{kind}",{common}{more}'
-        return members if len(members) <= _MAX_CHARACTERS else _shortened(members)
+        return f"{{{members if len(members) <= _MAX_CHARACTERS else _shortened(members)}}}"
 
-    def _members_of(self, call: Call) -> str:
+    def _members(self) -> str:
         """Return the members that all records of the call have.
 
         Most are put together from texts that need no escapes, which takes less time than encoding a mapping.
         """
         peer, client, http_method, uri, headers = self.source()
-        address, facts = self.address, self.facts
+        address, facts, principal, request = self.address, self.facts, self._principal, self._request
+        assert principal is not None
         partition = place = operation = ""
         if address is not None:
             partition = address.partition
@@ -517,18 +540,18 @@ class RecordedCall(CallAudit):
             place += stated if len(stated) <= _MAX_FACTS else _members(bounded(facts))
         if headers:
             place += _members({"headers": dict(headers)})
-        principal = call.principal
         key = (self._rpc, operation, self._action, partition, peer, client, http_method, id(principal))
         known = self._recorder.constants.get(key)
         constant = self._recorder.constant(key, principal) if known is None else known[1]
-        request = call.request_id
         if uri:
-            if not uri.isprintable() or '"' in uri or "\\" in uri:
-                uri = _escaped(uri)
-            place = f',"uri":"{uri}"{place}'
-        if not request.isprintable() or '"' in request or "\\" in request:
-            request = _escaped(request)
-        return f'"call":{self._number},"request":"{request}"{constant}{place}'
+            place = f',"uri":{_json(uri).decode()}{place}'
+        if not self._number:
+            self._number = next(self._recorder.numbers)
+        return f'"call":{self._number},"request":{_json(request).decode()}{constant}{place}'
+
+
+def _utf8(record: str) -> bytes:
+    return record.encode(errors="replace")
 
 
 def _shortened(members: str) -> str:
@@ -537,19 +560,15 @@ def _shortened(members: str) -> str:
     return members if len(record) <= MAX_RECORD_BYTES else _encoded(orjson.loads(record))[1:-1].decode()
 
 
-def _escaped(text: str) -> str:
-    return _json(text)[1:-1].decode()
-
-
 def _members(values: Mapping[str, Any]) -> str:
     """Return the members of a JSON object, each after a comma."""
     text = _json(values)
     return f",{text[1:-1].decode()}" if len(text) > 2 else ""
 
 
-def _listed(items: Sequence[StoredItem]) -> list[list[Any]]:
+def _listed(items: Sequence[StoredItem]) -> list[tuple[Any, ...]]:
     return [
-        [study[:_MAX_UID], series[:_MAX_UID], instance[:_MAX_UID], sop_class[:_MAX_UID], outcome, size_bytes]
+        (study[:_MAX_UID], series[:_MAX_UID], instance[:_MAX_UID], sop_class[:_MAX_UID], outcome, size_bytes)
         for study, series, instance, sop_class, outcome, size_bytes in items
     ]
 

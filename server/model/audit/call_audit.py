@@ -1,10 +1,9 @@
 """What the audit trail says about a call, collected while the call runs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from server.model.access import Action
-from server.model.errors import DicomStoreError
 from server.model.ids import Address
 
 if TYPE_CHECKING:
@@ -76,14 +75,14 @@ class CallAudit:
             Exhausted: STORAGE_FULL, Unavailable: STORAGE_UNAVAILABLE: the audit trail cannot be written.
         """
 
-    def stored_record(self, items: Sequence[StoredItem], outbox_id: str) -> bytes | None:
-        """Return the record of instances that a transaction stores, to be written in it; None if there is none.
+    def stored_record(self, items: Sequence[StoredItem], outbox_id: str) -> str | None:
+        """Return the record (JSON) of instances that a transaction stores, to be written in it; None if there is none.
 
         Called in any thread.
         """
         return None
 
-    def deleted_record(self, count: int, outbox_id: str) -> bytes | None:
+    def deleted_record(self, count: int, outbox_id: str) -> str | None:
         """Return the record of the end of a call whose transaction deletes `count` instances, to be written in it; None
         if there is none.
 
@@ -91,12 +90,12 @@ class CallAudit:
         """
         return None
 
-    def committed(self, record: bytes, written: Callable[[DicomStoreError | None], None]) -> None:
+    def committed(self, record: str, row: int) -> None:
         """Append the record of a committed transaction to the audit trail.
 
         Args:
             record: of `stored_record` or `deleted_record`.
-            written: is called when it is durable there, or with its failure.
+            row: of the outbox, that has it.
         """
 
     def deleted(self, count: int) -> None:

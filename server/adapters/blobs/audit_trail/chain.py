@@ -1,12 +1,12 @@
 """The chain of the records of one writer: numbers, times and digests of new records."""
 
+import asyncio
 import time
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from server.adapters.blobs.audit_trail.log_lines import MAX_GROUP_BYTES, SEPARATOR, START, digest_of, formatted
 from server.model.audit.trail import WriterId
-from server.ports.audit import Written
 
 
 class NewRecords(NamedTuple):
@@ -15,22 +15,31 @@ class NewRecords(NamedTuple):
     text: the records as in a line, see `log_lines`.
     total: their number.
     time: of the first one.
-    written: are called on the event loop; one for each record whose result matters to somebody.
+    written: is resolved on the event loop, if the result matters to somebody.
+    rows: of the outbox, one for each record that has one.
+    unique: number of records that are lost if they cannot be written, because nobody waits for them and no row has them.
     may_use_reserve: on a full disk, the reserve may be used.
     """
 
     text: bytes
     total: int
     time: bytes
-    written: Sequence[Written] = ()
+    written: "asyncio.Future[None] | None" = None
+    rows: Sequence[int] = ()
+    unique: int = 0
     may_use_reserve: bool = False
 
 
 def new_record(
-    data: bytes, time: bytes, written: Sequence[Written] = (), *, may_use_reserve: bool = False
+    data: bytes,
+    time: bytes,
+    written: "asyncio.Future[None] | None" = None,
+    *,
+    may_use_reserve: bool = False,
 ) -> NewRecords:
     """Return one record. `data` is a JSON object, which gets the time as its first member."""
-    return NewRecords(b'{"time":"%b",%b' % (time, data[1:]), 1, time, written, may_use_reserve)
+    text = b'{"time":"%b",%b' % (time, data[1:])
+    return NewRecords(text, 1, time, written, unique=int(written is None), may_use_reserve=may_use_reserve)
 
 
 class BrokenLogError(OSError):
@@ -120,7 +129,7 @@ class Clock:
 
     def __init__(self) -> None:
         self._last = 0  # microseconds since 1970
-        self._second = 0
+        self._second = -1_000_000  # in microseconds, too
         self._second_text = ""
 
     def now(self) -> bytes:
@@ -133,8 +142,9 @@ class Clock:
         if now < self._last:
             now = self._last
         self._last = now
-        second, rest = divmod(now, 1_000_000)
-        if second != self._second:
-            self._second = second
-            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._second_text}.{rest:06d}Z"
+        rest = now - self._second
+        if not 0 <= rest < 1_000_000:
+            second, rest = divmod(now, 1_000_000)
+            self._second = second * 1_000_000
+            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
+        return f"{self._second_text}{rest:06d}Z"

@@ -13,21 +13,20 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from functools import partial
 
 import orjson
 
 from server.adapters.blobs.audit_trail.chain import BrokenLogError, Clock, NewRecords, Writer, new_record
 from server.adapters.blobs.audit_trail.log_lines import SEPARATOR
 from server.model.errors import DicomStoreError, Exhausted, Reason, Unavailable
-from server.ports.audit import DeferredRecord, Written
+from server.ports.audit import DeferredRecord, OnRows
 
 _SOON_SECONDS = 0.05
 _CHECKPOINT_SECONDS = 10.0
 _UPKEEP_SECONDS = 3600.0
 _MAX_BATCH = 2000
 _MAX_DEFERRED = 32
-_MANY = 100
+_MANY = 20
 _MANY_SECONDS = 1.0
 _MANY_BYTES = 1 << 20
 MAX_PENDING_BYTES = 4 << 20
@@ -36,8 +35,6 @@ _SEPARATOR = SEPARATOR.decode()
 _NEVER = float("inf")
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _log = logging.getLogger("dicomstore.audit")
-
-_Result = tuple[Written, DicomStoreError | None]
 
 
 class GroupCommit:
@@ -59,7 +56,10 @@ class GroupCommit:
         self._clock = Clock()
         self._pending: deque[NewRecords] = deque()
         self._pending_bytes = 0
-        self._deferred: list[DeferredRecord] = []  # later than the pending ones
+        self._held: dict[DeferredRecord, None] = {}  # later than the pending ones
+        self._deferred: list[DeferredRecord] = []  # too
+        self.on_rows: OnRows = lambda rows, failure: None
+        """See the port."""
         self._room: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None  # calls `_write_now`
         self._is_due = False  # the thread was told to write, and has not begun
@@ -97,18 +97,39 @@ class GroupCommit:
         if self._timer is None:
             self._set_timer(self._delay)
         if len(deferred) >= _MAX_DEFERRED:
-            self._encode()
+            self._encode_deferred()
             if self._pending_bytes > _MANY_BYTES:
                 self._write_now()
         return self._pending_bytes > MAX_PENDING_BYTES
 
+    def hold(self, record: DeferredRecord) -> None:
+        """See the port."""
+        self._held[record] = None
+        if self._timer is None:
+            self._set_timer(self._delay)
+
+    def is_held(self, record: DeferredRecord) -> bool:
+        """See the port."""
+        return record in self._held
+
+    def release(self, record: DeferredRecord) -> None:
+        """See the port."""
+        del self._held[record]
+        self.append_deferred(record)
+
     def _encode(self) -> None:
+        """Encode the deferred and the held records."""
+        if self._held:
+            self._deferred += self._held
+            self._held = {}
+        if self._deferred:
+            self._encode_deferred()
+
+    def _encode_deferred(self) -> None:
         """Encode the deferred records. They become one object: the fewer live until the next write, the more room
         the caches have."""
         deferred, self._deferred = self._deferred, []
-        if not deferred:
-            return
-        clock, texts, written = self._clock, list[str](), list[Written]()
+        clock, texts, rows, in_index = self._clock, list[str](), list[int](), 0
         offset = time.time() - time.monotonic()
         for one in deferred:
             try:
@@ -117,21 +138,23 @@ class GroupCommit:
                 _log.error("a record of the audit trail cannot be encoded", exc_info=error)
                 continue
             texts.append(f'{{"time":"{clock.text(one.ended + offset)}",{members}}}')
-            if one.written is not None:
-                written.append(one.written)
+            if one.row:
+                rows.append(one.row)
+                in_index += one.is_in_index
         if texts:
             text = _SEPARATOR.join(texts).encode(errors="replace")
             self._pending_bytes += len(text)
-            self._pending.append(NewRecords(text, len(texts), text[9:36], written))
+            unique = len(texts) - in_index
+            self._pending.append(NewRecords(text, len(texts), text[9:36], rows=rows, unique=unique))
 
     def append(self, data: bytes, *, may_use_reserve: bool = False) -> bool:
         """Append a record shortly after; return `is_backlogged`."""
-        self._add(data, (), may_use_reserve=may_use_reserve)
+        self._add(data, may_use_reserve=may_use_reserve)
         if self._timer is None:
             self._write_within(self._delay)
         return self._pending_bytes > MAX_PENDING_BYTES
 
-    def _add(self, data: bytes, written: Sequence[Written], *, may_use_reserve: bool) -> None:
+    def _add(self, data: bytes, written: "asyncio.Future[None] | None" = None, *, may_use_reserve: bool) -> None:
         self._encode()
         record = new_record(data, self._clock.now(), written, may_use_reserve=may_use_reserve)
         self._pending_bytes += len(record.text)
@@ -150,7 +173,7 @@ class GroupCommit:
             Unavailable: STORAGE_UNAVAILABLE.
         """
         future: asyncio.Future[None] = self._loop.create_future()
-        self._add(data, (partial(_resolve, future),), may_use_reserve=may_use_reserve)
+        self._add(data, future, may_use_reserve=may_use_reserve)
         if soon:
             self._write_within(_SOON_SECONDS)
         else:
@@ -252,9 +275,9 @@ class GroupCommit:
             failure, failed = self._commit(batch)
             size = sum([len(one.text) for one in batch])
             results = [
-                (written, failure if index in failed else None)
+                (one, failure if index in failed else None)
                 for index, one in enumerate(batch)
-                for written in one.written
+                if one.written is not None or one.rows
             ]
             with suppress(RuntimeError):  # the loop was closed
                 self._loop.call_soon_threadsafe(self._done, size, failure, results)
@@ -295,14 +318,19 @@ class GroupCommit:
         self._lost = 0
 
     def _count_lost(self, failed: list[NewRecords]) -> None:
-        lost = sum(one.total - len(one.written) for one in failed)  # the others are refused, or in the index
+        lost = sum(one.unique for one in failed)
         if lost and not self._lost:
             self._lost_since_ns = time.time_ns()
         self._lost += lost
 
     # On the event loop
 
-    def _done(self, size: int, failure: DicomStoreError | None, results: Sequence[_Result]) -> None:
+    def _done(
+        self,
+        size: int,
+        failure: DicomStoreError | None,
+        results: Sequence[tuple[NewRecords, DicomStoreError | None]],
+    ) -> None:
         self._pending_bytes -= size
         if (failure is None) != (self.failure is None):
             _log.log(
@@ -311,8 +339,11 @@ class GroupCommit:
                 f"cannot be written: {failure.message}" if failure else "is written again",
             )
         self.failure = failure
-        for written, error in results:
-            written(error)
+        for records, error in results:
+            if records.written is not None:
+                _resolve(records.written, error)
+            if records.rows:
+                self.on_rows(records.rows, error)
         if self._room is not None and not self.is_backlogged:
             self._room.set_result(None)
             self._room = None

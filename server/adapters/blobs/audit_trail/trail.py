@@ -21,7 +21,7 @@ from server.adapters.blobs.audit_trail.place import Checkpoints, Place
 from server.adapters.blobs.disk.threads import as_errors_of_the_store
 from server.model.audit.trail import AuditTrailSettings, Positions, StoredRecord, Verification, WriterId
 from server.model.errors import DicomStoreError, InvalidRequest, Reason
-from server.ports.audit import AuditTail, WrongAuditKey
+from server.ports.audit import AuditTail, OnRows, WrongAuditKey
 from server.ports.outbox import ProcessNumber
 
 _SYSTEM = "dicomstore"
@@ -137,6 +137,18 @@ class GroupCommitLog:
         self.expedite = commit.expedite
         self.append = commit.append
         self.append_deferred = commit.append_deferred
+        self.hold = commit.hold
+        self.is_held = commit.is_held
+        self.release = commit.release
+
+    @property
+    def on_rows(self) -> OnRows:
+        """See the port."""
+        return self._commit.on_rows
+
+    @on_rows.setter
+    def on_rows(self, function: OnRows) -> None:
+        self._commit.on_rows = function
 
     @property
     def failure(self) -> DicomStoreError | None:
