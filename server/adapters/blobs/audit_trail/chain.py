@@ -17,7 +17,7 @@ class NewRecords(NamedTuple):
     time: of the first one.
     written: is resolved on the event loop, if the result matters to somebody.
     rows: of the outbox, one for each record that has one.
-    unique: number of records that are lost if they cannot be written, because nobody waits for them and no row has them.
+    unique: number of records that are lost if they cannot be written: nobody waits for them, and no row has them.
     may_use_reserve: on a full disk, the reserve may be used.
     """
 
