@@ -9,17 +9,20 @@ import itertools
 import os
 import shutil
 import signal
+import ssl
 import subprocess
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
+from httpx._transports import default as httpx_transports
 from hypothesis import settings
 from sqlalchemy import make_url
 
@@ -39,6 +42,22 @@ for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.S
 settings.register_profile("repeatable", derandomize=True, database=None)
 settings.register_profile("random")
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+
+# Each client of httpx reads the certificates of all authorities, which takes 17 ms of processor time: read once here.
+@cache
+def _default_context(trust_env: bool, _places: tuple[str | None, ...]) -> ssl.SSLContext:
+    return httpx.create_ssl_context(trust_env=trust_env)
+
+
+def _ssl_context(verify: Any = True, cert: Any = None, trust_env: bool = True) -> ssl.SSLContext:
+    """Return the context of `httpx.create_ssl_context`, the same one to all clients without settings for TLS."""
+    if verify is True and cert is None:
+        return _default_context(trust_env, (os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")))
+    return httpx.create_ssl_context(verify, cert, trust_env)
+
+
+httpx_transports.create_ssl_context = _ssl_context  # type: ignore[attr-defined]
 
 _numbers = itertools.count(1)
 
