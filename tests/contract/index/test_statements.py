@@ -16,7 +16,6 @@ from server.adapters.sql.pipeline import Pipeline
 from server.adapters.sql.writing.adding import add
 from server.model.instance import Added, AddOutcome, NewInstance
 from server.ports.outbox import OutboxChanges
-from tests.contract.index.conftest import empty
 from tests.contract.index.samples import NOON, sample
 
 pytestmark = pytest.mark.postgres
@@ -28,9 +27,8 @@ USES = 12
 
 
 @pytest.fixture
-def url(emptied_postgres_url: str) -> Iterator[str]:
-    yield emptied_postgres_url
-    empty(emptied_postgres_url)
+def url(emptied_postgres_url: str) -> str:
+    return emptied_postgres_url
 
 
 @pytest.fixture
