@@ -42,8 +42,10 @@ async def no_subscriptions(request: pytest.FixtureRequest) -> AsyncIterator[None
         web: httpx.AsyncClient = request.getfixturevalue("web_on_each_database")
         for subscriber in (await web.get("/v2/subscribers")).json():
             title = subscriber["aeTitle"]
+            if not (subscriber.get("worklist") or subscriber["hasEarlierWorklist"] or subscriber["workitems"]):
+                continue  # it has unsubscribed, and remains until it has its last events
             ended = await web.delete(f"/v2/workitems/{WORKLIST}/subscribers/{title}")
-            assert ended.status_code in (200, 404)  # one that has unsubscribed may remain until it has its last events
+            assert ended.status_code in (200, 404)
 
 
 async def pending(web: httpx.AsyncClient, ae_title: str) -> int:
