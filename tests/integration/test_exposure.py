@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,39 +17,30 @@ from server.bootstrap.serving import running
 from server.opening import StartError
 from tests.core import settings_for
 from tests.integration.conftest import a_core
+from tests.programs import AsyncProgram
 
 ROOT = Path(__file__).parents[2]
 EVERYWHERE = "0.0.0.0:0"
 
 
 @asynccontextmanager
-async def program(
-    module: str, *arguments: str, cwd: Path, **settings: str
-) -> AsyncIterator[asyncio.subprocess.Process]:
+async def program(module: str, *arguments: str, cwd: Path, **settings: str) -> AsyncIterator[AsyncProgram]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DICOMSTORE_")}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", module, *arguments),
-        cwd=cwd,
-        env=environment
-        | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'protos' / 'gen'}", "DICOMSTORE_MIGRATE": "true"}
-        | {f"DICOMSTORE_{name.upper()}": value for name, value in settings.items()},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
+    environment |= {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'protos' / 'gen'}", "DICOMSTORE_MIGRATE": "true"}
+    environment |= {f"DICOMSTORE_{name.upper()}": value for name, value in settings.items()}
+    process = await AsyncProgram.start(module, *arguments, environment=environment, folder=cwd)
     try:
         yield process
     finally:
-        if process.returncode is None:
-            process.terminate()
+        process.terminate()
         await process.communicate()
 
 
-async def line_with(text: str, process: asyncio.subprocess.Process) -> str:
-    """Read the output up to a line with a text."""
-    assert process.stdout is not None
+async def line_with(text: str, process: AsyncProgram) -> str:
+    """Read the log up to a line with a text."""
     seen = ""
     async with asyncio.timeout(30):
-        while line := (await process.stdout.readline()).decode():
+        while line := (await process.stderr.readline()).decode():
             seen += line
             if text in line:
                 return line
