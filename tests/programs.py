@@ -149,14 +149,15 @@ class AsyncProgram:
         *arguments: str,
         environment: Mapping[str, str],
         folder: Path,
+        warnings: str = "default",
         namespaces_of: int | None = None,
     ) -> "AsyncProgram":
-        """Start `python -m module arguments`, in user and mount namespaces of a process if it is given."""
+        """Start `python -W warnings -m module arguments`, in user and mount namespaces of a process if it is given."""
         (stdout, its_stdout), (stderr, its_stderr) = (multiprocessing.Pipe(duplex=False) for _ in range(2))
         with its_stdout, its_stderr:
             program = Program(
                 module, *arguments, environment=environment, folder=folder, stdout=its_stdout, stderr=its_stderr,
-                namespaces_of=namespaces_of,
+                warnings=warnings, namespaces_of=namespaces_of,
             )  # fmt: skip
         return cls(program, await _reader_of(stdout), await _reader_of(stderr))
 

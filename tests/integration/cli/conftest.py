@@ -15,7 +15,7 @@ import pytest
 
 from server.bootstrap.serving import running
 from tests.core import CoreClient, file_of, settings_for
-from tests.programs import run_forked
+from tests.programs import AsyncProgram, run_forked
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -53,10 +53,20 @@ class CommandLine:
         self.core = core
         self.folder = folder
 
-    async def start(
-        self, *arguments: object, env: Mapping[str, str] | None = None, stdout: int = asyncio.subprocess.PIPE
+    async def start(self, *arguments: object) -> AsyncProgram:
+        """Start a command with pipes for its output."""
+        return await AsyncProgram.start(
+            "cli",
+            *(str(argument) for argument in arguments),
+            environment=self._environment({}),
+            folder=self.folder,
+            warnings="error",
+        )
+
+    async def start_with(
+        self, stdout: int, *arguments: object, env: Mapping[str, str] | None = None
     ) -> asyncio.subprocess.Process:
-        """Start a command; stdout and stderr are pipes unless it is told otherwise."""
+        """Start a command whose output goes to a descriptor, such as that of a terminal."""
         return await asyncio.create_subprocess_exec(
             sys.executable, "-W", "error", "-m", "cli", *(str(argument) for argument in arguments),
             stdout=stdout, stderr=asyncio.subprocess.PIPE, cwd=self.folder,

@@ -3,22 +3,21 @@
 import asyncio
 import json
 import signal
-from asyncio.subprocess import Process
 from typing import Any
 
 from dicomstore.v1 import change_feed_service_pb2 as pb
 
 from tests.core import CoreClient, Ref
 from tests.data import part10
+from tests.programs import AsyncProgram
 
 
-async def next_change(process: Process) -> Any:
-    assert process.stdout is not None
+async def next_change(process: AsyncProgram) -> Any:
     async with asyncio.timeout(30):
         return json.loads(await process.stdout.readline())
 
 
-async def interrupted(process: Process) -> tuple[int | None, bytes]:
+async def interrupted(process: AsyncProgram) -> tuple[int | None, bytes]:
     """Press Ctrl-C; return exit code and stderr."""
     process.send_signal(signal.SIGINT)
     _, errors = await process.communicate()

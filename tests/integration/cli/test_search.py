@@ -132,7 +132,7 @@ async def test_a_uid_is_never_broken_on_a_terminal(archive: CoreClient, dicomsto
     await archive.stored(part10(StudyInstanceUID=study, StudyDescription="word " * 12))
     person, terminal = os.openpty()
     try:
-        process = await dicomstore.start("search", env={"COLUMNS": columns, "TERM": "dumb"}, stdout=terminal)
+        process = await dicomstore.start_with(terminal, "search", env={"COLUMNS": columns, "TERM": "dumb"})
         await process.communicate()
         shown = os.read(person, 65536).decode()
     finally:

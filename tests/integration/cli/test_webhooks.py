@@ -1,5 +1,6 @@
 """`dicomstore webhooks` and `dicomstore events`, against a real core."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -47,7 +48,6 @@ async def test_events_are_shown_and_dead_letters_are_retried(quick: CoreClient, 
         receiver.answer = lambda request: 500
         await quick.stored(part10(StudyInstanceUID="1.2"))
         process = await dicomstore.start("events", "--follow", "--json")
-        assert process.stdout is not None
         event = json.loads(await process.stdout.readline())
         assert (event["kind"], event["study_instance_uid"], event["instances"]) == ("stable", "1.2", 1)
         process.terminate()
@@ -56,6 +56,7 @@ async def test_events_are_shown_and_dead_letters_are_retried(quick: CoreClient, 
         letters: list[Any] = []
         while len(letters) < 2:
             letters = json.loads((await dicomstore("webhooks", "dead", webhook, "--json")).stdout)["dead_letters"]
+            await asyncio.sleep(0.05)
         assert "STATUS_500" in (await dicomstore("webhooks", "dead", webhook)).stdout
         receiver.answer = lambda request: 200
         ran = await dicomstore("webhooks", "retry", webhook, letters[0]["id"])

@@ -140,8 +140,6 @@ def test_a_new_workitem_has_every_attribute_that_may_be_empty() -> None:
 
 async def test_changes_are_shown_as_they_happen(dicomstore: Any) -> None:
     process = await dicomstore.start("workitems", "watch", "ProcedureStepLabel=Detect nodules", "--json")
-    assert process.stdout is not None
-    assert process.stderr is not None
     assert await process.stderr.readline() == b"watching\n"
     await dicomstore("workitems", "create", "--set", "ProcedureStepLabel=Read")
     await dicomstore("workitems", "create", "--set", LABEL)
@@ -161,7 +159,7 @@ async def test_a_terminal_shows_a_table_that_is_kept_up_to_date(dicomstore: Any)
     await dicomstore("workitems", "create", "--set", LABEL, "--uid", "2.25.8")
     terminal, stdout = pty.openpty()
     environment = {"TERM": "xterm", "COLUMNS": "150", "LINES": "20"}
-    process = await dicomstore.start("workitems", "watch", stdout=stdout, env=environment)
+    process = await dicomstore.start_with(stdout, "workitems", "watch", env=environment)
     await _shown(terminal, b"SCHEDULED")
     await dicomstore("workitems", "claim", "2.25.8")
     await _shown(terminal, b"IN PROGRESS")
