@@ -543,11 +543,15 @@ class RecordedCall(CallAudit):
         key = (self._rpc, operation, self._action, partition, peer, client, http_method, id(principal))
         known = self._recorder.constants.get(key)
         constant = self._recorder.constant(key, principal) if known is None else known[1]
-        if uri:
-            place = f',"uri":{_json(uri).decode()}{place}'
         if not self._number:
             self._number = next(self._recorder.numbers)
-        return f'"call":{self._number},"request":{_json(request).decode()}{constant}{place}'
+        try:
+            request, uri = orjson.dumps(request).decode(), orjson.dumps(uri).decode()
+        except TypeError:  # as in `_json`
+            request, uri = _json(request).decode(), _json(uri).decode()
+        if len(uri) > 2:
+            place = f',"uri":{uri}{place}'
+        return f'"call":{self._number},"request":{request}{constant}{place}'
 
 
 def _utf8(record: str) -> bytes:

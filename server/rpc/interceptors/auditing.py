@@ -146,7 +146,13 @@ class _Audited(RecordedCall):
         context: Context,
         stated: Iterable[tuple[str, Any]],
     ) -> None:
-        RecordedCall.__init__(self, recorder, rpc[0], rpc[1], None)  # takes less time than `super`
+        # The same as the base class does: calling it takes a fifth of the time of `around`.
+        self.address = self.facts = self._change = self._principal = None
+        self.items = self.size_bytes = self._number = 0
+        self._recorder = recorder
+        self._rpc, self._action = rpc
+        self.began = time.monotonic()
+        recorder.running.add(self)
         self._method = method
         self._context: Context | None = context
         self._peer = context.peer
