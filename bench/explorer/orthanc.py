@@ -20,13 +20,14 @@ PAGE = "/ui/app/"
 
 @contextmanager
 def running_orthanc(directory: Path, plugin: Path | None = None) -> Iterator[tuple[str, int]]:
-    """Run Orthanc with a plugin; return its URL and its process id."""
+    """Run Orthanc with a plugin, in a new directory; return its URL and its process id."""
+    directory.mkdir()
     port = free_port()
     settings = {
         "HttpPort": port,
         "DicomServerEnabled": False,
-        "StorageDirectory": str(directory / "orthanc"),
-        "IndexDirectory": str(directory / "orthanc"),
+        "StorageDirectory": str(directory),
+        "IndexDirectory": str(directory),
         "RemoteAccessAllowed": False,
         "SyncStorageArea": True,
         "Plugins": [str(plugin)] if plugin else [],

@@ -97,7 +97,7 @@ def _beside_orthanc(url: str, studies: int, plugin: Path) -> list[Row]:
     few = max(studies // 100, 1)
     with (
         tempfile.TemporaryDirectory(prefix="dicomstore-bench-") as directory,
-        running_orthanc(Path(directory), plugin) as (orthanc, _),
+        running_orthanc(Path(directory, "orthanc"), plugin) as (orthanc, _),
         _browser() as browser,
     ):
         for number in range(few):

@@ -63,12 +63,12 @@ def measure(
             _report("explorer", stored, files, seconds, heap, used)
             _report_tasks(page.context.browser.stop_tracing())  # type: ignore[union-attr]
         if orthanc:
-            with running_orthanc(Path(directory)) as (url, pid), _page(f"{url}/system") as page:
+            with running_orthanc(Path(directory, "orthanc")) as (url, pid), _page(f"{url}/system") as page:
                 before = cpu_seconds(pid)
                 heap, seconds = _watched(page, lambda: _one_by_one(page, folder))
                 _report("Orthanc", f"{page.evaluate('stored')} stored", files, seconds, heap, cpu_seconds(pid) - before)
         if plugin:
-            with running_orthanc(Path(directory), plugin) as (url, pid), _page(f"{url}{PAGE}") as page:
+            with running_orthanc(Path(directory, "explorer-2"), plugin) as (url, pid), _page(f"{url}{PAGE}") as page:
                 before = cpu_seconds(pid)
                 heap, seconds = _watched(page, lambda: _with_explorer_2(page, folder, f"{url}/statistics", files))
                 stored = str(page.evaluate("stored"))

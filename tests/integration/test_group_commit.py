@@ -86,6 +86,35 @@ async def test_the_wait_for_slow_instances_is_limited(transactions: Transactions
         assert isinstance(await transactions.committer.add(sample(1, 1, 1)), Added)
 
 
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every transaction counts as slow, and the next one waits for its clients as long as it takes."""
+    monkeypatch.setattr(commit, "_SLOW_SECONDS", 0)
+    monkeypatch.setattr(commit, "_CLIENTS_WAIT", 1e9)
+    monkeypatch.setattr(commit, "_MAX_CLIENTS_SECONDS", 3600)
+
+
+@pytest.mark.usefixtures("slow")
+async def test_clients_that_shared_a_slow_transaction_share_the_next_one(transactions: Transactions) -> None:
+    committer = transactions.committer
+    with committer.coming():
+        together = [committer.add(sample(1, 1, number)) for number in (1, 2)]
+    await asyncio.gather(*together)
+    first = committer.add(sample(1, 1, 3))
+    for _ in range(10):  # turns of the event loop
+        await asyncio.sleep(0)
+    assert len(transactions.times) == 1
+    second = committer.add(sample(1, 1, 4))
+    assert all(isinstance(outcome, Added) for outcome in await asyncio.gather(first, second))
+    assert len(transactions.times) == 2
+
+
+@pytest.mark.usefixtures("slow")
+async def test_a_client_alone_does_not_wait_after_a_slow_transaction(transactions: Transactions) -> None:
+    for number in range(1, 4):
+        assert isinstance(await transactions.committer.add(sample(1, 1, number)), Added)
+
+
 async def test_a_transaction_is_a_span_of_each_trace_with_links_to_the_others(
     transactions: Transactions, monkeypatch: pytest.MonkeyPatch
 ) -> None:

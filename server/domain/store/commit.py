@@ -1,8 +1,10 @@
 """Group commit: makes durable instances visible, many in one transaction.
 
 Instances that arrive during a transaction are committed together by the next one, and a transaction waits for a moment
-for instances whose bytes are being made durable: it costs nearly the same for one instance and for several. An instance
-that is stored alone never waits.
+for instances whose bytes are being made durable: it costs nearly the same for one instance and for several. After a
+slow transaction it also waits for the clients whose instances have just been stored: they may send the next ones at
+once. Without that, some of these would miss it, and each client would wait for two transactions. A client that stores
+alone never waits.
 
 The committer also decides about the blobs: it settles them when the index has added them, erases them when the index
 has refused them, and asks the index again when the outcome of the transaction is unknown. A blob that the index does
@@ -31,6 +33,14 @@ _MAX_BATCH = 200
 
 _GATHER_SECONDS = 0.002
 """Longest wait for instances whose bytes are being made durable."""
+
+_SLOW_SECONDS = 0.004
+"""Duration from which on a transaction counts as slow, as those of a database on another machine."""
+
+_CLIENTS_WAIT = 0.25
+"""Longest wait for clients after a slow transaction, as a part of its duration."""
+
+_MAX_CLIENTS_SECONDS = 0.01
 
 _log = logging.getLogger("dicomstore.commit")
 
@@ -62,7 +72,10 @@ class Committer:
         self._waiting: deque[_Waiting] = deque()
         self._work: asyncio.Task[None] | None = None
         self._coming = 0  # instances that are announced
-        self._all_arrived: asyncio.Future[None] | None = None  # while a transaction waits for these
+        self._expected = 0  # instances of the clients of the last transaction, if it was slow
+        self._expected_until = 0.0  # in time of the event loop
+        self._is_enough: Callable[[], bool] = bool
+        self._enough: asyncio.Future[None] | None = None  # while a transaction waits for instances
         self._unused: set[Locator] = set()  # to be erased
         self._in_doubt: set[Locator] = set()
 
@@ -70,12 +83,12 @@ class Committer:
     def coming(self) -> Iterator[None]:
         """Announce an instance while its bytes are made durable, until it is added within the block, or failed."""
         self._coming += 1
+        self._look()
         try:
             yield
         finally:
             self._coming -= 1
-            if not self._coming:
-                self._end_gathering()
+            self._look()
 
     def add(self, instance: NewInstance, audit: CallAudit = _UNRECORDED) -> Awaitable[AddOutcome]:
         """Queue one instance; it becomes visible after those queued before it, together with its audit record.
@@ -91,6 +104,8 @@ class Committer:
         self._waiting.append((instance, future, audit))
         if self._work is None or self._work.done():
             self._work = loop.create_task(self._commit_all())
+        else:
+            self._look()
         return future
 
     async def replace(self, instance: NewInstance) -> Added | Faulty | None:
@@ -156,26 +171,37 @@ class Committer:
         return len(unknown)
 
     async def _commit_all(self) -> None:
+        clock = asyncio.get_running_loop().time
         while self._waiting:
-            if self._coming and len(self._waiting) < _MAX_BATCH:
-                await self._gather()
-            await self._commit()
+            if (seconds := self._expected_until - clock()) > 0:
+                await self._wait(lambda: len(self._waiting) + self._coming >= self._expected, seconds)
+            await self._wait(lambda: not self._coming or len(self._waiting) >= _MAX_BATCH, _GATHER_SECONDS)
+            began = clock()
+            count = await self._commit()
+            if (seconds := clock() - began) >= _SLOW_SECONDS:
+                self._expected = min(count + len(self._waiting), _MAX_BATCH)
+                self._expected_until = clock() + min(seconds * _CLIENTS_WAIT, _MAX_CLIENTS_SECONDS)
 
-    async def _gather(self) -> None:
-        """Wait for the announced instances, to commit them in the same transaction."""
+    async def _wait(self, is_enough: Callable[[], bool], seconds: float) -> None:
+        """Wait for instances, to commit them in the same transaction."""
+        if is_enough():
+            return
         loop = asyncio.get_running_loop()
-        self._all_arrived = loop.create_future()
-        timer = loop.call_later(_GATHER_SECONDS, self._end_gathering)
+        self._is_enough, self._enough = is_enough, loop.create_future()
+        timer = loop.call_later(seconds, _end, self._enough)
         try:
-            await self._all_arrived
+            await self._enough
         finally:
             timer.cancel()
+            self._enough = None
 
-    def _end_gathering(self) -> None:
-        if self._all_arrived is not None and not self._all_arrived.done():
-            self._all_arrived.set_result(None)
+    def _look(self) -> None:
+        """End the wait for instances if there are enough."""
+        if self._enough is not None and self._is_enough():
+            _end(self._enough)
 
-    async def _commit(self) -> None:
+    async def _commit(self) -> int:
+        """Commit instances that are waiting; return how many."""
         batch = _Batch(self._waiting, self._outbox)
         started_ns = time.time_ns()
         try:
@@ -194,7 +220,7 @@ class Committer:
                 await self.discard(locators)
             else:
                 await self._after_failure(locators)
-            return
+            return len(locators)
         batch.committed()
         COMMIT_INSTANCES.of().observe(len(outcomes))
         if traces := batch.traces():
@@ -210,6 +236,7 @@ class Committer:
         await self._settle(added)
         if unclaimed:
             await self.discard(unclaimed)
+        return len(locators)
 
     async def _settle(self, added: Sequence[Locator]) -> None:
         try:
@@ -275,6 +302,11 @@ class _Batch:
         if self._outbox is not None and self._changes is not None:
             is_known = isinstance(error, DicomStoreError) and not error.may_have_happened
             self._outbox.failed(self._changes, may_have_happened=not is_known)
+
+
+def _end(wait: "asyncio.Future[None]") -> None:
+    if not wait.done():
+        wait.set_result(None)
 
 
 def _stored(new: NewInstance, added: Added) -> StoredItem:
