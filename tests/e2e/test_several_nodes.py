@@ -113,7 +113,8 @@ class World:
             }
 
         async def is_erased() -> bool:
-            return any(erased in json.dumps(record) for record in self.audited("erase"))
+            ended = [record for record in self.audited("erase") if record["kind"] == "executed"]
+            return any(erased in json.dumps(record) for record in ended)
 
         async def is_announced() -> bool:
             return any(event["data"].get("imageStudyInstanceUid") == kept for event in self.receiver.accepted)

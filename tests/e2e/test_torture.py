@@ -30,6 +30,6 @@ def test_every_kind_of_event_is_in_one_of_the_two_runs() -> None:
     [("sqlite", ON_SQLITE), pytest.param("postgres", ON_POSTGRES, marks=pytest.mark.postgres)],
 )
 def test_nothing_acknowledged_is_lost_and_nothing_deleted_reappears(kind: str, faults: list[events.Event]) -> None:
-    summary = torture(kind, SEED, 0, faults)
+    summary = torture(kind, SEED, 0, faults, pause_seconds=0.02)
     assert sum(summary.events.values()) == summary.checks == len(faults)
     assert summary.compared > 0

@@ -45,8 +45,12 @@ class Summary:
         )
 
 
-def torture(kind: str, seed: int, seconds: float, events: list[Event] | None = None) -> Summary:
+def torture(
+    kind: str, seed: int, seconds: float, events: list[Event] | None = None, pause_seconds: float = 0
+) -> Summary:
     """Run each of the events once, then random ones until the time is up.
+
+    With a pause between the requests of a client, other programs get more of the processors.
 
     The seed determines events, sizes and requests; their timing depends on the machine.
 
@@ -61,7 +65,7 @@ def torture(kind: str, seed: int, seconds: float, events: list[Event] | None = N
         with database(kind, installation) as index:
             rng = random.Random(seed)
             ledger = Ledger(rng)
-            traffic = Traffic(installation.url, ledger, rng)
+            traffic = Traffic(installation.url, ledger, rng, pause_seconds)
             scene = Scene(installation, index, ledger, traffic, Consumer(installation, ledger), rng)
             try:
                 asyncio.run(_run(scene, summary, began + seconds, events or events_for(kind)))

@@ -20,7 +20,9 @@ _BOUNDARY = "torture"
 class Traffic:
     """The clients, and the failures that they may currently meet."""
 
-    def __init__(self, url: str, ledger: Ledger, rng: random.Random) -> None:
+    def __init__(self, url: str, ledger: Ledger, rng: random.Random, pause_seconds: float) -> None:
+        """`pause_seconds` is the time between two requests of a client."""
+        self._pause_seconds = pause_seconds
         self._ledger = ledger
         self._rng = rng
         self._open = asyncio.Event()
@@ -66,6 +68,7 @@ class Traffic:
                 self._busy -= 1
                 if not self._busy:
                     self._idle.set()
+            await asyncio.sleep(self._pause_seconds)
 
     async def send(self, method: str, path: str, **request: Any) -> httpx.Response | None:
         """Send a request; None if a fault in effect refused or broke it."""
