@@ -55,6 +55,7 @@ _BAD_EVERY = 500
 _BAD = {"vr": "DA", "Value": ["yesterday"]}
 _DATE = index_data.TAGS[2].tag
 _TICKS = os.sysconf("SC_CLK_TCK")
+_TOO_FEW = "too few to measure"
 _COLUMNS = {"figure": "", "value": ""}
 _SEARCH_COLUMNS = {
     "search": "search",
@@ -251,10 +252,10 @@ async def _measure(url: str, fresh_url: str, data: Path, count: int) -> tuple[li
         raise RuntimeError("the index differs from the expected one")
     figures: list[Row] = [
         {"figure": "instances", "value": f"{work.total:,}"},
-        {"figure": "instances a second", "value": round(work.instances / work.seconds)},
+        {"figure": "instances a second", "value": round(work.instances / work.seconds) if work.instances else _TOO_FEW},
         {
             "figure": "CPU seconds of the worker for 1,000 instances",
-            "value": round(work.cpu_seconds / work.instances * 1000, 3),
+            "value": round(work.cpu_seconds / work.instances * 1000, 3) if work.instances else _TOO_FEW,
         },
         {"figure": "largest resident set of a worker, MB", "value": work.peak_mb},
         {"figure": f"seconds in all, with {len(_KILL_AT)} kills and starts", "value": round(work.all_seconds, 1)},
