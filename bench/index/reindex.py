@@ -263,7 +263,8 @@ async def _measure(url: str, fresh_url: str, data: Path, count: int) -> tuple[li
     ]
     searches: list[Row] = []
     for name in idle.times:
-        before, during = idle.percentiles(name), meanwhile.percentiles(name)
+        before = idle.percentiles(name)
+        during = meanwhile.percentiles(name) if name in meanwhile.times else (_TOO_FEW, _TOO_FEW)
         searches.append(
             {
                 "search": name,
@@ -271,7 +272,7 @@ async def _measure(url: str, fresh_url: str, data: Path, count: int) -> tuple[li
                 "idle_p95_ms": before[1],
                 "p50_ms": during[0],
                 "p95_ms": during[1],
-                "count": len(meanwhile.times[name]),
+                "count": len(meanwhile.times.get(name, ())),
             }
         )
     return figures, searches
