@@ -32,15 +32,8 @@ def core(module_path: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def impatient(core: str) -> Iterator[RunningGateway]:
-    """A gateway with short timeouts and few associations."""
-    with running_gateway(
-        core,
-        association_seconds=0.5,
-        association_idle_seconds=0.5,
-        dimse_seconds=0.5,
-        max_associations=3,
-        max_associations_per_address=2,
-    ) as running:
+    """A gateway with short timeouts."""
+    with running_gateway(core, association_seconds=0.5, association_idle_seconds=0.5, dimse_seconds=0.5) as running:
         yield running
 
 
@@ -79,21 +72,22 @@ def test_an_association_that_is_silent_within_an_instance_is_aborted_and_nothing
     assert instances(impatient.gateway.core, uid) == []
 
 
-def test_more_associations_than_permitted_are_rejected_until_one_ends(impatient: RunningGateway) -> None:
-    with (
-        associated(impatient.port, CONTEXT),
-        associated(impatient.port, CONTEXT),
-        pytest.raises(CannotConnect, match=r"source 3|limit"),
-        associated(impatient.port, CONTEXT),
-    ):
-        pass
-    end = time.monotonic() + 10
-    while True:
-        try:
-            with associated(impatient.port, CONTEXT):
-                return
-        except CannotConnect:
-            assert time.monotonic() < end
+def test_more_associations_than_permitted_are_rejected_until_one_ends(core: str) -> None:
+    with running_gateway(core, max_associations=3, max_associations_per_address=2) as running:
+        with (
+            associated(running.port, CONTEXT),
+            associated(running.port, CONTEXT),
+            pytest.raises(CannotConnect, match=r"source 3|limit"),
+            associated(running.port, CONTEXT),
+        ):
+            pass
+        end = time.monotonic() + 10
+        while True:
+            try:
+                with associated(running.port, CONTEXT):
+                    return
+            except CannotConnect:
+                assert time.monotonic() < end
 
 
 def test_a_lost_association_loses_only_the_instance_that_was_not_acknowledged(core: str) -> None:
