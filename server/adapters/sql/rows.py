@@ -12,9 +12,7 @@ from server.model.instance import PixelLayout, StoredInstance
 AnyRow = Any
 """A row with named columns: of SQLAlchemy, or of `prepared`."""
 
-OF_SERIES = (
-    instances.c.series_key,
-    instances.c.version,
+_OF_INSTANCE = (
     instances.c.uid,
     instances.c.sop_class_uid,
     versions.c.transfer_syntax_uid,
@@ -24,6 +22,8 @@ OF_SERIES = (
     versions.c.is_mislabelled,
     instances.c.damage,
 )
+
+OF_SERIES = (instances.c.series_key, instances.c.version, *_OF_INSTANCE)
 """Columns for `stored_instance` if the series are known."""
 
 STORED = (
@@ -32,14 +32,7 @@ STORED = (
         partitions.c.name.label("partition"),
         studies.c.uid.label("study_uid"),
         series.c.uid.label("series_uid"),
-        instances.c.uid,
-        instances.c.sop_class_uid,
-        versions.c.transfer_syntax_uid,
-        versions.c.size_bytes,
-        versions.c.crc32c,
-        versions.c.locator,
-        versions.c.is_mislabelled,
-        instances.c.damage,
+        *_OF_INSTANCE,
     )
     .join_from(instances, versions, versions.c.version == instances.c.version)
     .join(series, series.c.key == instances.c.series_key)

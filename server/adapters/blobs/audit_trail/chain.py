@@ -15,9 +15,10 @@ class NewRecords(NamedTuple):
     text: the records as in a line, see `log_lines`.
     total: their number.
     time: of the first one.
-    written: is resolved on the event loop, if the result matters to somebody.
+    written: is resolved on the event loop, if a caller waits for the result.
     rows: of the outbox, one for each record that has one.
-    unique: number of records that are lost if they cannot be written: nobody waits for them, and no row has them.
+    unique: number of records that are lost if they cannot be written: no caller waits for them, and no row of the
+        outbox has them.
     may_use_reserve: on a full disk, the reserve may be used.
     """
 
