@@ -241,7 +241,8 @@ class ObjectReader:
             some = data[place.offset - start : place.offset - start + place.stored_bytes]
             if (found := _intact(some, place)) is not None:
                 parts.append(Part(_small_key(place), some, found.crc32c))
-        self._received.add(parts, len(data), data if len(parts) == len(wanted) else None)
+        # Bytes between them that are cached already may be erased meanwhile: they must not be written again.
+        self._received.add(parts, len(data), data if len(parts) == len(places) else None)
 
     def _is_received(self, key: Range) -> bool:
         """Return whether a part was received a moment ago, or is being fetched."""
