@@ -11,7 +11,8 @@ from sqlalchemy import Connection, create_engine, text
 from bench.index import data
 from bench.index.operations import add_tags, index_some
 from server.adapters.sql import engine
-from server.adapters.sql.core.tables import STUDIES_PER_BLOCK, tables
+from server.adapters.sql.tables import schema
+from server.adapters.sql.tables.studies import STUDIES_PER_BLOCK
 from server.dicom.matching.query_tags import extract
 from server.model.instance import NewInstance
 
@@ -93,9 +94,9 @@ def _multiply(url: str, studies: int) -> None:
         copied = {"more": number * first, "n": number, "last": min(first, studies - number * first)}
         with made.begin() as connection:
             for name, changed in _COPIED.items():
-                columns = {column.name: changed.get(column.name, column.name) for column in tables.tables[name].c}
+                columns = {column.name: changed.get(column.name, column.name) for column in schema.tables[name].c}
                 insert = f"INSERT INTO {name} ({', '.join(columns)}) SELECT {', '.join(columns.values())} FROM {name}"
-                key = "owner" if "owner" in columns else next(iter(tables.tables[name].primary_key.columns)).name
+                key = "owner" if "owner" in columns else next(iter(schema.tables[name].primary_key.columns)).name
                 connection.execute(text(f"{insert} WHERE {key} <= :last"), copied)
     with made.begin() as connection:
         _count(connection, studies)

@@ -26,7 +26,7 @@ from sqlalchemy import Connection, Table, create_engine, make_url, text
 
 from bench.index.data import StudyFacts, study_facts
 from server.adapters.sql import engine
-from server.adapters.sql.core.tables import workitem_texts, workitem_values, workitems
+from server.adapters.sql.tables.worklist import workitem_texts, workitem_values, workitems
 from server.adapters.sql.worklist.values import rows_of, text_of
 from server.dicom.worklist.data_set import serialise
 from server.dicom.worklist.search_keys import search_values

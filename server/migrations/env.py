@@ -2,12 +2,12 @@
 
 from alembic import context
 
-from server.adapters.sql.core.tables import tables
+from server.adapters.sql.tables import schema
 
 connection = context.config.attributes["connection"]
 context.configure(
     connection=connection,
-    target_metadata=tables,
+    target_metadata=schema,
     transactional_ddl=True,
     render_as_batch=connection.dialect.name == "sqlite",
 )

@@ -15,8 +15,9 @@ from typing import Any
 
 from sqlalchemy import Connection, MetaData, create_engine, insert, select, text
 
-from server.adapters.sql.core.tables import REVISION, webhook_events, webhooks, workitem_rule_events, workitem_rules
 from server.adapters.sql.engine import migrate, open_database
+from server.adapters.sql.tables import REVISION
+from server.adapters.sql.tables.events import webhook_events, webhooks, workitem_rule_events, workitem_rules
 from server.model.change import Consumer
 from server.model.events.study_event import StudyChanges, StudyEvent, StudyEventKind, StudyState
 from server.model.ids import DEFAULT_PARTITION, Uid

@@ -18,8 +18,8 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, inspect, make_url, text
 
-from server.adapters.sql.core.tables import REVISION, tables
 from server.adapters.sql.engine import SchemaState, migrate, open_database, schema_state
+from server.adapters.sql.tables import REVISION, schema
 from server.model.change import ChangeState, ChangeWindow
 from server.model.errors import DicomStoreError
 from server.model.ids import DEFAULT_PARTITION, Address
@@ -53,8 +53,8 @@ def test_upgrading_gives_the_same_schema_as_creating_the_tables(url: str, engine
     migrate(url)
     migrated = described(engine)
     with engine.begin() as connection:
-        tables.drop_all(connection)
-        tables.create_all(connection)
+        schema.drop_all(connection)
+        schema.create_all(connection)
     assert described(engine) == migrated
 
 

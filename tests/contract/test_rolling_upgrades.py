@@ -14,8 +14,8 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Column, Connection, Engine, MetaData, Table, create_engine, make_url, text
 
-from server.adapters.sql.core.tables import OLDEST_CODE, REVISION, tables
 from server.adapters.sql.engine import SchemaState, migrate, schema_state
+from server.adapters.sql.tables import OLDEST_CODE, REVISION, schema
 from server.opening import StartError, prepare
 from tests.core import settings_for
 
@@ -116,7 +116,7 @@ def test_the_release_before_is_supported_or_the_migration_says_so() -> None:
 def test_only_additions_are_compatible(change: str, expected: str | None) -> None:
     engine = create_engine("sqlite://")
     with engine.begin() as connection:
-        tables.create_all(connection, [tables.tables["leases"]])
+        schema.create_all(connection, [schema.tables["leases"]])
         before = reflected(connection)
         connection.execute(text(change))
         found = hindrances(before, reflected(connection))

@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, exists, func, insert, or_, select, update
 
-from server.adapters.sql.core.tables import archive_tokens
 from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.core.transactions import Transactions
+from server.adapters.sql.tables.access import archive_tokens
 from server.model.ids import PartitionName
 from server.model.security.archive_token import ArchiveToken
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from server.adapters.sql.core.prepared import Prepared
-from server.adapters.sql.core.tables import audit_outbox
 from server.adapters.sql.core.transactions import Transactions
+from server.adapters.sql.tables.access import audit_outbox
 from server.ports.outbox import KeyRange, OutboxChanges, OutboxRow
 
 _c = audit_outbox.c

@@ -7,11 +7,15 @@ from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select, func, se
 
 from server.adapters.sql.core.counters import own_entries
 from server.adapters.sql.core.prepared import Prepared
-from server.adapters.sql.core.tables import changes, deletions, instances, metadata, partitions, series, studies
 from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.core.transactions import Transactions
 from server.adapters.sql.partitions import PartitionKeys
 from server.adapters.sql.rows import IS_PENDING, AnyRow
+from server.adapters.sql.tables.archive import partitions
+from server.adapters.sql.tables.changes import changes
+from server.adapters.sql.tables.deletions import deletions
+from server.adapters.sql.tables.instances import instances, metadata, series
+from server.adapters.sql.tables.studies import studies
 from server.adapters.sql.writing.deleting import move_on
 from server.adapters.sql.writing.sequencing import ToDo, number, to_do
 from server.model.change import Change, ChangeAction, ChangeState, ChangeWindow

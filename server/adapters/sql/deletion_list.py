@@ -2,8 +2,8 @@
 
 from sqlalchemy import Connection, select
 
-from server.adapters.sql.core.tables import deletions
 from server.adapters.sql.core.times import to_datetime, to_microseconds
+from server.adapters.sql.tables.deletions import deletions
 from server.model.ids import Address
 from server.model.lifecycle.deletion import Deletion, DeletionQuery
 

@@ -22,7 +22,6 @@ from sqlalchemy import (
 )
 
 from server.adapters.sql.core.prepared import Prepared
-from server.adapters.sql.core.tables import instances, metadata, partitions, series, studies, versions
 from server.adapters.sql.rows import (
     SERIES_KEY,
     STUDY_KEY,
@@ -33,6 +32,9 @@ from server.adapters.sql.rows import (
     stored_instance,
     within,
 )
+from server.adapters.sql.tables.archive import partitions
+from server.adapters.sql.tables.instances import instances, metadata, series, versions
+from server.adapters.sql.tables.studies import studies
 from server.model.ids import Address, Version
 from server.model.instance import InstanceMetadata, ResourceState, StoredInstance
 from server.model.lifecycle.version import VersionOrigin

@@ -32,7 +32,6 @@ from server.adapters.sql.core.prepared import Prepared, flush
 from server.adapters.sql.core.progress import Progress
 from server.adapters.sql.core.replica import Replica
 from server.adapters.sql.core.sessions import Kind, Result, Work, begin, commit, repeated, translated
-from server.adapters.sql.core.tables import OLDEST_CODE, compatibility
 from server.adapters.sql.core.transactions import Transactions
 from server.adapters.sql.core.write_order import FileWriteOrder, WriteOrder
 from server.adapters.sql.events.deliveries import SqlDeliveries
@@ -60,6 +59,8 @@ from server.adapters.sql.state.clock import SqlClockRecord
 from server.adapters.sql.state.identity import bind, identity
 from server.adapters.sql.state.schema import VERSION_TABLE, state_of_schema
 from server.adapters.sql.state.schema import SchemaState as SchemaState
+from server.adapters.sql.tables import OLDEST_CODE
+from server.adapters.sql.tables.archive import compatibility
 from server.adapters.sql.worklist.event_log import SqlEventLog
 from server.adapters.sql.worklist.subscriptions import SqlSubscriptions
 from server.adapters.sql.worklist.workitems import SqlWorkitems

@@ -5,9 +5,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, insert, select
 
-from server.adapters.sql.core.tables import login_links
 from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.core.transactions import Transactions
+from server.adapters.sql.tables.access import login_links
 from server.model.security.login_link import LoginLink
 
 _c = login_links.c

@@ -7,9 +7,10 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from server.adapters.sql.core.tables import operation_errors, operations, tags
 from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.core.transactions import Transactions
+from server.adapters.sql.tables.operations import operation_errors, operations
+from server.adapters.sql.tables.query_tags import tags
 from server.model.errors import Reason
 from server.model.ids import Address, PartitionName
 from server.model.operation import Operation, OperationError, OperationState, OperationUpdate, Update

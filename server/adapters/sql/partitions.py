@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, select
 
 from server.adapters.sql.core.prepared import Prepared
-from server.adapters.sql.core.tables import partitions
+from server.adapters.sql.tables.archive import partitions
 from server.model.ids import PartitionName
 
 _DEFAULT = 1

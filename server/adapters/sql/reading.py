@@ -7,16 +7,6 @@ from sqlalchemy import BigInteger, BindParameter, Connection, and_, bindparam, f
 
 from server.adapters.sql import earlier
 from server.adapters.sql.core.prepared import Prepared
-from server.adapters.sql.core.tables import (
-    FRAMES_PER_CHUNK,
-    bulk_elements,
-    frame_chunks,
-    instances,
-    metadata,
-    series,
-    studies,
-    versions,
-)
 from server.adapters.sql.core.times import to_datetime
 from server.adapters.sql.rows import (
     ALIVE,
@@ -31,6 +21,16 @@ from server.adapters.sql.rows import (
     stored_instance,
     within,
 )
+from server.adapters.sql.tables.instances import (
+    FRAMES_PER_CHUNK,
+    bulk_elements,
+    frame_chunks,
+    instances,
+    metadata,
+    series,
+    versions,
+)
+from server.adapters.sql.tables.studies import studies
 from server.adapters.sql.writing.locators import slices
 from server.model.ids import Address, InstanceId, Version
 from server.model.instance import BulkElement, InstanceMetadata, PixelLayout, ResourceState, StoredInstance

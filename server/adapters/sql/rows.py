@@ -4,7 +4,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, bindparam, case, func, literal_column, or_, select
 
-from server.adapters.sql.core.tables import deletions, instances, partitions, series, studies, versions
+from server.adapters.sql.tables.archive import partitions
+from server.adapters.sql.tables.deletions import deletions
+from server.adapters.sql.tables.instances import instances, series, versions
+from server.adapters.sql.tables.studies import studies
 from server.model.damage import NO_DAMAGE, damage_of
 from server.model.ids import Address, InstanceId, PartitionName, Uid, Version
 from server.model.instance import PixelLayout, StoredInstance

@@ -6,9 +6,9 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select
 
-from server.adapters.sql.core.tables import share_links
 from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.core.transactions import Transactions
+from server.adapters.sql.tables.access import share_links
 from server.model.ids import Address, PartitionName, Uid
 from server.model.security.share_link import ShareLink, SharePurpose
 

@@ -8,9 +8,12 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from server.adapters.sql.core.tables import SEQUENCES, compatibility, counters, feed, tables, workitem_event_log
-from server.adapters.sql.core.tables import partitions as partition_table
 from server.adapters.sql.engine import Database, open_database
+from server.adapters.sql.tables import schema
+from server.adapters.sql.tables.archive import SEQUENCES, compatibility, counters
+from server.adapters.sql.tables.archive import partitions as partition_table
+from server.adapters.sql.tables.changes import feed
+from server.adapters.sql.tables.worklist import workitem_event_log
 from server.ports.index import InstanceIndex, Partitions
 from tests.conftest import PostgresDatabases
 from tests.contract.index.sequenced import SequencedChanges
@@ -49,7 +52,7 @@ EMPTY = ";".join(
         "UPDATE workitem_event_log SET position = 0, removed = 0",
         *(
             f"DELETE FROM {table.name}"
-            for table in reversed(tables.sorted_tables)
+            for table in reversed(schema.sorted_tables)
             if table not in (compatibility, counters, feed, partition_table, workitem_event_log)
         ),
         "DELETE FROM partitions WHERE key > 1",

@@ -8,8 +8,8 @@ from collections import Counter
 
 from sqlalchemy import create_engine, insert, text
 
-from server.adapters.sql.core.tables import erasures
 from server.adapters.sql.engine import WRITERS_LOCK, Database, open_database
+from server.adapters.sql.tables.deletions import erasures
 from server.model.change import ChangeState, ChangeWindow
 from server.model.ids import PartitionName
 from server.model.instance import Added, AlreadyStored, NewInstance, ResourceState

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import create_engine, func, make_url, select
 
-from server.adapters.sql.core.tables import tables
+from server.adapters.sql.tables import schema
 from server.model.change import ChangeWindow
 from server.model.ids import Address, PartitionName
 from server.model.instance import Added, BulkElement, PixelLayout, ResourceState
@@ -164,7 +164,7 @@ def rows_by_table(url: str) -> dict[str, int]:
     with engine.connect() as connection:
         counts = {
             table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
-            for table in tables.sorted_tables
+            for table in schema.sorted_tables
             if table.name not in ("compatibility", "counters", "study_event_progress", "workitem_event_log")
         }
     engine.dispose()

@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy import create_engine, insert, select, text
 
-from server.adapters.sql.core.tables import instances, labels, series, studies
 from server.adapters.sql.engine import Database, open_database
+from server.adapters.sql.tables.instances import instances, series
+from server.adapters.sql.tables.lifecycle import labels
+from server.adapters.sql.tables.studies import studies
 from server.model.search.query import Condition, Equals, LabelKey, Level, Like, Matcher, Query
 from tests.contract.index.samples import EVERYTHING, NOON, modality, sample
 from tests.contract.index.test_plans import Statement, plans, statements

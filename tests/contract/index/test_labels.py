@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import create_engine, func, select
 
-from server.adapters.sql.core.tables import labels as labels_table
 from server.adapters.sql.engine import Database
 from server.adapters.sql.search import label_search
+from server.adapters.sql.tables.lifecycle import labels as labels_table
 from server.model.errors import Exhausted, Reason
 from server.model.ids import DEFAULT_PARTITION, Address, PartitionName
 from server.model.search.query import Condition, Empty, Equals, LabelKey, Level, Like, Matcher, Query

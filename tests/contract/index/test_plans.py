@@ -14,11 +14,11 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, create_engine, event, make_url
 
-from server.adapters.sql.core.tables import STUDIES_PER_BLOCK, study_blocks
 from server.adapters.sql.engine import Database, open_database
 from server.adapters.sql.pipeline import Answer, Pipeline
 from server.adapters.sql.search import search, study_search
 from server.adapters.sql.search.study_search import FAR
+from server.adapters.sql.tables.studies import STUDIES_PER_BLOCK, study_blocks
 from server.model.change import ChangeWindow
 from server.model.ids import DEFAULT_PARTITION, PartitionName
 from server.model.operation import Operation, OperationState, OperationUpdate

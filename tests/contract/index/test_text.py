@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import create_engine, text
 
-from server.adapters.sql.core.tables import NAME_GROUPS
 from server.adapters.sql.search import study_search, trigrams
+from server.adapters.sql.tables.columns import NAME_GROUPS
 from server.dicom.matching import normalise
 from server.model.ids import Uid
 from server.model.search.query import Between, Condition, Equals, Level, Like, NameMatches, NameWords, Query

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import Engine, create_engine, select, text, update
 
-from server.adapters.sql.core.tables import staged_versions
 from server.adapters.sql.engine import Database
 from server.adapters.sql.lifecycle import staging
+from server.adapters.sql.tables.operations import staged_versions
 from server.model.change import ChangeAction, ChangeState, ChangeWindow
 from server.model.errors import WrongState
 from server.model.ids import Address, Version

@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import create_engine, text
 
-from server.adapters.sql.core.tables import WORKITEM_TEXT_KEYS
 from server.adapters.sql.engine import Database
+from server.adapters.sql.tables.worklist import WORKITEM_TEXT_KEYS
 from server.adapters.sql.worklist import search as search_module
 from server.dicom.worklist.search_keys import SEARCH_KEYS
 from server.model.ids import DEFAULT_PARTITION, PartitionName, Uid

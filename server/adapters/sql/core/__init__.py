@@ -1,1 +1,1 @@
-"""The database itself: tables, threads and transactions, prepared statements, counters, clock and identity."""
+"""The database itself: threads and transactions, prepared statements, counters, clock and identity."""

@@ -15,8 +15,9 @@ from sqlalchemy import BindParameter, Connection, bindparam, insert, select, tex
 
 from server.adapters.sql.core.prepared import Prepared
 from server.adapters.sql.core.progress import progress_of
-from server.adapters.sql.core.tables import changes, counters, feed, unsequenced
 from server.adapters.sql.core.times import to_microseconds
+from server.adapters.sql.tables.archive import counters
+from server.adapters.sql.tables.changes import changes, feed, unsequenced
 from server.model.archive import Mark
 
 _SHARD = Prepared(update(counters).where(counters.c.shard == bindparam("of_shard")))

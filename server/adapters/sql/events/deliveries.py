@@ -6,7 +6,6 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, tuple_, update
 
-from server.adapters.sql.core.tables import changes, study_events, webhook_events, webhooks
 from server.adapters.sql.core.times import to_microseconds
 from server.adapters.sql.core.transactions import Transactions
 from server.adapters.sql.events.event_rows import ENTRIES, of_entry, of_study
@@ -14,6 +13,8 @@ from server.adapters.sql.events.leases import is_held
 from server.adapters.sql.events.study_events import EVENTS, event_of, progress_of
 from server.adapters.sql.events.webhooks import locked, undelivered, webhook_of
 from server.adapters.sql.partitions import PartitionKeys
+from server.adapters.sql.tables.changes import changes
+from server.adapters.sql.tables.events import study_events, webhook_events, webhooks
 from server.model.events.webhook import (
     OF_ACTION,
     OF_KIND,

@@ -5,9 +5,10 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from server.adapters.sql.core.tables import changes, partitions
 from server.adapters.sql.core.times import to_datetime
 from server.adapters.sql.events.study_events import EVENTS, event_of
+from server.adapters.sql.tables.archive import partitions
+from server.adapters.sql.tables.changes import changes
 from server.model.change import ChangeAction
 from server.model.events.study_event import StudyEvent
 from server.model.events.webhook import OF_ACTION, OF_KIND, Event, EventPosition

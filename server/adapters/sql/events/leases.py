@@ -5,8 +5,8 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
-from server.adapters.sql.core.tables import leases
 from server.adapters.sql.core.transactions import Transactions
+from server.adapters.sql.tables.archive import leases
 from server.ports.events.leases import LeaseState
 
 _c = leases.c

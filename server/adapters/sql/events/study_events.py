@@ -20,17 +20,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from server.adapters.sql.changes import bound_of
 from server.adapters.sql.core.prepared import Prepared
-from server.adapters.sql.core.tables import (
-    changes,
-    partitions,
-    study_event_progress,
-    study_events,
-    study_states,
-    versions,
-)
 from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.core.transactions import Transactions
 from server.adapters.sql.partitions import PartitionKeys
+from server.adapters.sql.tables.archive import partitions
+from server.adapters.sql.tables.changes import changes
+from server.adapters.sql.tables.events import study_event_progress, study_events, study_states
+from server.adapters.sql.tables.instances import versions
 from server.model.change import ChangeAction
 from server.model.events.study_event import (
     Progress,

@@ -21,11 +21,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.expression import ColumnElement
 
-from server.adapters.sql.core.tables import webhook_events, webhooks
 from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.core.transactions import Transactions
 from server.adapters.sql.events.event_rows import events_at
 from server.adapters.sql.events.study_events import progress_of
+from server.adapters.sql.tables.events import webhook_events, webhooks
 from server.model.events.webhook import (
     Backlog,
     EventPosition,

@@ -8,11 +8,11 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, exists, func, insert, or_, select, update
 from sqlalchemy.sql.expression import ColumnElement
 
-from server.adapters.sql.core.tables import study_events, workitem_rule_events, workitem_rules
 from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.core.transactions import Transactions
 from server.adapters.sql.events.study_events import EVENTS, event_of, progress_of
 from server.adapters.sql.partitions import PartitionKeys
+from server.adapters.sql.tables.events import study_events, workitem_rule_events, workitem_rules
 from server.adapters.sql.worklist.workitems import add
 from server.model.errors import NotFound
 from server.model.events.study_event import StudyEvent, StudyEventKind

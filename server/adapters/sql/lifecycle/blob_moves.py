@@ -12,19 +12,14 @@ from sqlalchemy import ColumnElement, Connection, Table, bindparam, delete, func
 
 from server.adapters.sql.core import counters
 from server.adapters.sql.core.progress import progress_of
-from server.adapters.sql.core.tables import (
-    deleted_instances,
-    erasures,
-    instances,
-    partitions,
-    series,
-    staged_versions,
-    studies,
-    versions,
-)
 from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.core.transactions import Transactions
 from server.adapters.sql.rows import ALIVE, has_key
+from server.adapters.sql.tables.archive import partitions
+from server.adapters.sql.tables.deletions import deleted_instances, erasures
+from server.adapters.sql.tables.instances import instances, series, versions
+from server.adapters.sql.tables.operations import staged_versions
+from server.adapters.sql.tables.studies import studies
 from server.adapters.sql.writing.erasing import deleted_versions
 from server.adapters.sql.writing.locators import ERASURE_BEGUN, slices
 from server.model.ids import Address, PartitionName, Uid, Version

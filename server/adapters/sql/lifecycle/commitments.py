@@ -6,10 +6,11 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from server.adapters.sql.core.tables import commitments, partitions
 from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.core.transactions import Transactions
 from server.adapters.sql.partitions import PartitionKeys
+from server.adapters.sql.tables.archive import partitions
+from server.adapters.sql.tables.lifecycle import commitments
 from server.model.ids import PartitionName, Uid
 from server.model.lifecycle.commitment import Commitment, FailureReason, Failures, Reference
 

@@ -9,10 +9,12 @@ from sqlalchemy import Connection, delete, insert, select
 from server.adapters.sql.core import counters
 from server.adapters.sql.core.progress import progress_of
 from server.adapters.sql.core.shards import shard_of
-from server.adapters.sql.core.tables import expiries, holds, partitions, studies
 from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.core.transactions import Transactions
 from server.adapters.sql.partitions import PartitionKeys
+from server.adapters.sql.tables.archive import partitions
+from server.adapters.sql.tables.lifecycle import expiries, holds
+from server.adapters.sql.tables.studies import studies
 from server.adapters.sql.writing.deleting import delete_resource
 from server.model.ids import Address, PartitionName, Uid
 from server.model.lifecycle.expiry import Expiry

@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, tuple_
 
 from server.adapters.sql import operations as record
-from server.adapters.sql.core.tables import exported_files
 from server.adapters.sql.core.transactions import Transactions
+from server.adapters.sql.tables.operations import exported_files
 from server.model.ids import Uid, Version
 from server.model.lifecycle.export import ExportedFile, Written
 from server.model.operation import Operation, Update

@@ -8,18 +8,13 @@ from sqlalchemy import CompoundSelect, Connection, Select, Table, delete, insert
 from server.adapters.sql.core import counters
 from server.adapters.sql.core.progress import progress_of
 from server.adapters.sql.core.shards import shard_of
-from server.adapters.sql.core.tables import (
-    deleted_instances,
-    deleted_series,
-    deleted_studies,
-    holds,
-    instances,
-    series,
-    studies,
-)
 from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.core.transactions import Transactions
 from server.adapters.sql.partitions import PartitionKeys, is_deleted
+from server.adapters.sql.tables.deletions import deleted_instances, deleted_series, deleted_studies
+from server.adapters.sql.tables.instances import instances, series
+from server.adapters.sql.tables.lifecycle import holds
+from server.adapters.sql.tables.studies import studies
 from server.adapters.sql.writing.locators import ERASURE_BEGUN
 from server.model.ids import Address, PartitionName, Uid
 from server.model.lifecycle.hold import Hold

@@ -6,8 +6,8 @@ from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from server.adapters.sql import operations
-from server.adapters.sql.core.tables import imported_files
 from server.adapters.sql.core.transactions import Transactions
+from server.adapters.sql.tables.operations import imported_files
 from server.model.operation import Operation, Update
 from server.ports.imports import ImportedBatch, ImportedFile
 

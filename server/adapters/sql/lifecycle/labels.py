@@ -14,10 +14,12 @@ from server.adapters.sql.core import counters
 from server.adapters.sql.core.prepared import Prepared
 from server.adapters.sql.core.progress import progress_of
 from server.adapters.sql.core.shards import shard_of
-from server.adapters.sql.core.tables import instances, labels, series, studies
 from server.adapters.sql.core.transactions import Transactions
 from server.adapters.sql.partitions import PartitionKeys
 from server.adapters.sql.rows import SERIES_KEY, STUDY_KEY, address, depth, within
+from server.adapters.sql.tables.instances import instances, series
+from server.adapters.sql.tables.lifecycle import labels
+from server.adapters.sql.tables.studies import studies
 from server.model.ids import Address, PartitionName, Uid
 from server.model.lifecycle.label import Labels
 from server.model.search.query import Level

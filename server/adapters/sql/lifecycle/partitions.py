@@ -6,10 +6,10 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
-from server.adapters.sql.core.tables import partition_usage, partitions
 from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.core.transactions import Transactions
 from server.adapters.sql.search.study_search import blocks_of_partition
+from server.adapters.sql.tables.archive import partition_usage, partitions
 from server.adapters.sql.writing.partition_deleting import (
     begin_deletion,
     delete_from_worklist,

@@ -3,17 +3,11 @@
 from sqlalchemy import Connection, bindparam, case, func, or_, select
 
 from server.adapters.sql.core.prepared import Prepared
-from server.adapters.sql.core.tables import (
-    deleted_instances,
-    deleted_series,
-    deleted_studies,
-    instances,
-    partitions,
-    series,
-    studies,
-    versions,
-)
 from server.adapters.sql.rows import has_key, stored_instance
+from server.adapters.sql.tables.archive import partitions
+from server.adapters.sql.tables.deletions import deleted_instances, deleted_series, deleted_studies
+from server.adapters.sql.tables.instances import instances, series, versions
+from server.adapters.sql.tables.studies import studies
 from server.adapters.sql.writing.locators import ERASURE_BEGUN
 from server.model.lifecycle.kept import KeptVersion, VersionState
 

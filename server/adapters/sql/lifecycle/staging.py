@@ -11,16 +11,6 @@ from server.adapters.sql import operations
 from server.adapters.sql.core import counters
 from server.adapters.sql.core.prepared import Prepared
 from server.adapters.sql.core.shards import shard_of
-from server.adapters.sql.core.tables import (
-    bulk_elements,
-    erasures,
-    frame_chunks,
-    instances,
-    metadata,
-    staged_versions,
-    versions,
-)
-from server.adapters.sql.core.tables import operations as operations_table
 from server.adapters.sql.core.times import to_microseconds
 from server.adapters.sql.partitions import PartitionKeys
 from server.adapters.sql.rows import (
@@ -36,6 +26,10 @@ from server.adapters.sql.rows import (
     stored_instance,
     within,
 )
+from server.adapters.sql.tables.deletions import erasures
+from server.adapters.sql.tables.instances import bulk_elements, frame_chunks, instances, metadata, versions
+from server.adapters.sql.tables.operations import operations as operations_table
+from server.adapters.sql.tables.operations import staged_versions
 from server.adapters.sql.writing.adding import begin
 from server.adapters.sql.writing.locators import slices
 from server.model.ids import Address, Version

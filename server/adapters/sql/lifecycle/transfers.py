@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from server.adapters.sql.core.tables import transfers
 from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.core.transactions import Transactions
+from server.adapters.sql.tables.operations import transfers
 from server.model.ids import Address, PartitionName, Uid
 from server.model.lifecycle.transfer import (
     CommitmentReport,

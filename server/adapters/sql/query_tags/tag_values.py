@@ -14,8 +14,9 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, Connection, bindparam, delete, func, insert, select, update
 
 from server.adapters.sql.core.prepared import Prepared
-from server.adapters.sql.core.tables import deleted_series, tag_errors, tag_values, tags
 from server.adapters.sql.search.keys import column_text, groups_of, words_of
+from server.adapters.sql.tables.deletions import deleted_series
+from server.adapters.sql.tables.query_tags import tag_errors, tag_values, tags
 from server.model.instance import NewInstance
 from server.model.search.query import Level
 from server.model.search.query_tag import NewTag, QueryStatus, Tag, TagFault, TagStatus, TagValue

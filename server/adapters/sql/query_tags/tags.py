@@ -9,20 +9,14 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, delet
 from server.adapters.sql import operations
 from server.adapters.sql.core import counters
 from server.adapters.sql.core.prepared import Prepared
-from server.adapters.sql.core.tables import (
-    instances,
-    metadata,
-    partitions,
-    series,
-    studies,
-    tag_errors,
-    tag_values,
-    tags,
-)
 from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.core.transactions import Transactions
 from server.adapters.sql.query_tags.tag_values import Indexing, Owners, active, subtract_errors, tag_of
 from server.adapters.sql.rows import ALIVE
+from server.adapters.sql.tables.archive import partitions
+from server.adapters.sql.tables.instances import instances, metadata, series
+from server.adapters.sql.tables.query_tags import tag_errors, tag_values, tags
+from server.adapters.sql.tables.studies import studies
 from server.model.ids import InstanceId, PartitionName
 from server.model.operation import Operation, Update
 from server.model.search.query_tag import QueryStatus, Tag, TagError, TagFault, TagStatus, TagValue

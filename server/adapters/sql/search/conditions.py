@@ -21,10 +21,14 @@ from sqlalchemy import (
     true,
 )
 
-from server.adapters.sql.core.tables import NAME_GROUPS, instances, labels, series, series_values, studies, tag_values
 from server.adapters.sql.rows import ALIVE
 from server.adapters.sql.search import likes
 from server.adapters.sql.search.keys import COLUMNS, DATE_TIMES, NAMES, SEQUENCE, column_text
+from server.adapters.sql.tables.columns import NAME_GROUPS
+from server.adapters.sql.tables.instances import instances, series, series_values
+from server.adapters.sql.tables.lifecycle import labels
+from server.adapters.sql.tables.query_tags import tag_values
+from server.adapters.sql.tables.studies import studies
 from server.model.search.date_time import DAY, FIRST_TIME, LAST_TIME, TIME
 from server.model.search.query import (
     Between,

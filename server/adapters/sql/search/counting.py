@@ -11,7 +11,6 @@ from typing import Any
 from sqlalchemy import Column, Connection, Select, bindparam, func, select
 
 from server.adapters.sql.core.prepared import Prepared
-from server.adapters.sql.core.tables import series, studies
 from server.adapters.sql.rows import IS_PENDING, SERIES_KEY, STUDY_KEY, address, depth
 from server.adapters.sql.search import pages
 from server.adapters.sql.search.conditions import IS_ALIVE, form_of, level_of
@@ -19,6 +18,8 @@ from server.adapters.sql.search.keys import COLUMNS, column_text
 from server.adapters.sql.search.pages import TABLES
 from server.adapters.sql.search.patient_search import count_patients
 from server.adapters.sql.search.study_search import blocks_of_partition, has_many, modalities, text_leading_to
+from server.adapters.sql.tables.instances import series
+from server.adapters.sql.tables.studies import studies
 from server.model.search.query import Condition, Level, Query
 
 _IS_PENDING = Prepared(select(IS_PENDING))

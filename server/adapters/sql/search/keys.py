@@ -6,7 +6,9 @@ from typing import Any
 
 from sqlalchemy import Column, Table
 
-from server.adapters.sql.core.tables import MAX_TEXT_LENGTH, NAME_GROUPS, instances, series, studies
+from server.adapters.sql.tables.columns import MAX_TEXT_LENGTH, NAME_GROUPS
+from server.adapters.sql.tables.instances import instances, series
+from server.adapters.sql.tables.studies import studies
 from server.model.search.date_time import in_utc
 from server.model.search.query import Level
 

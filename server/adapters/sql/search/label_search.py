@@ -8,10 +8,11 @@ from typing import Any
 from sqlalchemy import BindParameter, Connection, Select, bindparam, false, func, or_, select
 
 from server.adapters.sql.core.prepared import Prepared
-from server.adapters.sql.core.tables import instances, labels
 from server.adapters.sql.search import pages
 from server.adapters.sql.search.conditions import form_of, label_matches, values_of
 from server.adapters.sql.search.pages import KEYS, TABLES, Rows
+from server.adapters.sql.tables.instances import instances
+from server.adapters.sql.tables.lifecycle import labels
 from server.model.search.query import Condition, Empty, LabelKey, Level, Query
 
 FEW = 1_000

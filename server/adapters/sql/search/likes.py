@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 
 from sqlalchemy import ColumnElement, and_, bindparam, false
 
-from server.adapters.sql.core.tables import MAX_TEXT_LENGTH
 from server.adapters.sql.search.keys import column_text
+from server.adapters.sql.tables.columns import MAX_TEXT_LENGTH
 
 Text = ColumnElement[str]
 

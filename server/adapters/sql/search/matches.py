@@ -7,8 +7,9 @@ from typing import Any
 from sqlalchemy import BindParameter, ColumnElement, Connection, Select, Subquery, bindparam, func, select
 
 from server.adapters.sql.core.prepared import Prepared
-from server.adapters.sql.core.tables import instances, metadata, series, studies
 from server.adapters.sql.rows import IS_PENDING
+from server.adapters.sql.tables.instances import instances, metadata, series
+from server.adapters.sql.tables.studies import studies
 from server.model.ids import Address, Uid
 from server.model.search.query import MAX_METADATA, Level, Match, Query
 from server.model.search.return_keys import ElementLines

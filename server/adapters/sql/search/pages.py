@@ -6,12 +6,13 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Connection, Select, Table, bindparam, literal_column, select
 
 from server.adapters.sql.core.prepared import Prepared
-from server.adapters.sql.core.tables import instances, series, studies
 from server.adapters.sql.rows import SERIES_KEY, STUDY_KEY, depth, within
 from server.adapters.sql.search import sorting
 from server.adapters.sql.search.conditions import all_hold, form_of, level_of, values_of
 from server.adapters.sql.search.matches import rows_of
 from server.adapters.sql.search.trigrams import is_in_order, of_studies
+from server.adapters.sql.tables.instances import instances, series
+from server.adapters.sql.tables.studies import studies
 from server.model.ids import Address
 from server.model.search.query import Condition, Level, Query
 

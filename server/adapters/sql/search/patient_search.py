@@ -10,9 +10,9 @@ from typing import Any
 from sqlalchemy import Connection, Select, bindparam, case, func, select
 
 from server.adapters.sql.core.prepared import Prepared
-from server.adapters.sql.core.tables import studies
 from server.adapters.sql.search import pages
 from server.adapters.sql.search.matches import matches, rows_of
+from server.adapters.sql.tables.studies import studies
 from server.model.search.query import Level, Match, Order, Query, SortKey, SortValue
 
 Search = Callable[[Connection, int, Query], list[Match]]

@@ -18,7 +18,6 @@ from typing import Any
 
 from sqlalchemy import BindParameter, Connection, Select, bindparam
 
-from server.adapters.sql.core.tables import studies
 from server.adapters.sql.rows import address
 from server.adapters.sql.search import pages, sorting
 from server.adapters.sql.search.conditions import IS_ALIVE, form_of, level_of
@@ -28,6 +27,7 @@ from server.adapters.sql.search.pages import KEYS, TABLES, Rows
 from server.adapters.sql.search.patient_search import search_patients
 from server.adapters.sql.search.study_search import search_studies, text_leading_to
 from server.adapters.sql.search.tag_search import page_by_tag
+from server.adapters.sql.tables.studies import studies
 from server.model.errors import InvalidRequest, Reason
 from server.model.search.query import Condition, Equals, Level, Match, NameMatches, Numbers, Query, TagKey
 

@@ -22,8 +22,9 @@ from sqlalchemy import (
     tuple_,
 )
 
-from server.adapters.sql.core.tables import instances, series, studies, study_counts
 from server.adapters.sql.search.matches import rows_of
+from server.adapters.sql.tables.instances import instances, series
+from server.adapters.sql.tables.studies import studies, study_counts
 from server.model.search.query import Level, Order, Query, SortValue
 
 

@@ -22,13 +22,14 @@ from typing import Any
 from sqlalchemy import BigInteger, Column, Connection, Select, Table, bindparam, func, select, union_all
 
 from server.adapters.sql.core.prepared import Prepared
-from server.adapters.sql.core.tables import STUDIES_PER_BLOCK, series, studies, study_block_changes, study_blocks
 from server.adapters.sql.search import likes, pages, sorting
 from server.adapters.sql.search.conditions import MODALITIES_IN_STUDY, form_of, holds, values_of
 from server.adapters.sql.search.keys import COLUMNS, column_text
 from server.adapters.sql.search.matches import rows_of
 from server.adapters.sql.search.pages import Rows
 from server.adapters.sql.search.trigrams import is_in_order, of_studies
+from server.adapters.sql.tables.instances import series
+from server.adapters.sql.tables.studies import STUDIES_PER_BLOCK, studies, study_block_changes, study_blocks
 from server.model.search.query import Between, Condition, Equals, Level, Like, Matcher, NameMatches, Order, Query
 
 FEW = 1_000

@@ -9,10 +9,10 @@ from typing import Any
 from sqlalchemy import BindParameter, Connection, Select, bindparam, false, func, or_, select
 
 from server.adapters.sql.core.prepared import Prepared
-from server.adapters.sql.core.tables import tag_values
 from server.adapters.sql.search import pages
 from server.adapters.sql.search.conditions import form_of, tag_matches, values_of
 from server.adapters.sql.search.pages import KEYS, TABLES, Rows
+from server.adapters.sql.tables.query_tags import tag_values
 from server.model.search.query import Condition, Empty, Level, Query, TagKey
 
 FEW = 1_000

@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from sqlalchemy import BindParameter, ColumnElement, Select, bindparam, cast, column, literal_column, select, table
 from sqlalchemy.dialects.postgresql import TSQUERY
 
-from server.adapters.sql.core.tables import NAME_GROUPS, STUDY_TEXT, WORKITEM_TEXT, WORKITEM_TEXT_KEYS, TextIndex
 from server.adapters.sql.search.keys import NAMES, column_text
+from server.adapters.sql.tables.columns import NAME_GROUPS
+from server.adapters.sql.tables.studies import STUDY_TEXT
+from server.adapters.sql.tables.text_index import TextIndex
+from server.adapters.sql.tables.worklist import WORKITEM_TEXT, WORKITEM_TEXT_KEYS
 from server.model.search.query import Condition, Equals, LabelKey, Like, Matcher, NameMatches, NameWords, TagKey
 
 _LENGTH = 3

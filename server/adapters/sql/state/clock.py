@@ -4,9 +4,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection, select, text
 
-from server.adapters.sql.core.tables import clock
 from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.core.transactions import Transactions
+from server.adapters.sql.tables.archive import clock
 
 _LATEST = select(clock.c.time)
 _ADVANCE = text(

@@ -12,8 +12,12 @@ from sqlalchemy.exc import DBAPIError
 from server.adapters.sql.core.causes import cause_of
 from server.adapters.sql.core.prepared import Prepared
 from server.adapters.sql.core.sessions import is_damaged, translated
-from server.adapters.sql.core.tables import archive, counters, erasures, feed, staged_versions, versions
 from server.adapters.sql.state.wal import copy_log, dropped_frames, log_copy
+from server.adapters.sql.tables.archive import archive, counters
+from server.adapters.sql.tables.changes import feed
+from server.adapters.sql.tables.deletions import erasures
+from server.adapters.sql.tables.instances import versions
+from server.adapters.sql.tables.operations import staged_versions
 from server.model.archive import ArchiveId, IndexIdentity, Mark
 from server.model.instance import Locator
 from server.model.store_id import StoreId, last_locator_of, store_of

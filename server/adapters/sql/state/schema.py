@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
-from server.adapters.sql.core.tables import REVISION, compatibility
+from server.adapters.sql.tables import REVISION
+from server.adapters.sql.tables.archive import compatibility
 
 VERSION_TABLE = "alembic_version"
 

@@ -21,8 +21,11 @@ from sqlalchemy import (
 )
 
 from server.adapters.sql.core.prepared import Prepared
-from server.adapters.sql.core.tables import (
-    partitions,
+from server.adapters.sql.core.times import to_datetime, to_microseconds
+from server.adapters.sql.core.transactions import Transactions
+from server.adapters.sql.partitions import PartitionKeys
+from server.adapters.sql.tables.archive import partitions
+from server.adapters.sql.tables.worklist import (
     unsequenced_workitem_events,
     workitem_event_log,
     workitem_event_recipients,
@@ -32,9 +35,6 @@ from server.adapters.sql.core.tables import (
     workitems,
     worklist_subscriptions,
 )
-from server.adapters.sql.core.times import to_datetime, to_microseconds
-from server.adapters.sql.core.transactions import Transactions
-from server.adapters.sql.partitions import PartitionKeys
 from server.model.ids import PartitionName, Uid
 from server.model.worklist.event import EventKind, EventType, LoggedEvent
 from server.ports.worklist.subscriptions import LogState

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from sqlalchemy import Connection, insert, text
 
 from server.adapters.sql.core.prepared import Prepared
-from server.adapters.sql.core.tables import workitem_event_recipients, workitem_events
 from server.adapters.sql.core.times import to_microseconds
+from server.adapters.sql.tables.worklist import workitem_event_recipients, workitem_events
 from server.model.worklist.event import Event, EventKind
 
 _TAKE = Prepared(text("UPDATE workitem_event_log SET position = position + :number RETURNING position"))

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, select
 
 from server.adapters.sql.core.prepared import Prepared
-from server.adapters.sql.core.tables import workitem_subscriptions, workitems, worklist_subscriptions
+from server.adapters.sql.tables.worklist import workitem_subscriptions, workitems, worklist_subscriptions
 from server.adapters.sql.worklist import events
 from server.model.worklist.event import EventKind, Observers, Report
 from server.model.worklist.subscription import SubscriptionState, state_of

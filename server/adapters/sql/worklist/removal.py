@@ -6,15 +6,15 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, delete, or_, select, text
 
-from server.adapters.sql.core.tables import (
-    partitions,
+from server.adapters.sql.core.times import to_datetime, to_microseconds
+from server.adapters.sql.tables.archive import partitions
+from server.adapters.sql.tables.worklist import (
     workitem_subscriptions,
     workitem_texts,
     workitem_values,
     workitems,
     worklist_subscriptions,
 )
-from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.worklist.changing import lock_all, record_all
 from server.model.ids import PartitionName, Uid
 from server.model.worklist.subscription import SubscriptionState

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import BindParameter, Connection, Select, bindparam, func, select
 
 from server.adapters.sql.core.prepared import Prepared
-from server.adapters.sql.core.tables import workitem_texts, workitem_values, workitems
 from server.adapters.sql.search import pages
 from server.adapters.sql.search.trigrams import is_in_order, of_workitems
+from server.adapters.sql.tables.worklist import workitem_texts, workitem_values, workitems
 from server.adapters.sql.worklist import values
 from server.model.ids import Uid
 from server.model.search.query import MAX_METADATA, Condition, Empty, Equals

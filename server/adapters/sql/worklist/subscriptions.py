@@ -7,7 +7,12 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, case, delete, func, insert, or_, select, text, update
 
 from server.adapters.sql.core.prepared import Prepared
-from server.adapters.sql.core.tables import (
+from server.adapters.sql.core.times import to_datetime, to_microseconds
+from server.adapters.sql.core.transactions import Transactions
+from server.adapters.sql.partitions import PartitionKeys, is_deleted
+from server.adapters.sql.search.pages import add_values
+from server.adapters.sql.search.search import check_size
+from server.adapters.sql.tables.worklist import (
     workitem_event_log,
     workitem_event_recipients,
     workitem_subscribers,
@@ -15,11 +20,6 @@ from server.adapters.sql.core.tables import (
     workitems,
     worklist_subscriptions,
 )
-from server.adapters.sql.core.times import to_datetime, to_microseconds
-from server.adapters.sql.core.transactions import Transactions
-from server.adapters.sql.partitions import PartitionKeys, is_deleted
-from server.adapters.sql.search.pages import add_values
-from server.adapters.sql.search.search import check_size
 from server.adapters.sql.worklist import events, values
 from server.adapters.sql.worklist.changing import lock
 from server.model.errors import Exhausted, NotFound, Reason

@@ -9,10 +9,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, and_, exists, false, literal_column, not_, or_, select
 
-from server.adapters.sql.core.tables import NAME_GROUPS, WORKITEM_TEXT_KEYS, workitem_texts, workitem_values
 from server.adapters.sql.search import likes
 from server.adapters.sql.search.conditions import form_of, tag_matches, values_of
 from server.adapters.sql.search.keys import WORD_BREAK, column_text, groups_of, words_of
+from server.adapters.sql.tables.columns import NAME_GROUPS
+from server.adapters.sql.tables.worklist import WORKITEM_TEXT_KEYS, workitem_texts, workitem_values
 from server.model.search.query import Condition, Empty, Like, Matcher, NameMatches, NameWords
 from server.model.worklist.workitem import SearchValue
 

@@ -8,17 +8,17 @@ from sqlalchemy import Connection, bindparam, delete, insert, or_, select, text,
 from sqlalchemy.dialects import postgresql, sqlite
 
 from server.adapters.sql.core.prepared import Prepared
-from server.adapters.sql.core.tables import (
+from server.adapters.sql.core.times import to_datetime, to_microseconds
+from server.adapters.sql.core.transactions import Transactions
+from server.adapters.sql.partitions import PartitionKeys, is_deleted
+from server.adapters.sql.search.search import check_size
+from server.adapters.sql.tables.worklist import (
     WORKITEM_TEXT_KEYS,
     workitem_subscriptions,
     workitem_texts,
     workitem_values,
     workitems,
 )
-from server.adapters.sql.core.times import to_datetime, to_microseconds
-from server.adapters.sql.core.transactions import Transactions
-from server.adapters.sql.partitions import PartitionKeys, is_deleted
-from server.adapters.sql.search.search import check_size
 from server.adapters.sql.worklist import removal, search
 from server.adapters.sql.worklist.changing import lock, record
 from server.adapters.sql.worklist.observers import NEW, observing_later

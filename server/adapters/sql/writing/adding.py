@@ -18,25 +18,22 @@ from server.adapters.sql.core.counters import Counters
 from server.adapters.sql.core.prepared import Prepared
 from server.adapters.sql.core.progress import progress_of
 from server.adapters.sql.core.shards import shard_of
-from server.adapters.sql.core.tables import (
-    FRAMES_PER_CHUNK,
-    STUDIES_PER_BLOCK,
-    bulk_elements,
-    expiries,
-    frame_chunks,
-    instances,
-    metadata,
-    series,
-    studies,
-    study_block_changes,
-    study_blocks,
-    versions,
-)
 from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.partitions import PartitionKeys, deleted_later
 from server.adapters.sql.query_tags.tag_values import ByTags, Found, Owners
 from server.adapters.sql.rows import OF_SERIES, stored_instance
 from server.adapters.sql.search.keys import columns_of
+from server.adapters.sql.tables.instances import (
+    FRAMES_PER_CHUNK,
+    bulk_elements,
+    frame_chunks,
+    instances,
+    metadata,
+    series,
+    versions,
+)
+from server.adapters.sql.tables.lifecycle import expiries
+from server.adapters.sql.tables.studies import STUDIES_PER_BLOCK, studies, study_block_changes, study_blocks
 from server.adapters.sql.writing.holding import hold_on, holds_later
 from server.adapters.sql.writing.merging import Group, Row, existing, write_groups, write_several
 from server.adapters.sql.writing.open_deletions import note_stored, tags_and_pending_later

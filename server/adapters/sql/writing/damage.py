@@ -5,7 +5,7 @@ from collections.abc import Callable
 from sqlalchemy import Connection, bindparam, select, update
 
 from server.adapters.sql.core.prepared import Prepared
-from server.adapters.sql.core.tables import instances
+from server.adapters.sql.tables.instances import instances
 from server.model.damage import Damage, damage_of
 
 _READ = Prepared(select(instances.c.damage).where(instances.c.version == bindparam("version")).with_for_update())

@@ -15,22 +15,14 @@ from server.adapters.sql.core import counters
 from server.adapters.sql.core.prepared import Prepared
 from server.adapters.sql.core.progress import progress_of
 from server.adapters.sql.core.shards import shard_of
-from server.adapters.sql.core.tables import (
-    STUDIES_PER_BLOCK,
-    changes,
-    deleted_instances,
-    deleted_series,
-    deleted_studies,
-    deletions,
-    expiries,
-    instances,
-    series,
-    studies,
-    versions,
-)
 from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.query_tags.tag_values import delete_of_series, delete_of_study, delete_of_versions
 from server.adapters.sql.rows import SERIES_KEY, STUDY_KEY, address, within
+from server.adapters.sql.tables.changes import changes
+from server.adapters.sql.tables.deletions import deleted_instances, deleted_series, deleted_studies, deletions
+from server.adapters.sql.tables.instances import instances, series, versions
+from server.adapters.sql.tables.lifecycle import expiries
+from server.adapters.sql.tables.studies import STUDIES_PER_BLOCK, studies
 from server.adapters.sql.writing.adding import change_blocks
 from server.adapters.sql.writing.holding import require_not_held
 from server.adapters.sql.writing.usage import UsageChanges

@@ -8,17 +8,11 @@ from sqlalchemy import ColumnElement, Connection, Table, case, func, select, upd
 
 from server.adapters.sql.core import counters
 from server.adapters.sql.core.shards import shard_of
-from server.adapters.sql.core.tables import (
-    deleted_instances,
-    deleted_series,
-    deleted_studies,
-    deletions,
-    partitions,
-    series,
-    studies,
-    versions,
-)
 from server.adapters.sql.core.times import to_microseconds
+from server.adapters.sql.tables.archive import partitions
+from server.adapters.sql.tables.deletions import deleted_instances, deleted_series, deleted_studies, deletions
+from server.adapters.sql.tables.instances import series, versions
+from server.adapters.sql.tables.studies import studies
 from server.adapters.sql.writing.deleting import move_on
 from server.adapters.sql.writing.holding import require_not_held
 from server.adapters.sql.writing.locators import slices

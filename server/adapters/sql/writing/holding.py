@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import BindParameter, Connection, bindparam, or_, select
 
 from server.adapters.sql.core.prepared import Prepared
-from server.adapters.sql.core.tables import holds
+from server.adapters.sql.tables.lifecycle import holds
 from server.model.errors import Reason, WrongState
 from server.model.ids import Address, InstanceId
 

@@ -21,23 +21,13 @@ from sqlalchemy import (
 
 from server.adapters.sql.core import counters
 from server.adapters.sql.core.progress import progress_of
-from server.adapters.sql.core.tables import (
-    deleted_instances,
-    deleted_series,
-    deleted_studies,
-    deletions,
-    erasures,
-    holds,
-    instances,
-    labels,
-    series,
-    series_values,
-    staged_versions,
-    studies,
-    versions,
-)
 from server.adapters.sql.core.times import to_microseconds
 from server.adapters.sql.rows import ALIVE, STORED, stored_instance
+from server.adapters.sql.tables.deletions import deleted_instances, deleted_series, deleted_studies, deletions, erasures
+from server.adapters.sql.tables.instances import instances, series, series_values, versions
+from server.adapters.sql.tables.lifecycle import holds, labels
+from server.adapters.sql.tables.operations import staged_versions
+from server.adapters.sql.tables.studies import studies
 from server.adapters.sql.writing.usage import UsageChanges
 from server.model.instance import Locator, StoredInstance
 from server.model.search.query import Level

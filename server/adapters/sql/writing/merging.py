@@ -7,8 +7,9 @@ from typing import Any
 from sqlalchemy import Connection, Table, bindparam, delete, insert, select, update
 
 from server.adapters.sql.core.prepared import Prepared
-from server.adapters.sql.core.tables import series, series_values, studies
 from server.adapters.sql.search.keys import columns_of, date_time_of, several_of
+from server.adapters.sql.tables.instances import series, series_values
+from server.adapters.sql.tables.studies import studies
 from server.model.instance import LevelAttributes
 from server.model.search.query import Level
 from server.model.search.return_keys import elements_of_lines, lines_of_elements

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select, text
 
 from server.adapters.sql.core.prepared import Prepared
 from server.adapters.sql.core.progress import progress_of
-from server.adapters.sql.core.tables import deletions
+from server.adapters.sql.tables.deletions import deletions
 from server.model.ids import PartitionName
 from server.model.instance import NewInstance
 from server.model.search.query_tag import TagStatus

@@ -9,11 +9,12 @@ from sqlalchemy import Column, Connection, delete, select, update
 
 from server.adapters.sql.core import counters
 from server.adapters.sql.core.progress import progress_of
-from server.adapters.sql.core.tables import (
-    deletions,
-    holds,
-    partitions,
-    studies,
+from server.adapters.sql.core.times import to_microseconds
+from server.adapters.sql.tables.archive import partitions
+from server.adapters.sql.tables.deletions import deletions
+from server.adapters.sql.tables.lifecycle import holds
+from server.adapters.sql.tables.studies import studies
+from server.adapters.sql.tables.worklist import (
     unsequenced_workitem_events,
     workitem_event_recipients,
     workitem_events,
@@ -24,7 +25,6 @@ from server.adapters.sql.core.tables import (
     workitems,
     worklist_subscriptions,
 )
-from server.adapters.sql.core.times import to_microseconds
 from server.adapters.sql.writing.deleting import delete_resource
 from server.adapters.sql.writing.holding import on_hold
 from server.model.ids import Address, PartitionName, Uid

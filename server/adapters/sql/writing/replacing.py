@@ -9,8 +9,8 @@ from sqlalchemy import Connection, bindparam, insert, update
 
 from server.adapters.sql.core.prepared import Prepared
 from server.adapters.sql.core.progress import progress_of
-from server.adapters.sql.core.tables import instances, versions
 from server.adapters.sql.query_tags.tag_values import delete_of_versions
+from server.adapters.sql.tables.instances import instances, versions
 from server.adapters.sql.writing.merging import Row
 from server.model.ids import Version
 from server.model.instance import Locator, StoredInstance

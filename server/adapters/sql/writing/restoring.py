@@ -16,22 +16,13 @@ from server.adapters.sql.core import counters
 from server.adapters.sql.core.prepared import Prepared
 from server.adapters.sql.core.progress import progress_of
 from server.adapters.sql.core.shards import shard_of
-from server.adapters.sql.core.tables import (
-    STUDIES_PER_BLOCK,
-    deleted_instances,
-    deleted_series,
-    deleted_studies,
-    deletions,
-    instances,
-    labels,
-    metadata,
-    series,
-    studies,
-    versions,
-)
 from server.adapters.sql.core.times import to_microseconds
 from server.adapters.sql.partitions import is_deleted
 from server.adapters.sql.query_tags.tag_values import ByTags, Owners, active
+from server.adapters.sql.tables.deletions import deleted_instances, deleted_series, deleted_studies, deletions
+from server.adapters.sql.tables.instances import instances, metadata, series, versions
+from server.adapters.sql.tables.lifecycle import labels
+from server.adapters.sql.tables.studies import STUDIES_PER_BLOCK, studies
 from server.adapters.sql.writing.adding import change_blocks
 from server.adapters.sql.writing.deleting import move_on
 from server.adapters.sql.writing.locators import delete_empty_groups

@@ -6,10 +6,11 @@ from datetime import datetime
 from sqlalchemy import Connection, bindparam, select
 
 from server.adapters.sql.core.prepared import Prepared
-from server.adapters.sql.core.tables import deleted_instances, instances, series, versions
 from server.adapters.sql.core.times import to_datetime
 from server.adapters.sql.partitions import PartitionKeys
 from server.adapters.sql.rows import SERIES_KEY, STUDY_KEY, AnyRow, address, depth, within
+from server.adapters.sql.tables.deletions import deleted_instances
+from server.adapters.sql.tables.instances import instances, series, versions
 from server.adapters.sql.writing.adding import begin
 from server.model.ids import Address, InstanceId, Uid, Version
 from server.model.instance import Added, Faulty, InstanceVersion, NewInstance, OnHold
