@@ -71,21 +71,23 @@ def _closed_on_failure(settings: Settings) -> Iterator[Storage]:
 
 def _prepared(settings: Settings, storage: Storage, *, only_index: bool) -> Prepared:
     reserves = [] if only_index else [Reserve(directory) for directory in _directories(settings, storage)]
-    with storage.identity.lock():
+    with storage.identity.lock(), _inspection(settings) as index:
         for reserve in reserves:
             reserve.draw()
-        binding, lost = _compared(settings, storage, only_index=only_index)
+        compared = _compared(index, storage, only_index=only_index)
+        lost = compared.lost
         _restrict_index(settings)
         if lost:
-            _require_usable(schema_state(settings), f"it can't be migrated: {lost}.")
+            _require_usable(index.schema(), f"it can't be migrated: {lost}.")
         else:
-            _prepare_schema(settings)
-            if not only_index and (binding is Binding.TO_BIND or storage.identity.read().has_unbound_stores):
-                _bind(settings, storage)
+            _prepare_schema(settings, index)
+            is_bound = compared.binding is Binding.BOUND and not storage.identity.read().has_unbound_stores
+            if not only_index and not is_bound:
+                _bind(index, compared.place, storage)
         if only_index:
             return Prepared(ReadOnlyState(lost), storage, Mark())
         if not lost:
-            _take_over(storage, settings)
+            _take_over(storage, index)
         mark = storage.marks.enter()
         for reserve in reserves:
             reserve.fill()
@@ -127,8 +129,8 @@ def check_binding(settings: Settings) -> str:
     Raises:
         StartError: they do not belong together, or a URL is invalid. Unavailable
     """
-    with closing(_storage(settings)) as storage:
-        return _compared(settings, storage, only_index=False)[1]
+    with closing(_storage(settings)) as storage, _inspection(settings) as index:
+        return _compared(index, storage, only_index=False).lost
 
 
 def directories(settings: Settings) -> set[Path]:
@@ -147,12 +149,16 @@ def _storage(settings: Settings) -> Storage:
         raise StartError(str(error)) from None
 
 
-def _take_over(storage: Storage, settings: Settings) -> None:
+def _inspection(settings: Settings) -> engine.Inspection:
     try:
-        url = settings.database_url
-        storage.journal.take_over(
-            lambda locators: engine.referenced_locators(url, locators), lambda: engine.pending_deletions(url)
-        )
+        return engine.Inspection(settings.database_url)
+    except ValueError as error:
+        raise StartError(str(error)) from error
+
+
+def _take_over(storage: Storage, index: engine.Inspection) -> None:
+    try:
+        storage.journal.take_over(index.referenced_locators, index.pending_deletions)
     except DicomStoreError as error:
         if error.reason not in (Reason.STORAGE_FULL, Reason.STORAGE_UNAVAILABLE):
             raise
@@ -171,19 +177,20 @@ def recovering(settings: Settings) -> Iterator[Prepared]:
     storage = _storage(settings)
     with ExitStack() as until_complete, storage.identity.lock():
         until_complete.callback(storage.close)
-        blobs, index = _identities(settings, storage)
-        if storage.marks.is_in_use():
-            raise StartError(f"The archive in {blobs.place} is running: stop it first.")
-        try:
-            require_recoverable(blobs, index)
-        except ArchiveMismatch as refused:
-            raise StartError(str(refused)) from refused
-        archive = blobs.id or uuid.uuid4().hex
-        storage.identity.write(archive, is_bound=blobs.is_bound, is_recovering=True)
-        engine.migrate(settings.database_url)
-        if engine.bind_to(settings.database_url, archive) != archive:
-            raise StartError(f"The index {index.place} was bound to another archive meanwhile.")
-        engine.raise_to(settings.database_url, blobs.mark)
+        with _inspection(settings) as inspection:
+            blobs, index = _identities(inspection, storage)
+            if storage.marks.is_in_use():
+                raise StartError(f"The archive in {blobs.place} is running: stop it first.")
+            try:
+                require_recoverable(blobs, index)
+            except ArchiveMismatch as refused:
+                raise StartError(str(refused)) from refused
+            archive = blobs.id or uuid.uuid4().hex
+            storage.identity.write(archive, is_bound=blobs.is_bound, is_recovering=True)
+            inspection.migrate()
+            if inspection.bind(archive) != archive:
+                raise StartError(f"The index {index.place} was bound to another archive meanwhile.")
+            inspection.raise_to(blobs.mark)
         yield Prepared(ReadOnlyState(), storage, storage.marks.enter())
         until_complete.close()
         storage.identity.write(archive, is_bound=True)
@@ -191,12 +198,12 @@ def recovering(settings: Settings) -> Iterator[Prepared]:
 
 def migrate(settings: Settings) -> None:
     """Migrate the database to the current schema; blocking. Raises: as `prepare`."""
-    with closing(_storage(settings)) as storage, storage.identity.lock():
-        _, lost = _compared(settings, storage, only_index=True)
+    with closing(_storage(settings)) as storage, storage.identity.lock(), _inspection(settings) as index:
+        lost = _compared(index, storage, only_index=True).lost
         if lost:
             raise StartError(f"The database can't be migrated: {lost}.")
-        if not schema_state(settings).is_newer:
-            engine.migrate(settings.database_url)
+        if not index.schema().is_newer:
+            index.migrate()
 
 
 def schema_state(settings: Settings) -> engine.SchemaState:
@@ -204,22 +211,32 @@ def schema_state(settings: Settings) -> engine.SchemaState:
     return engine.schema_state(settings.database_url)
 
 
-def _compared(settings: Settings, storage: Storage, *, only_index: bool) -> tuple[Binding, str]:
-    blobs, index = _identities(settings, storage)
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """What a comparison of storage and index has found.
+
+    lost: describes the transactions that the index has lost; empty if none.
+    place: of the index, for messages.
+    """
+
+    binding: Binding
+    lost: str = ""
+    place: str = ""
+
+
+def _compared(index: engine.Inspection, storage: Storage, *, only_index: bool) -> _Compared:
+    blobs, found = _identities(index, storage)
     if only_index and not blobs.has_blobs and blobs.id is None:
-        return Binding.BOUND, ""
+        return _Compared(Binding.BOUND)
     try:
-        return binding_of(blobs, index), lost_transactions(blobs, index)
+        return _Compared(binding_of(blobs, found), lost_transactions(blobs, found), found.place)
     except ArchiveMismatch as refused:
         raise StartError(str(refused)) from refused
 
 
-def _identities(settings: Settings, storage: Storage) -> tuple[BlobsIdentity, IndexIdentity]:
+def _identities(index: engine.Inspection, storage: Storage) -> tuple[BlobsIdentity, IndexIdentity]:
     blobs = storage.identity.read()
-    try:
-        return blobs, engine.identity_of(settings.database_url, blobs.mark)
-    except ValueError as error:
-        raise StartError(str(error)) from error
+    return blobs, index.identity(blobs.mark)
 
 
 def _restrict_index(settings: Settings) -> None:
@@ -234,12 +251,12 @@ def _restrict_index(settings: Settings) -> None:
                 _log.warning("all users may access the index file=%s cause=%s", path, type(error).__name__)
 
 
-def _prepare_schema(settings: Settings) -> None:
-    schema = schema_state(settings)
+def _prepare_schema(settings: Settings, index: engine.Inspection) -> None:
+    schema = index.schema()
     if settings.migrate and not schema.is_usable and not schema.is_newer:
-        engine.migrate(settings.database_url)
+        index.migrate()
         _log.info("database migrated from=%s to=%s", schema.present or "none", schema.wanted)
-        schema = schema_state(settings)
+        schema = index.schema()
     _require_usable(schema, "run `dicomstore migrate`.")
 
 
@@ -253,13 +270,13 @@ def _require_usable(schema: engine.SchemaState, otherwise: str) -> None:
     )
 
 
-def _bind(settings: Settings, storage: Storage) -> None:
+def _bind(index: engine.Inspection, place: str, storage: Storage) -> None:
     """Write the same id to both: first to the storage, so that after a crash in between it is marked as not bound."""
-    blobs, index = _identities(settings, storage)
+    blobs = storage.identity.read()
     archive = blobs.id or uuid.uuid4().hex
     if blobs.id is None:
         storage.identity.write(archive, is_bound=False)
-    if engine.bind_to(settings.database_url, archive) != archive:  # another archive was bound first
-        raise StartError(f"The index {index.place} was bound to another archive meanwhile: start again.")
+    if index.bind(archive) != archive:  # another archive was bound first
+        raise StartError(f"The index {place} was bound to another archive meanwhile: start again.")
     storage.identity.write(archive, is_bound=True)
     _log.info("bound storage and index archive=%s", archive)

@@ -27,7 +27,7 @@ from server.domain.upkeep.audit import Audit
 from server.domain.upkeep.recovery import Recovered, Recovery
 from server.domain.upkeep.repeated_journal import RepeatedJournal
 from server.domain.upkeep.steady_clock import clock_problem
-from server.model.archive import BlobsIdentity
+from server.model.archive import BlobsIdentity, IndexIdentity, Mark
 from server.model.audit.trail import Verification
 from server.model.events.webhook import Backlog as WebhookBacklog
 from server.model.events.webhook import Webhook
@@ -250,10 +250,14 @@ async def recover(settings: Settings, *, with_quarantined: bool = False) -> Reco
         ).run()
         while await database.changes.sequence() is Sequenced.MAY_HAVE_MORE:
             pass  # until the entries of the change feed have their sequences
-        index = await asyncio.to_thread(engine.identity_of, settings.database_url, prepared.mark)
+        index, pending = await asyncio.to_thread(_identity_and_deletions, settings.database_url, prepared.mark)
         for store in index.stores - (await asyncio.to_thread(storage.identity.read)).stores:
             await database.blob_moves.forget_old_copies(store)
         # The index has none of their instances any more; an older one may still have to move some.
-        completed = deletions.keys() - await asyncio.to_thread(engine.pending_deletions, settings.database_url)
-        await asyncio.to_thread(storage.journal.complete, completed)
+        await asyncio.to_thread(storage.journal.complete, deletions.keys() - pending)
         return recovered
+
+
+def _identity_and_deletions(url: str, at_least: Mark) -> tuple[IndexIdentity, set[int]]:
+    with engine.Inspection(url) as index:
+        return index.identity(at_least), index.pending_deletions()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from server.adapters.blobs.factory import storage_of
-from server.adapters.sql.engine import identity_of
+from server.adapters.sql.engine import Inspection
 from server.bootstrap.checks import checks
 from server.model.archive import Mark
 from server.model.errors import Unavailable
@@ -49,8 +49,9 @@ async def test_a_new_store_is_written_and_the_one_before_is_read_and_erased_from
     assert (found["archive"], found["agreement"]) == ("ok", "ok")
     async with a_core(data, retention_hours=0, erase_interval_seconds=0.1, **urls) as core:
         assert await core.delete(EVERYTHING) == 4
-        while identity_of(settings_for(data).database_url, Mark()).stores:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+        with Inspection(settings_for(data).database_url) as index:
+            while index.identity(Mark()).stores:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
     assert not [*data.glob("segments/*.seg"), *data.glob("blobs/*/*"), *new.glob("blobs/*/*")]
     settings = settings_for(data, blobs=new.as_uri())
     prepare(settings).storage.close()  # the store before is not needed any more

@@ -14,7 +14,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
 from sqlalchemy import URL, Connection, Engine, inspect, make_url, text, update
 
@@ -267,90 +268,82 @@ def _upgrade(connection: Connection) -> None:
     connection.execute(update(compatibility).values(oldest_code=OLDEST_CODE))
 
 
-def identity_of(url: str, at_least: Mark) -> IndexIdentity:
-    """Return the archive identity of a database, with any schema. Creates nothing.
+class Inspection:
+    """A database with any schema, before it is opened: what it is, and its binding to an archive.
 
-    If its progress is below `at_least`, a damaged write-ahead log is copied before SQLite removes it.
-
-    Raises:
-        ValueError, Unavailable
+    Its calls share one connection, because connecting takes longer than they do. For one thread.
     """
-    engine = engine_of(url, reading_seconds=SEARCH_SECONDS)
-    try:
-        return identity(parsed(url), engine, at_least)
-    finally:
-        engine.dispose()
 
+    def __init__(self, url: str) -> None:
+        """Connects and creates nothing yet. Raises: ValueError, as `open_database`."""
+        self._text = url
+        self._url = parsed(url)
+        self._engine = engine_of(url, reading_seconds=SEARCH_SECONDS)
 
-def bind_to(url: str, archive: ArchiveId) -> ArchiveId:
-    """Write the id of an archive to a migrated database without one, and return the id that it has.
+    def __enter__(self) -> Self:
+        """Return this inspection."""
+        return self
 
-    Raises:
-        ValueError, Unavailable, Exhausted
-    """
-    engine = engine_of(url)
-    try:
-        return _write(engine, lambda connection: bind(connection, archive))
-    finally:
-        engine.dispose()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connection."""
+        self._engine.dispose()
 
+    def identity(self, at_least: Mark) -> IndexIdentity:
+        """Return the archive identity of the database.
 
-def raise_to(url: str, mark: Mark) -> None:
-    """Prevent a migrated database from assigning versions and sequences up to `mark`.
+        If its progress is below `at_least`, a damaged write-ahead log is copied before SQLite removes it.
 
-    Raises:
-        ValueError, Unavailable, Exhausted
-    """
-    engine = engine_of(url)
-    try:
-        _write(engine, lambda connection: raise_counters(connection, mark))
-    finally:
-        engine.dispose()
+        Raises: Unavailable
+        """
+        return identity(self._url, self._engine, at_least)
 
+    def schema(self) -> SchemaState:
+        """Return the schema of the database. Raises: Unavailable."""
+        path = self._url.database
+        if self._url.get_backend_name() == "sqlite" and not (path and os.path.exists(path)):
+            return SchemaState(None)
+        with translated(), self._engine.connect() as connection:
+            return state_of_schema(connection) if inspect(connection).has_table(VERSION_TABLE) else SchemaState(None)
 
-def referenced_locators(url: str, locators: Collection[Locator]) -> set[Locator]:
-    """Return the locators that visible instances reference.
+    def migrate(self) -> None:
+        """Migrate to the current schema, as `migrate`, without a connection to the old one."""
+        self._engine.dispose()
+        migrate(self._text)
 
-    Raises:
-        ValueError, Unavailable
-    """
-    engine = engine_of(url, reading_seconds=SEARCH_SECONDS)
-    try:
-        with translated(), engine.connect() as connection:
+    def bind(self, archive: ArchiveId) -> ArchiveId:
+        """Write the id of an archive to a migrated database without one, and return the id that it has.
+
+        Raises: Unavailable, Exhausted
+        """
+        return _write(self._engine, lambda connection: bind(connection, archive))
+
+    def raise_to(self, mark: Mark) -> None:
+        """Prevent a migrated database from assigning versions and sequences up to `mark`.
+
+        Raises: Unavailable, Exhausted
+        """
+        _write(self._engine, lambda connection: raise_counters(connection, mark))
+
+    def referenced_locators(self, locators: Collection[Locator]) -> set[Locator]:
+        """Return the locators that visible instances reference. Raises: Unavailable."""
+        with translated(), self._engine.connect() as connection:
             return referenced(connection, locators)
-    finally:
-        engine.dispose()
 
+    def pending_deletions(self) -> set[int]:
+        """Return the numbers of the deletions of partitions, studies and series that are not completed.
 
-def pending_deletions(url: str) -> set[int]:
-    """Return the numbers of the deletions of partitions, studies and series that are not completed.
-
-    Raises:
-        ValueError, Unavailable
-    """
-    engine = engine_of(url, reading_seconds=SEARCH_SECONDS)
-    try:
-        with translated(), engine.connect() as connection:
+        Raises: Unavailable
+        """
+        with translated(), self._engine.connect() as connection:
             return {deletion.key for deletion in pending(connection)} | open_partition_deletions(connection)
-    finally:
-        engine.dispose()
 
 
 def schema_state(url: str) -> SchemaState:
-    """Return the schema of the database.
-
-    Raises:
-        ValueError, Unavailable
-    """
-    path = parsed(url).database
-    if parsed(url).get_backend_name() == "sqlite" and not (path and os.path.exists(path)):
-        return SchemaState(None)
-    engine = engine_of(url, reading_seconds=SEARCH_SECONDS)
-    try:
-        with translated(), engine.connect() as connection:
-            return state_of_schema(connection) if inspect(connection).has_table(VERSION_TABLE) else SchemaState(None)
-    finally:
-        engine.dispose()
+    """Return the schema of a database. Raises: ValueError, Unavailable."""
+    with Inspection(url) as index:
+        return index.schema()
 
 
 def _write(engine: Engine, work: Work[Result], *, alone: bool = False) -> Result:

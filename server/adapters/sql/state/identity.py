@@ -26,6 +26,7 @@ _MAGIC = b"SQLite format 3\x00"
 
 # A start reads the identity twice; compiling these statements for each connection takes a tenth of its processor time.
 _ID = Prepared(select(archive.c.id))
+_BIND = Prepared(text("INSERT INTO archive (key, id) VALUES (1, :id) ON CONFLICT (key) DO NOTHING"))
 _VERSION = Prepared(select(counters.c.version).where(counters.c.shard == bindparam("shard")))
 _HIGHEST = Prepared(select(func.max(counters.c.version)))
 _SEQUENCE = Prepared(select(feed.c.sequence))
@@ -39,7 +40,7 @@ _LOWEST_LOCATORS = {
 
 
 def identity(url: URL, engine: Engine, at_least: Mark) -> IndexIdentity:
-    """Return the archive identity of a database; see `engine.identity_of`."""
+    """Return the archive identity of a database; see `engine.Inspection`."""
     place = url.render_as_string(hide_password=True)
     if url.get_backend_name() == "sqlite":
         place = os.path.abspath(url.database or "")
@@ -131,6 +132,6 @@ def _damaged_log(database: Path, *, is_behind: bool) -> str:
 
 def bind(connection: Connection, id_: ArchiveId) -> ArchiveId:
     """Write an id to an index without one, and return the id that it has."""
-    connection.execute(text("INSERT INTO archive (key, id) VALUES (1, :id) ON CONFLICT (key) DO NOTHING"), {"id": id_})
-    bound: ArchiveId = connection.execute(select(archive.c.id)).scalar_one()
+    _BIND.run(connection, [{"id": id_}])
+    bound: ArchiveId = _value(connection, _ID)
     return bound
