@@ -7,16 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from openapi_spec_validator import OpenAPIV31SpecValidator
-from schemathesis.checks import not_a_server_error
-from schemathesis.core.failures import Failure, FailureGroup
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
 
 from facade.capabilities.openapi.operations import DESCRIBED
 from facade.capabilities.openapi.parameters import OF_PATHS, OF_QUERIES
@@ -27,18 +18,11 @@ from tests.integration.facade.serving import stored
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 ENDLESS = ("/stream", "/subscribers/{aetitle}")
 """Ends of paths whose responses do not end, or are no HTTP."""
 
 EXAMPLES = int(os.environ.get("OPENAPI_EXAMPLES", "3"))
 """Number of generated requests for each operation."""
-
-
-@schemathesis.serializer("application/dicom", "application/dicom+xml")
-def as_bytes(context: Any, value: Any) -> bytes:
-    """Return a generated body of a format that is no text: it is sent as it is."""
-    return bytes(getattr(value, "data", value))
 
 
 async def document(web: httpx.AsyncClient) -> dict[str, Any]:
@@ -47,6 +31,9 @@ async def document(web: httpx.AsyncClient) -> dict[str, Any]:
 
 
 async def test_the_document_is_valid(shared_web: httpx.AsyncClient) -> None:
+    # Local import: it takes half a second, which each test process would need to collect this module.
+    from openapi_spec_validator import OpenAPIV31SpecValidator
+
     described = await document(shared_web)
     # Each path is valid below a partition if it is without one.
     described["paths"] = {path: item for path, item in described["paths"].items() if "/partitions/{" not in path}
@@ -74,10 +61,24 @@ async def test_every_endpoint_parameter_and_schema_is_described(shared_web: http
 async def test_the_service_behaves_as_the_document_says(emptied_web: httpx.AsyncClient) -> None:
     """Generated requests get no response that the document does not describe."""
     await stored(emptied_web, part10(StudyInstanceUID="1.2", SeriesInstanceUID="1.2.3", SOPInstanceUID="1.2.3.4"))
-    schema = schemathesis.openapi.from_dict(await document(emptied_web))
+    described = await document(emptied_web)
     url = str(emptied_web.base_url).rstrip("/")
-    faults = await asyncio.to_thread(lambda: [fault for one in operations(schema) for fault in faults_of(one, url)])
+    faults = await asyncio.to_thread(
+        lambda: [fault for one in operations(schema_of(described)) for fault in faults_of(one, url)]
+    )
     assert not faults, "\n".join(faults)
+
+
+def schema_of(described: dict[str, Any]) -> Any:
+    """Return schemathesis' schema of a document."""
+    import schemathesis  # local import: collecting this module would take half a second more
+
+    @schemathesis.serializer("application/dicom", "application/dicom+xml")
+    def as_bytes(context: Any, value: Any) -> bytes:
+        """Return a generated body of a format that is no text: it is sent as it is."""
+        return bytes(getattr(value, "data", value))
+
+    return schemathesis.openapi.from_dict(described)
 
 
 def operations(schema: Any) -> Iterator[Any]:
@@ -91,6 +92,16 @@ def operations(schema: Any) -> Iterator[Any]:
 
 def faults_of(operation: Any, url: str) -> list[str]:
     """Return what the responses to generated requests contradict."""
+    from schemathesis.checks import not_a_server_error
+    from schemathesis.core.failures import Failure, FailureGroup
+    from schemathesis.specs.openapi import checks
+
+    checked = [
+        not_a_server_error,
+        checks.status_code_conformance,
+        checks.content_type_conformance,
+        checks.response_schema_conformance,
+    ]
     faults: list[str] = []
 
     @seed(0)
@@ -105,7 +116,7 @@ def faults_of(operation: Any, url: str) -> list[str]:
     def check(case: Any) -> None:
         response = case.call(base_url=url, timeout=20, allow_redirects=False)
         try:
-            case.validate_response(response, checks=CHECKS)
+            case.validate_response(response, checks=checked)
         except (Failure, FailureGroup) as error:
             faults.append(f"{operation.method.upper()} {operation.path}: {response.status_code} {error}"[:600])
 
