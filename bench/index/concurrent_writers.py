@@ -7,13 +7,16 @@ of the change feed as a core does.
 
 import asyncio
 import json
+import multiprocessing
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -29,6 +32,9 @@ from server.model.instance import Added, NewInstance
 app = typer.Typer(add_completion=False)
 
 _WARM_UP = 20
+
+_FORKED = multiprocessing.get_context("forkserver")
+"""Forks from a process without threads. In the tests it has imported the index, which takes half a second."""
 
 
 @contextmanager
@@ -56,8 +62,8 @@ def _instances(writer: int) -> Iterator[NewInstance]:
         yield replace(first, id=id_, locator=f"{writer}-{number}")
 
 
-async def _write(url: str, writer: int) -> None:
-    """For each line on stdin, a number of seconds, store instances one by one; print their number and the time."""
+async def _write(url: str, writer: int, connection: Connection) -> None:
+    """For each number of seconds received, store instances one by one; send their number and the time."""
     database = engine.open_database(url)
     instances = _instances(writer)
     sequencer = Sequencer(database.changes)
@@ -71,68 +77,68 @@ async def _write(url: str, writer: int) -> None:
 
     for _ in range(_WARM_UP):
         await add()
-    print("ready", flush=True)
-    while line := await asyncio.to_thread(sys.stdin.readline):
-        start, cpu, count = time.perf_counter(), time.process_time(), 0
-        while time.perf_counter() < start + float(line):
-            await add()
-            count += 1
-        spent = time.perf_counter() - start
-        print(json.dumps({"count": count, "seconds": spent, "cpu": time.process_time() - cpu}), flush=True)
+    connection.send("ready")
+    with suppress(EOFError):
+        while seconds := await asyncio.to_thread(connection.recv):
+            start, cpu, count = time.perf_counter(), time.process_time(), 0
+            while time.perf_counter() < start + seconds:
+                await add()
+                count += 1
+            spent = time.perf_counter() - start
+            connection.send({"count": count, "seconds": spent, "cpu": time.process_time() - cpu})
     sequencing.cancel()
     await asyncio.gather(sequencing, return_exceptions=True)
     await database.close()
+
+
+def _run(url: str, writer: int, connection: Connection) -> None:
+    """Run one writer."""
+    with connection:
+        asyncio.run(_write(url, writer, connection))
 
 
 class Writers:
     """Processes that store in an empty database, each in its own study."""
 
     def __init__(self, url: str, count: int) -> None:
-        command = [sys.executable, "-m", "bench.index.concurrent_writers", "write", url]
-        self._processes = [
-            subprocess.Popen([*command, str(number)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-            for number in range(count)
-        ]
+        self._connections: list[Connection] = []
+        self._processes: list[BaseProcess] = []
+        for number in range(count):
+            connection, its = multiprocessing.Pipe()
+            with its:
+                process = _FORKED.Process(target=_run, args=(url, number, its), daemon=True)
+                process.start()
+            self._connections.append(connection)
+            self._processes.append(process)
 
     def __enter__(self) -> Self:
         try:
-            for process in self._processes:
-                if _line(process) != "ready\n":
-                    raise AssertionError("a writer failed")
+            for connection in self._connections:
+                connection.recv()  # raises EOFError if the writer has failed
         except BaseException:
             self.__exit__()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
+        for connection in self._connections:
+            connection.close()
         for process in self._processes:
-            process.communicate()
+            process.join()
+            process.close()
 
     def measure(self, writers: int, seconds: float) -> dict[str, float]:
         """Return the throughput of some of the writers together, in instances per second, and the CPU time of each
         instance."""
-        chosen = self._processes[:writers]
-        for process in chosen:
-            assert process.stdin is not None
-            process.stdin.write(f"{seconds}\n")
-            process.stdin.flush()
-        results = [json.loads(_line(process)) for process in chosen]
+        chosen = self._connections[:writers]
+        for connection in chosen:
+            connection.send(seconds)
+        results = [connection.recv() for connection in chosen]
         count = sum(result["count"] for result in results)
         return {
             "per_second": round(sum(result["count"] / result["seconds"] for result in results), 1),
             "cpu_ms": round(sum(result["cpu"] for result in results) / count * 1000, 3),
         }
-
-
-def _line(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    return process.stdout.readline()
-
-
-@app.command("write", hidden=True)
-def write(url: str, writer: int) -> None:
-    """Run one writer."""
-    asyncio.run(_write(url, writer))
 
 
 @app.command()
