@@ -8,12 +8,14 @@ import itertools
 import struct
 import zlib
 from collections.abc import Iterable, Sequence
-from io import BytesIO
 from typing import Any
 
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate_extended
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
+from pydicom.uid import UID
 
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
@@ -25,6 +27,8 @@ RLE_LOSSLESS = "1.2.840.10008.1.2.5"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 UID_ROOT = "1.2.826.0.1.3680043.10.1"
 
+_WRITER = f"PYDICOM {pydicom.__version__}".encode()
+_WRITER += b" " * (len(_WRITER) % 2)
 _numbers = itertools.count(1)
 _LONG_VRS = {"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"}
 _UNDEFINED = 0xFFFFFFFF
@@ -94,18 +98,32 @@ def part10(
 
 
 def file_of(made: Dataset, transfer_syntax: str = EXPLICIT_LITTLE) -> bytes:
-    """Return `made` as a Part 10 file."""
+    """Return `made` as a Part 10 file.
+
+    `pydicom.dcmwrite` writes the same bytes and takes twice as long, because it copies and checks the meta information.
+    """
+    syntax = UID(transfer_syntax)
     meta = FileMetaDataset()
-    meta.TransferSyntaxUID = transfer_syntax
+    meta.TransferSyntaxUID = syntax
     meta.MediaStorageSOPClassUID = made.get("SOPClassUID") or SECONDARY_CAPTURE
     meta.MediaStorageSOPInstanceUID = made.get("SOPInstanceUID") or UID_ROOT
     meta.ImplementationClassUID = UID_ROOT
     made.file_meta = meta
     made.preamble = bytes(128)
-    out = BytesIO()
+    if "PixelData" in made:
+        made["PixelData"].is_undefined_length = syntax.is_compressed
+    out = DicomBytesIO()
+    out.is_implicit_VR, out.is_little_endian = syntax.is_implicit_VR, syntax.is_little_endian
     with pydicom.config.disable_value_validation():
-        pydicom.dcmwrite(out, made, enforce_file_format=True)
-    return out.getvalue()
+        write_dataset(out, made)
+    head = file_head(
+        transfer_syntax,
+        element(0x00020012, "UI", padded_uid(UID_ROOT)),
+        element(0x00020013, "SH", _WRITER),
+        sop_class=meta.MediaStorageSOPClassUID,
+        instance=meta.MediaStorageSOPInstanceUID,
+    )
+    return head + _deflated(out.getvalue(), transfer_syntax)
 
 
 def encapsulated(fragments: Sequence[Sequence[bytes]], *, basic_offset_table: bool = True) -> bytes:
@@ -124,21 +142,32 @@ def encapsulated(fragments: Sequence[Sequence[bytes]], *, basic_offset_table: bo
 def part10_of(elements: Iterable[bytes] | bytes, transfer_syntax: str = EXPLICIT_LITTLE) -> bytes:
     """Return a Part 10 file with encoded elements, which must be encoded in `transfer_syntax`."""
     body = elements if isinstance(elements, bytes) else b"".join(elements)
-    if transfer_syntax == DEFLATED:
-        deflate = zlib.compressobj(wbits=-15)
-        body = deflate.compress(body) + deflate.flush()
-        body += bytes(len(body) % 2)
-    return file_head(transfer_syntax) + body
+    return file_head(transfer_syntax) + _deflated(body, transfer_syntax)
 
 
-def file_head(transfer_syntax: str = EXPLICIT_LITTLE) -> bytes:
-    """Return preamble, prefix and file meta information."""
+def _deflated(body: bytes, transfer_syntax: str) -> bytes:
+    """Return a data set as it is in a file: compressed, if the transfer syntax is the deflated one."""
+    if transfer_syntax != DEFLATED:
+        return body
+    deflate = zlib.compressobj(wbits=-15)
+    body = deflate.compress(body) + deflate.flush()
+    return body + bytes(len(body) % 2)
+
+
+def file_head(
+    transfer_syntax: str = EXPLICIT_LITTLE,
+    *others: bytes,
+    sop_class: str = SECONDARY_CAPTURE,
+    instance: str = UID_ROOT,
+) -> bytes:
+    """Return preamble, prefix and file meta information, which ends with the elements `others`."""
     meta = b"".join(
         [
             element(0x00020001, "OB", b"\0\1"),
-            element(0x00020002, "UI", padded_uid(SECONDARY_CAPTURE)),
-            element(0x00020003, "UI", padded_uid(UID_ROOT)),
+            element(0x00020002, "UI", padded_uid(sop_class)),
+            element(0x00020003, "UI", padded_uid(instance)),
             element(0x00020010, "UI", padded_uid(transfer_syntax)),
+            *others,
         ]
     )
     return bytes(128) + b"DICM" + element(0x00020000, "UL", struct.pack("<I", len(meta))) + meta
