@@ -93,13 +93,12 @@ def create_app(settings: Settings | None = None, channel: Any = None) -> Starlet
             Explorer(),
             *([Viewer(Path(settings.viewer), Site.of(settings).origins)] if settings.viewer else []),
         ],
-        middleware=_middleware(settings, logins, is_exposed=channel is None and must_be_closed(settings)),
+        middleware=_middleware(settings, logins, is_in_core=channel is not None),
         exception_handlers={Refusal: refused, CoreFailure: core_failed, HTTPException: http_failed},
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
     app.state.settings = settings
-    app.state.is_in_core = channel is not None
     app.state.https = https
     app.state.logins = logins
     app.state.health = HealthCache()
@@ -135,17 +134,17 @@ def _logins(settings: Settings) -> Logins:
     return Logins(sessions, sealer, provider)
 
 
-def _middleware(settings: Settings, logins: Logins, *, is_exposed: bool) -> list[Middleware]:
+def _middleware(settings: Settings, logins: Logins, *, is_in_core: bool) -> list[Middleware]:
     """Return the middleware, outermost first. CORS is outermost, so that browsers can read error responses, too."""
     site = Site.of(settings)
     headers = BrowserHeaders(site.origins, ISOLATION if settings.viewer else {})
     inner = [
         Middleware(Cors, site=site),
         Middleware(SharePaths),
-        Middleware(Observe, add_headers=headers.add_to, hsts_seconds=settings.hsts_seconds),
+        Middleware(Observe, add_headers=headers.add_to, hsts_seconds=settings.hsts_seconds, is_in_core=is_in_core),
         Middleware(Guard, site=site, can_be_websocket=can_be_websocket),
         Middleware(Admission, max_requests=settings.max_requests, client_of=credential_of),
         Middleware(UnexpectedErrors),
         Middleware(SessionCookies, sessions=logins.sessions, provider=logins.provider),
     ]
-    return [*inner, Middleware(OnlyClosed)] if is_exposed else inner
+    return inner if is_in_core or not must_be_closed(settings) else [*inner, Middleware(OnlyClosed)]

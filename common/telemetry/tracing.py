@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 SERVER, CLIENT, INTERNAL = "server", "client", "internal"
 """Kinds of spans: of received requests, of calls of other systems, and of parts of the work."""
@@ -28,77 +28,36 @@ _LOW_BITS = 2**64 - 1
 _NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
 
 
-class Span:
-    """A span, which is the current one while its context is entered. One that is not sampled only passes on its ids.
+class TraceContext:
+    """The ids of a request or call, which it passes on; current while it is entered. Its trace is not recorded."""
 
-    Attributes:
-        trace_id, span_id, parent_id: in hexadecimal digits; `parent_id` may be empty.
-        is_remote: the parent is in another process.
-        started_ns, ended_ns: since 1970.
-        links: other spans for which the work was done as well, as headers `traceparent`.
-        fault: name of the type of the exception that ended it, or another name of an error; empty without.
-    """
+    __slots__ = ("_before", "_span_id", "_trace_id", "_traceparent")
 
-    __slots__ = (
-        "_before",
-        "_span_id",
-        "_trace_id",
-        "_traceparent",
-        "attributes",
-        "ended_ns",
-        "fault",
-        "is_remote",
-        "is_sampled",
-        "kind",
-        "links",
-        "name",
-        "parent_id",
-        "started_ns",
-    )
+    _flags = "00"
 
-    def __init__(
-        self,
-        name: str,
-        kind: str,
-        trace_id: str | int,
-        parent_id: str,
-        *,
-        is_remote: bool,
-        is_sampled: bool,
-        attributes: Attributes,
-    ) -> None:
-        self.name = name
-        self.kind = kind
+    def __init__(self, trace_id: str | int) -> None:
         self._trace_id = trace_id
-        self.parent_id = parent_id
         self._span_id = self._traceparent = ""
-        self.is_remote = is_remote
-        self.is_sampled = is_sampled
-        self.attributes = dict(attributes) if is_sampled else {}
-        self.links: Sequence[str] = ()
-        self.fault = ""
-        self.started_ns = self.ended_ns = time.time_ns() if is_sampled else 0
-        self._before: Span | None = None
 
     @property
     def trace_id(self) -> str:
-        """The id of its trace. One that is not sampled rarely needs it."""
+        """The id of its trace in hexadecimal digits, made when it is needed."""
         if isinstance(self._trace_id, int):
             self._trace_id = f"{self._trace_id:032x}"
         return self._trace_id
 
     @property
     def span_id(self) -> str:
-        """Its id. One that is not sampled rarely needs it."""
+        """Its id in hexadecimal digits, made when it is needed."""
         if not self._span_id:
-            self._span_id = f"{random.getrandbits(64):016x}"
+            self._span_id = f"{random.getrandbits(64) or 1:016x}"
         return self._span_id
 
     @property
     def traceparent(self) -> str:
-        """The value of header `traceparent` for calls that are part of this span."""
+        """The value of header `traceparent` for calls that are part of it."""
         if not self._traceparent:
-            self._traceparent = f"00-{self.trace_id}-{self.span_id}-{'01' if self.is_sampled else '00'}"
+            self._traceparent = f"00-{self.trace_id}-{self.span_id}-{self._flags}"
         return self._traceparent
 
     def __enter__(self) -> Self:
@@ -111,28 +70,83 @@ class Span:
     ) -> None:
         # Not by a token: generators may be left in another context than they were entered in.
         _current.set(self._before)
-        if self.is_sampled:
-            if kind is not None and not self.fault:
-                self.fault = kind.__name__
-            self.ended_ns = time.time_ns()
-            if _recorder is not None:
-                _recorder(self)
+
+
+class Span(TraceContext):
+    """A span of a recorded trace.
+
+    Attributes:
+        parent_id: in hexadecimal digits; may be empty.
+        is_remote: the parent is in another process.
+        started_ns, ended_ns: since 1970.
+        links: other spans for which the work was done as well, as headers `traceparent`.
+        fault: name of the type of the exception that ended it, or another name of an error; empty without.
+    """
+
+    __slots__ = ("attributes", "ended_ns", "fault", "is_remote", "kind", "links", "name", "parent_id", "started_ns")
+
+    _flags = "01"
+
+    def __init__(
+        self, name: str, kind: str, trace_id: str | int, parent_id: str, *, is_remote: bool, attributes: Attributes
+    ) -> None:
+        super().__init__(trace_id)
+        self.name = name
+        self.kind = kind
+        self.parent_id = parent_id
+        self.is_remote = is_remote
+        self.attributes = dict(attributes)
+        self.links: Sequence[str] = ()
+        self.fault = ""
+        self.started_ns = self.ended_ns = time.time_ns()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        if kind is not None and not self.fault:
+            self.fault = kind.__name__
+        self.end()
+
+    def end(self) -> None:
+        """Record it."""
+        self.ended_ns = time.time_ns()
+        if _recorder is not None:
+            _recorder(self)
+
+
+_current: ContextVar[TraceContext | int | None] = ContextVar("span", default=None)
+"""Of nearly all requests only the random number of their trace, because an object takes 2 µs more."""
 
 
 Recorder = Callable[[Span], None]
-Sampler = Callable[[int, bool | None], bool]
-"""Decides about a span without a parent in this process, from the id of its trace as a number, and whether its remote
-parent is sampled; None means that there is none."""
-
-_current: ContextVar[Span | None] = ContextVar("span", default=None)
 
 
-def _as_parent(_trace_id: int, parent: bool | None) -> bool:
-    return bool(parent)
+class Sampler(NamedTuple):
+    """Decides which traces are recorded.
+
+    Attributes:
+        bound: those whose id, as a number of 64 bits, is less.
+        follows_parent: the decision of another process takes precedence.
+    """
+
+    bound: int
+    follows_parent: bool
+
+    def __call__(self, trace_id: int, parent: bool | None) -> bool:
+        """Decide about a span without a parent in this process.
+
+        Args:
+            trace_id: as a number.
+            parent: whether its remote parent is sampled; None without one.
+        """
+        if parent is not None and self.follows_parent:
+            return parent
+        return trace_id & _LOW_BITS < self.bound
 
 
 _recorder: Recorder | None = None
-_sampler: Sampler = _as_parent
+_sampler = Sampler(0, follows_parent=True)
 _NOTHING: AbstractContextManager[None] = nullcontext()
 
 
@@ -153,9 +167,26 @@ def recorded(recorder: Recorder, sampler: Sampler) -> Iterator[None]:
         _recorder, _sampler = before
 
 
-def current() -> Span | None:
-    """Return the current span."""
-    return _current.get()
+def current() -> TraceContext | None:
+    """Return what is current."""
+    found = _current.get()
+    if not isinstance(found, int):
+        return found
+    context = TraceContext(found)
+    context._span_id = f"{found >> 64 or 1:016x}"  # the same in all tasks and threads of a request
+    return context
+
+
+def current_span() -> Span | None:
+    """Return the current span, if its trace is recorded."""
+    span = _current.get()
+    return span if type(span) is Span else None
+
+
+def is_not_recorded() -> bool:
+    """Return whether there is a current trace that is not recorded."""
+    found = _current.get()
+    return found is not None and type(found) is not Span
 
 
 @contextmanager
@@ -169,39 +200,61 @@ def within(span: Span) -> Iterator[None]:
         _current.set(before)
 
 
-def is_within(traceparent: str) -> bool:
-    """Return whether a call with this header is a part of the current span, and not sampled: such calls need no span.
-
-    Args:
-        traceparent: empty for a call in the same process, whose span is not sampled.
-    """
-    span = _current.get()
-    return span is not None and not span.is_sampled and (not traceparent or span.traceparent == traceparent)
-
-
 def sampled_trace() -> str:
     """Return the current trace as header `traceparent` if it is recorded, otherwise an empty text."""
     span = _current.get()
-    return span.traceparent if span is not None and span.is_sampled else ""
+    return span.traceparent if type(span) is Span else ""
 
 
-def received(name: str, traceparent: str, attributes: Attributes, kind: str = SERVER) -> Span:
-    """Return the span of a request from another process.
+def arrived(traceparent: str, number: int) -> Span | None:
+    """Begin an HTTP request, which is a task: its trace remains the current one until `ended`, or the end of the task.
+
+    Args:
+        traceparent: as for `received`.
+        number: random, of 128 bits; the id of the trace without such a header.
+
+    Returns:
+        The span if the trace is recorded; the caller names it.
+    """
+    if _recorder is None:
+        return None
+    if not traceparent and number & _LOW_BITS >= _sampler.bound:
+        _current.set(number)
+        return None
+    found = received("HTTP", traceparent, {}, SERVER, number)
+    _current.set(found)
+    return found if isinstance(found, Span) else None
+
+
+def ended(span: Span) -> None:
+    """End the span of a request that `arrived` has returned."""
+    _current.set(None)
+    span.end()
+
+
+def received(
+    name: str, traceparent: str, attributes: Attributes, kind: str = SERVER, number: int | None = None
+) -> TraceContext:
+    """Return the span of a request from another process, or only its ids if its trace is not recorded.
 
     Args:
         traceparent: the header of the request; one that is not valid is ignored.
+        number: the id of the trace without such a header; random if it is not given.
     """
     found = _PARENT.fullmatch(traceparent) if traceparent else None
     if found is not None and found[1] != _NO_TRACE and found[2] != _NO_SPAN:
         trace_id, parent_id = found[1], found[2]
-        is_sampled = _sampler(int(trace_id, 16), bool(int(found[3], 16) & _SAMPLED))
-        return Span(name, kind, trace_id, parent_id, is_remote=True, is_sampled=is_sampled, attributes=attributes)
-    number = random.getrandbits(128)
-    is_sampled = _sampler(number, None)
-    return Span(name, kind, number, "", is_remote=False, is_sampled=is_sampled, attributes=attributes)
+        if _sampler(int(trace_id, 16), bool(int(found[3], 16) & _SAMPLED)):
+            return Span(name, kind, trace_id, parent_id, is_remote=True, attributes=attributes)
+        return TraceContext(trace_id)
+    if number is None:
+        number = random.getrandbits(128)
+    if _sampler(number, None):
+        return Span(name, kind, number, "", is_remote=False, attributes=attributes)
+    return TraceContext(number)
 
 
-def begun(name: str, attributes: Attributes, kind: str = INTERNAL) -> AbstractContextManager[Span | None]:
+def begun(name: str, attributes: Attributes, kind: str = INTERNAL) -> AbstractContextManager[TraceContext | None]:
     """Return the span of work that no call of another process caused: a part of the current span, or of a new trace.
 
     Nothing while traces are not recorded, so that calls of other processes do not have a trace of no use.
@@ -211,7 +264,7 @@ def begun(name: str, attributes: Attributes, kind: str = INTERNAL) -> AbstractCo
 
 def following(
     name: str, traceparent: str, attributes: Attributes, kind: str = INTERNAL
-) -> AbstractContextManager[Span | None]:
+) -> AbstractContextManager[TraceContext | None]:
     """Return the span of work that continues a trace recorded earlier, or begins a new one without it.
 
     Nothing while traces are not recorded.
@@ -229,7 +282,7 @@ def shared(name: str, traceparents: Sequence[str], started_ns: int, attributes: 
     distinct = list(dict.fromkeys(traceparents))
     for traceparent in distinct:
         span = received(name, traceparent, attributes, INTERNAL)
-        if span.is_sampled and _recorder is not None:
+        if isinstance(span, Span) and _recorder is not None:
             span.is_remote = False
             span.started_ns, span.ended_ns = started_ns, time.time_ns()
             span.links = [other for other in distinct if other != traceparent]
@@ -239,9 +292,9 @@ def shared(name: str, traceparents: Sequence[str], started_ns: int, attributes: 
 def part(name: str, attributes: Attributes, kind: str = INTERNAL) -> AbstractContextManager[Span | None]:
     """Return the span of a part of the work of the current span; nothing if that is not sampled."""
     parent = _current.get()
-    if parent is None or not parent.is_sampled:
+    if type(parent) is not Span:
         return _NOTHING
-    return Span(name, kind, parent.trace_id, parent.span_id, is_remote=False, is_sampled=True, attributes=attributes)
+    return Span(name, kind, parent.trace_id, parent.span_id, is_remote=False, attributes=attributes)
 
 
 def sampler_of(environment: Mapping[str, str] = os.environ) -> Sampler:
@@ -256,12 +309,4 @@ def sampler_of(environment: Mapping[str, str] = os.environ) -> Sampler:
     ratios = {"always_on": 1.0, "always_off": 0.0, "traceidratio": float(text) if base == "traceidratio" else 0.0}
     if base not in ratios or not 0 <= ratios[base] <= 1:
         raise ValueError(f"OTEL_TRACES_SAMPLER {name} with OTEL_TRACES_SAMPLER_ARG {text} is not known")
-    bound = round(ratios[base] * 2**64)
-    follows_parent = name != base
-
-    def is_sampled(trace_id: int, parent: bool | None) -> bool:
-        if parent is not None and follows_parent:
-            return parent
-        return trace_id & _LOW_BITS < bound
-
-    return is_sampled
+    return Sampler(round(ratios[base] * 2**64), follows_parent=name != base)

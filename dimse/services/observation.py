@@ -39,7 +39,7 @@ def observed(request: Request) -> Iterator[None]:
             DIMSE_SECONDS.of(service).observe(seconds)
             is_failure = found in (StatusClass.PENDING, StatusClass.FAILURE)
             status = result if result == _LOST else f"{request.status:04X}"
-            if span is not None and span.is_sampled:
+            if isinstance(span, tracing.Span):
                 span.attributes |= {"rpc.system": "dimse", "rpc.method": service, "dicomstore.dimse.status": status}
                 if is_failure:
                     span.fault = status

@@ -155,7 +155,7 @@ class TransferRunner:
                 return "succeeded"
             work.end(failure.problem, is_permanent=failure.is_permanent)
             _log.warning("%s event=failed problem=%s reason=%s", facts, failure.problem, failure)
-            if (span := tracing.current()) is not None:
+            if (span := tracing.current_span()) is not None:
                 span.fault = failure.problem
             return "stopped" if failure.problem == STOPPED else "failed"
         except LeaseLost:

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from common.telemetry import tracing
 from common.telemetry.catalogue import HTTP_IN_PROGRESS, HTTP_REQUESTS, HTTP_RESPONSE_BYTES, HTTP_SECONDS
-from common.telemetry.metrics import OTHER
+from common.telemetry.metrics import OTHER, Counter, Histogram
 from facade.channel import Metadata
 from facade.prefixes import route_prefix
 from facade.serving.caller import caller_metadata
@@ -28,8 +28,9 @@ RawHeaders = list[tuple[bytes, bytes]]
 _NOT_ASCII = re.compile(r"[^\x20-\x7e]")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _SUPPORTED = (b"api-supported-versions", SUPPORTED.encode())
-_SPAN = "span"
-"""The span of a request, in its state."""
+_TRACEPARENT = "traceparent"
+"""The header for calls of the core, in the state of a request, instead of the one of the client. It is empty for a core
+in this process that finds in the context that the trace is not recorded."""
 
 _FREQUENT = ("/health/check", "/metrics")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -43,13 +44,22 @@ _VERSIONED = tuple(f"/{version}/" for version in VERSIONS)
 class Observe:
     """ASGI middleware: assigns a request id and logs one line at the end of each request."""
 
-    def __init__(self, app: ASGIApp, add_headers: Callable[[RawHeaders, RawHeaders], None], hsts_seconds: int) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        add_headers: Callable[[RawHeaders, RawHeaders], None],
+        hsts_seconds: int,
+        *,
+        is_in_core: bool,
+    ) -> None:
         """Wrap `app`.
 
         add_headers: adds common headers to those of a response, given those of the request. A response over HTTPS also
             has the one of RFC 6797.
+        is_in_core: the core is in this process.
         """
         self.app = app
+        self._is_in_core = is_in_core
         self._add_headers = add_headers
         self._hsts = (b"strict-transport-security", b"max-age=%d" % hsts_seconds) if hsts_seconds else None
 
@@ -66,13 +76,15 @@ class Observe:
                 traceparent = value.decode("latin-1")
             elif name == b"host":
                 host = value.decode("latin-1")
-        request_id = given_id if _REQUEST_ID.fullmatch(given_id) else f"{random.getrandbits(128):032x}"
+        number = random.getrandbits(128)
+        request_id = given_id if given_id and _REQUEST_ID.fullmatch(given_id) else f"{number:032x}"
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
-        span = None
-        if tracing.is_on():
-            span = state[_SPAN] = tracing.received("HTTP", traceparent, {})
-            span.__enter__()
+        span = tracing.arrived(traceparent, number)
+        if span is not None:
+            state[_TRACEPARENT] = span.traceparent
+        elif (traceparent or not self._is_in_core) and (trace := tracing.current()) is not None:
+            state[_TRACEPARENT] = "" if self._is_in_core else trace.traceparent
         # A browser would apply it to every port of localhost.
         is_https = scope["scheme"] == "https" and not host.startswith("localhost")
         started = time.perf_counter()
@@ -117,9 +129,6 @@ class Observe:
 
 def _end(span: tracing.Span, method: str, route: str, status: int, request_id: str) -> None:
     """End the span of a request, with the attributes of OpenTelemetry's conventions for HTTP servers."""
-    if not span.is_sampled:
-        span.__exit__(None, None, None)
-        return
     method = method if method in _METHODS else OTHER
     span.name = f"{method} {route}"
     span.attributes |= {
@@ -130,17 +139,26 @@ def _end(span: tracing.Span, method: str, route: str, status: int, request_id: s
     }
     if status == 0 or status >= 500:
         span.fault = str(status)
-    span.__exit__(None, None, None)
+    tracing.ended(span)
 
 
 def _count(route: str, method: str, status: int, sent_bytes: int, seconds: float) -> None:
     """Add a request that has ended to the metrics."""
     if method not in _METHODS:
         method = OTHER
-    HTTP_REQUESTS.of(route, method, str(status)).value += 1
     _RESPONSE_BYTES.value += sent_bytes
-    if not route.endswith(_STREAMS):
-        HTTP_SECONDS.of(route, method).observe(seconds)
+    try:
+        requests, durations = _figures[route, method, status]
+    except KeyError:
+        requests = HTTP_REQUESTS.of(route, method, str(status))
+        durations = None if route.endswith(_STREAMS) else HTTP_SECONDS.of(route, method)
+        _figures[route, method, status] = requests, durations
+    requests.value += 1
+    if durations is not None:
+        durations.observe(seconds)
+
+
+_figures: dict[tuple[str, str, int], tuple[Counter, Histogram | None]] = {}
 
 
 def call_metadata(request: Request) -> Metadata:
@@ -160,17 +178,16 @@ def identity_metadata(request: Request) -> Metadata:
         ("x-request-id", scope["state"]["request_id"]),
         (CERTIFICATE, forwarded_names(scope)),
     ]
-    span: tracing.Span | None = scope["state"].get(_SPAN)
+    traceparent: str | None = scope["state"].get(_TRACEPARENT)
     for name, value in scope["headers"]:
         if name == b"authorization":
             found.append(("authorization", _in_ascii(value.decode("latin-1"))))
-        elif name == b"tracestate" or (name == b"traceparent" and span is None):
+        elif name == b"tracestate" or (name == b"traceparent" and traceparent is None):
             text = value.decode("latin-1")
             if _is_text(text):
                 found.append((name.decode(), text))
-    # A core in this process finds the current span itself.
-    if span is not None and (span.is_sampled or not request.app.state.is_in_core):
-        found.append(("traceparent", span.traceparent))
+    if traceparent:
+        found.append(("traceparent", traceparent))
     return tuple(found)
 
 

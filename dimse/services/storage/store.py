@@ -53,8 +53,7 @@ class Store:
 
     def serve(self, request: Request) -> None:
         """Store an instance, and respond with the outcome."""
-        span = tracing.current()
-        if span is not None and span.is_sampled:
+        if tracing.current_span() is not None:
             # Its call of the core is part of its trace, and of no other one.
             self.association_ended(request.association)
             try:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 
-from common.telemetry.tracing import CLIENT, following
+from common.telemetry.tracing import CLIENT, Span, following
 from server.domain.read_only import ReadOnlyState
 from server.domain.signal import Signal, wait
 from server.model.errors import DicomStoreError
@@ -251,7 +251,7 @@ class Receiver:
             except Exception:  # noqa: BLE001 - it is one more failed attempt
                 _log.exception("webhook failed with an unexpected fault webhook=%s", self.webhook.id)
                 outcome = Outcome("INTERNAL")
-            if span is not None and outcome.problem:
+            if isinstance(span, Span) and outcome.problem:
                 span.fault = outcome.problem
             return outcome
 

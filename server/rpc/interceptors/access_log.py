@@ -46,10 +46,7 @@ class _Logged:
 
 def log_call(method: str, context: Context, code: str, reason: str, seconds: float) -> None:
     """Log and count a call that has ended."""
-    figures = _figures.get(method)
-    if figures is None:
-        figures = _figures[method] = _Figures(method)
-    figures.add(code, seconds)
+    _count(method, code, seconds)
     # The facade in the same process also logs the request, with the same request id.
     is_in_facade_log = context.peer == _SAME_PROCESS
     is_of_little_interest = code == "OK" and (is_in_facade_log or method == _METRICS)
@@ -64,24 +61,17 @@ def log_call(method: str, context: Context, code: str, reason: str, seconds: flo
     )
 
 
-class _Figures:
-    """The metrics of an rpc."""
-
-    __slots__ = ("_calls", "_rpc", "_seconds")
-
-    def __init__(self, method: str) -> None:
-        self._rpc = method.removeprefix(_PACKAGE)
-        self._seconds: Histogram | None = None if method in WATCHES else RPC_SECONDS.of(self._rpc)
-        self._calls: dict[str, Counter] = {}
-
-    def add(self, code: str, seconds: float) -> None:
-        """Count a call."""
-        if self._seconds is not None:
-            self._seconds.observe(seconds)
-        calls = self._calls.get(code)
-        if calls is None:
-            calls = self._calls[code] = RPC_CALLS.of(self._rpc, code)
-        calls.value += 1
+def _count(method: str, code: str, seconds: float) -> None:
+    """Add a call that has ended to the metrics."""
+    try:
+        calls, durations = _figures[method, code]
+    except KeyError:
+        rpc = method.removeprefix(_PACKAGE)
+        calls, durations = RPC_CALLS.of(rpc, code), None if method in WATCHES else RPC_SECONDS.of(rpc)
+        _figures[method, code] = calls, durations
+    calls.value += 1
+    if durations is not None:
+        durations.observe(seconds)
 
 
-_figures: dict[str, _Figures] = {}
+_figures: dict[tuple[str, str], tuple[Counter, Histogram | None]] = {}

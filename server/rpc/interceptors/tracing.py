@@ -5,6 +5,7 @@ from server.rpc.errors import outcome
 from server.rpc.interceptors.call_context import Context
 from server.rpc.interceptors.surround import Surround
 
+_SAME_PROCESS = "inproc"
 _PACKAGE = "/dicomstore.v1."
 _OF_THE_SERVER = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
 """Codes that are errors of a server's span, by OpenTelemetry's conventions for gRPC."""
@@ -15,13 +16,13 @@ class Tracing(Surround):
 
     def around(self, method: str, context: Context) -> "_Traced | None":
         """See `Surround`."""
+        if context.peer == _SAME_PROCESS and tracing.is_not_recorded():
+            return None  # as nearly always in a node: the call is a part of the request of the facade
         parent = ""
         for key, value in context.metadata:
             if key == "traceparent" and isinstance(value, str):
                 parent = value
                 break
-        if tracing.is_within(parent):  # as nearly always in a node
-            return None
         return _Traced(method, context, parent)
 
 
@@ -32,7 +33,7 @@ class _Traced:
         self._context = context
         name = method.removeprefix(_PACKAGE)
         span = self._span = tracing.received(name, parent, {})
-        if span.is_sampled:
+        if isinstance(span, tracing.Span):
             service, _, rpc = name.partition("/")
             span.attributes |= {
                 "rpc.system": "grpc",
@@ -47,7 +48,7 @@ class _Traced:
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         span = self._span
-        if span.is_sampled:
+        if isinstance(span, tracing.Span):
             code, reason = outcome(error)
             span.attributes["rpc.grpc.status_code"] = code
             if reason:

@@ -24,6 +24,7 @@ from dicomstore.v1.resources_pb2 import Address, ItemError
 from dicomstore.v1.retrieve_service_pb2 import InstanceHead, RetrievedPiece, RetrieveInstancesResponse
 from dicomstore.v1.store_service_pb2 import StoredInstance, StoreInstancesRequest, StoreInstancesResponse, StoreOutcome
 
+from common.telemetry.tracing import Span, recorded, sampler_of
 from tests.integration.facade.serving import STOW, multipart, serving, stow
 
 ANYTHING = {"Accept": "*/*"}
@@ -405,3 +406,38 @@ async def test_credentials_and_trace_reach_the_core() -> None:
 
     assert response.headers["x-request-id"] == "r1"
     assert (seen["authorization"], seen["traceparent"], seen["x-request-id"]) == ("Bearer x", "00-1-2-03", "r1")
+
+
+@pytest.mark.parametrize(
+    ("sampler", "given", "flags"),
+    [
+        ("always_on", "", "01"),
+        ("always_off", "", "00"),
+        ("parentbased_always_on", "00", "00"),
+        ("parentbased_always_off", "01", "01"),
+    ],
+)
+async def test_a_core_in_another_process_gets_the_trace_of_the_request_recorded_or_not(
+    sampler: str, given: str, flags: str
+) -> None:
+    seen: list[str] = []
+
+    class Searching(search_service_pb2_grpc.SearchServiceServicer):
+        async def Search(self, request: Any, context: Any) -> Any:
+            seen.extend(value for key, value in context.invocation_metadata() if key == "traceparent")
+            return search_service_pb2.SearchResponse()
+
+    trace, parent = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    headers = {"traceparent": f"00-{trace}-{parent}-{given}"} if given else {}
+    spans: list[Span] = []
+    with recorded(spans.append, sampler_of({"OTEL_TRACES_SAMPLER": sampler})):
+        async with playing(Searching()) as web:
+            response = await web.get("/v2/studies", headers=ANYTHING | headers | {"X-Request-Id": "r1"})
+
+    assert response.status_code == 204
+    [sent] = seen
+    _, trace_id, span_id, sent_flags = sent.split("-")
+    assert sent_flags == flags
+    assert (trace_id == trace) is bool(given)
+    assert span_id != parent
+    assert [span.span_id for span in spans] == ([span_id] if flags == "01" else [])

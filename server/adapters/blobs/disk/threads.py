@@ -11,7 +11,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from common.telemetry.tracing import current, within
+from common.telemetry.tracing import current_span, within
 from server.model.buffer import Buffer
 from server.model.errors import DicomStoreError, Exhausted, Reason, Unavailable
 
@@ -44,7 +44,7 @@ class _Job:
         self.work = work
         self.waiter: asyncio.Future[None] = loop.create_future()
         self.is_done = False
-        self.span = span if (span := current()) is not None and span.is_sampled else None
+        self.span = current_span()
         self.result: Any = None
         self.error: BaseException | None = None
 

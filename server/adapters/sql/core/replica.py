@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, text
 
 from server.adapters.sql.core.prepared import Prepared
 from server.adapters.sql.core.sessions import Kind, Session
-from server.adapters.sql.core.threads import Threads
+from server.adapters.sql.core.threads import Figures, Threads
 
 THREADS = 4
 """Number of connections of a process to the replica."""
@@ -80,11 +80,14 @@ class Replica:
         """Let searches avoid it for a moment."""
         self._avoid_until = self._clock() + _AVOID_SECONDS
 
-    async def run(self, work: Callable[[Connection], Result], ask: Callable[[], Awaitable[Position]]) -> Result:
+    async def run(
+        self, work: Callable[[Connection], Result], ask: Callable[[], Awaitable[Position]], figures: Figures
+    ) -> Result:
         """Run `work` on a snapshot that includes every transaction that was acknowledged before this call.
 
         Args:
             ask: returns the position of the primary.
+            figures: metrics of transactions on the replica.
 
         Raises:
             NotCurrent
@@ -97,7 +100,7 @@ class Replica:
             session.run(lambda connection: self._wait(connection, needed, end), is_single=True)
             return session.run(work)
 
-        return await self._threads.run(once)
+        return await self._threads.run(once, figures)
 
     async def _position(self, ask: Callable[[], Awaitable[Position]]) -> Position:
         """Return the answer to a query that is sent after this call; the calls that wait for one share it."""

@@ -8,21 +8,23 @@ tags, takes it exclusively.
 """
 
 import asyncio
-import time
-from collections.abc import Awaitable, Iterator
-from contextlib import suppress
+from collections.abc import Coroutine, Iterator
+from contextlib import AbstractContextManager, suppress
+from typing import Any
 
 from sqlalchemy import Engine
 
 from common.telemetry.catalogue import INDEX_FAILURES, INDEX_SECONDS, INDEX_WAITING
 from common.telemetry.metrics import Sample
-from common.telemetry.tracing import CLIENT, current, part
+from common.telemetry.tracing import CLIENT, current_span, part
 from server.adapters.sql.core.replica import NotCurrent, Position, Replica, position
 from server.adapters.sql.core.sessions import READERS, Kind, Result, Session, Work
-from server.adapters.sql.core.threads import Threads
+from server.adapters.sql.core.threads import Figures, Threads
 from server.model.errors import DicomStoreError, Unavailable
 
-_SECONDS = {kind: INDEX_SECONDS.of(kind) for kind in ("read", "search", "write", "number")}
+_FIGURES = {
+    kind: Figures(INDEX_SECONDS.of(kind), INDEX_FAILURES.of(kind)) for kind in ("read", "search", "write", "number")
+}
 
 
 class Transactions:
@@ -54,56 +56,58 @@ class Transactions:
         self._write_order = writes.write_order
         self._replica = replica
 
-    async def read(self, work: Work[Result]) -> Result:
+    def read(self, work: Work[Result]) -> Coroutine[Any, Any, Result]:
         """Run `work` on one consistent snapshot of the database, which includes every acknowledged transaction.
 
         Raises:
             Unavailable: DATABASE_UNAVAILABLE.
             Exhausted: SEARCH_TOO_LONG.
         """
-        return await self._measured("read", work, self._readers.run(lambda session: session.run(work)))
+        return self._traced("read", work, self._readers.run(lambda session: session.run(work), _FIGURES["read"]))
 
-    async def search(self, work: Work[Result]) -> Result:
+    def search(self, work: Work[Result]) -> Coroutine[Any, Any, Result]:
         """As `read`; on the replica if there is one and it has everything that was acknowledged before this call."""
-        replica = self._replica
-        if replica is not None and not replica.is_avoided:
-            try:
-                return await self._measured("search", work, replica.run(work, self._position))
-            except (NotCurrent, Unavailable):
-                replica.avoid()
-        return await self._measured("search", work, self._readers.run(lambda session: session.run(work)))
+        if self._replica is None or self._replica.is_avoided:
+            return self._search_primary(work)
+        return self._search_replica(work, self._replica)
+
+    def _search_primary(self, work: Work[Result]) -> Coroutine[Any, Any, Result]:
+        return self._traced("search", work, self._readers.run(lambda session: session.run(work), _FIGURES["search"]))
+
+    async def _search_replica(self, work: Work[Result], replica: Replica) -> Result:
+        try:
+            return await self._traced("search", work, replica.run(work, self._position, _FIGURES["search"]))
+        except (NotCurrent, Unavailable):
+            replica.avoid()
+        return await self._search_primary(work)
 
     async def _position(self) -> Position:
         return await self._readers.run(lambda session: session.run(position, is_single=True))
 
-    async def write(self, work: Work[Result], *, alone: bool = False) -> Result:
+    def write(self, work: Work[Result], *, alone: bool = False) -> Coroutine[Any, Any, Result]:
         """Run `work`, which may write; with `alone`, excluding all other writing transactions.
 
         Raises:
             Unavailable: DATABASE_UNAVAILABLE, ARCHIVE_READ_ONLY.
             Exhausted: STORAGE_FULL.
         """
-        return await self._measured("write", work, self._writer.run(lambda session: session.run(work, alone=alone)))
+        running = self._writer.run(lambda session: session.run(work, alone=alone), _FIGURES["write"])
+        return self._traced("write", work, running)
 
-    async def number(self, work: Work[Result]) -> Result:
+    def number(self, work: Work[Result]) -> Coroutine[Any, Any, Result]:
         """Run `work`, which numbers entries of the change feed, concurrently with `write`. Raises: as `write`."""
-        return await self._measured("number", work, self._sequencer.run(lambda session: session.run(work)))
+        running = self._sequencer.run(lambda session: session.run(work), _FIGURES["number"])
+        return self._traced("number", work, running)
 
-    async def _measured(self, kind: str, work: Work[Result], running: Awaitable[Result]) -> Result:
-        """Wait for a transaction; its duration is a metric, and it is a span in the trace of its caller."""
-        started = time.perf_counter()
-        try:
-            span = current()
-            if span is None or not span.is_sampled:
-                return await running
-            function = getattr(work, "__qualname__", "")
-            with part(f"index {kind}", {"db.system.name": self._system, "code.function.name": function}, CLIENT):
-                return await running
-        except Exception:
-            INDEX_FAILURES.of(kind).value += 1
-            raise
-        finally:
-            _SECONDS[kind].observe(time.perf_counter() - started)
+    def _traced(
+        self, kind: str, work: Work[Result], running: Coroutine[Any, Any, Result]
+    ) -> Coroutine[Any, Any, Result]:
+        """Return a running transaction as a span in the trace of its caller, if that is recorded."""
+        if current_span() is None:
+            return running
+        function = getattr(work, "__qualname__", "")
+        attributes = {"db.system.name": self._system, "code.function.name": function}
+        return _within(part(f"index {kind}", attributes, CLIENT), running)
 
     def samples(self) -> Iterator[Sample]:
         """Yield the numbers of transactions that wait for a thread."""
@@ -132,3 +136,8 @@ class Transactions:
         for engine in self._engines:
             engine.dispose()
         self._write_order.close()
+
+
+async def _within(span: AbstractContextManager[object], running: Coroutine[Any, Any, Result]) -> Result:
+    with span:
+        return await running

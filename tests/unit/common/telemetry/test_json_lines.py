@@ -4,10 +4,11 @@ import json
 import logging
 import os
 import sys
+from contextvars import copy_context
 from typing import Any
 
 from common.telemetry.json_lines import JsonFormatter
-from common.telemetry.tracing import received
+from common.telemetry.tracing import arrived, received, recorded, sampler_of
 
 
 def line_of(message: str, *arguments: object, **facts: Any) -> dict[str, Any]:
@@ -42,6 +43,17 @@ def test_a_line_has_the_ids_of_the_current_trace() -> None:
         line = line_of("stops")
     assert (line["trace_id"], line["span_id"]) == (span.trace_id, span.span_id)
     assert "trace_id" not in line_of("stops")
+
+
+def test_lines_of_a_request_have_the_ids_of_its_trace_also_if_that_is_not_recorded() -> None:
+    def request() -> list[dict[str, Any]]:
+        arrived("", 0x4BF92F3577B34DA6_A3CE929D0E0E4736)
+        return [line_of("begins"), line_of("ends")]
+
+    with recorded(lambda _: None, sampler_of({"OTEL_TRACES_SAMPLER": "always_off"})):
+        begins, ends = copy_context().run(request)
+    assert begins["trace_id"] == "4bf92f3577b34da6a3ce929d0e0e4736"
+    assert (ends["trace_id"], ends["span_id"]) == (begins["trace_id"], begins["span_id"])
 
 
 def test_an_exception_is_in_the_same_line() -> None:

@@ -1,16 +1,31 @@
 """Spans, their parents, and which of them are recorded."""
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+
 import pytest
 
 from common.telemetry import tracing
 from common.telemetry.exports import is_exported
-from common.telemetry.tracing import Span, is_within, part, received, recorded, sampler_of
+from common.telemetry.tracing import (
+    Sampler,
+    Span,
+    TraceContext,
+    arrived,
+    current,
+    ended,
+    is_not_recorded,
+    part,
+    received,
+    recorded,
+    sampler_of,
+)
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 
-def always(_trace_id: int, _parent: bool | None) -> bool:
-    return True
+ALWAYS, NEVER = (sampler_of({"OTEL_TRACES_SAMPLER": name}) for name in ("always_on", "always_off"))
 
 
 @pytest.mark.parametrize(
@@ -28,44 +43,46 @@ def always(_trace_id: int, _parent: bool | None) -> bool:
     ],
 )
 def test_a_valid_traceparent_is_the_parent(traceparent: str, is_parent: bool) -> None:
-    span = received("call", traceparent, {})
+    with recorded(lambda _: None, ALWAYS):
+        span = received("call", traceparent, {})
+    assert isinstance(span, Span)
     assert ((span.trace_id, span.parent_id) == (TRACE, SPAN)) is is_parent
     assert span.traceparent.startswith(f"00-{span.trace_id}-{span.span_id}-")
     assert int(span.span_id, 16)
 
 
 def test_parts_are_children_of_the_current_span_and_end_before_it() -> None:
-    ended: list[Span] = []
-    with recorded(ended.append, always), received("call", f"00-{TRACE}-{SPAN}-00", {}) as call:
+    spans: list[Span] = []
+    with recorded(spans.append, ALWAYS), received("call", f"00-{TRACE}-{SPAN}-00", {}) as call:
         with part("read", {"bytes": 3}) as read:
             assert tracing.current() is read
         assert tracing.current() is call
     assert tracing.current() is None
-    assert [span.name for span in ended] == ["read", "call"]
-    assert (ended[0].parent_id, ended[0].trace_id) == (call.span_id, TRACE)
-    assert call.started_ns <= ended[0].started_ns <= ended[0].ended_ns <= call.ended_ns
+    assert [span.name for span in spans] == ["read", "call"]
+    assert (spans[0].parent_id, spans[0].trace_id) == (call.span_id, TRACE)
+    assert isinstance(call, Span)
+    assert call.started_ns <= spans[0].started_ns <= spans[0].ended_ns <= call.ended_ns
 
 
 def test_a_span_states_the_type_of_an_exception_and_not_its_text() -> None:
-    ended: list[Span] = []
+    spans: list[Span] = []
     with (
-        recorded(ended.append, always),
+        recorded(spans.append, ALWAYS),
         pytest.raises(ValueError, match="Qzpatient"),
         received("call", "", {}),
     ):
         raise ValueError("Qzpatient")
-    [span] = ended
+    [span] = spans
     assert span.fault == "ValueError"
     assert "Qzpatient" not in str({name: getattr(span, name) for name in (*Span.__slots__, "span_id")})
 
 
 def test_spans_that_are_not_sampled_have_no_parts() -> None:
-    ended: list[Span] = []
-    never = sampler_of({"OTEL_TRACES_SAMPLER": "always_off"})
-    with recorded(ended.append, never), received("call", "", {}) as call, part("read", {}) as read:
+    spans: list[Span] = []
+    with recorded(spans.append, NEVER), received("call", "", {}) as call, part("read", {}) as read:
         assert read is None
         assert tracing.current() is call
-    assert ended == []
+    assert spans == []
 
 
 @pytest.mark.parametrize(
@@ -120,12 +137,57 @@ def test_the_export_is_off_unless_variables_switch_it_on(
     assert is_exported("METRICS", environment) is metrics
 
 
-@pytest.mark.parametrize(("sampler", "expected"), [("always_off", True), ("always_on", False)])
+@pytest.mark.parametrize(("sampler", "expected"), [(NEVER, True), (ALWAYS, False)])
 def test_a_call_in_the_same_process_needs_no_span_if_the_current_one_is_not_sampled(
-    sampler: str, expected: bool
+    sampler: Sampler, expected: bool
 ) -> None:
-    with recorded(lambda _: None, sampler_of({"OTEL_TRACES_SAMPLER": sampler})):
-        assert not is_within(f"00-{TRACE}-{SPAN}-00")
-        with received("HTTP", "", {}) as span:
-            assert is_within(span.traceparent) is is_within("") is expected
-            assert not is_within(received("HTTP", "", {}).traceparent)
+    with recorded(lambda _: None, sampler):
+        assert not is_not_recorded()
+        with received("HTTP", "", {}):
+            assert is_not_recorded() is expected
+
+
+NUMBER = 0x4BF92F3577B34DA6_A3CE929D0E0E4736
+
+
+def of_a_request(sampler: Sampler, traceparent: str) -> tuple[Span | None, Sequence[TraceContext | None]]:
+    """Return the span of a request, and what is current in it: twice, and in another thread."""
+
+    def request() -> tuple[Span | None, Sequence[TraceContext | None]]:
+        span = arrived(traceparent, NUMBER)
+        with ThreadPoolExecutor(1) as thread:
+            return span, [current(), current(), thread.submit(copy_context().run, current).result()]
+
+    with recorded(lambda _: None, sampler):
+        return copy_context().run(request)
+
+
+@pytest.mark.parametrize("sampler", [ALWAYS, NEVER])
+@pytest.mark.parametrize("traceparent", ["", f"00-{TRACE[::-1]}-{SPAN}-00", "Qzpatient"])
+def test_a_request_has_the_same_ids_everywhere(sampler: Sampler, traceparent: str) -> None:
+    span, found = of_a_request(sampler, traceparent)
+    ids = {(one.trace_id, one.span_id, one.traceparent) for one in found if one is not None}
+    [(trace_id, span_id, passed_on)] = ids
+    assert trace_id == (TRACE[::-1] if SPAN in traceparent else TRACE)
+    assert passed_on == f"00-{trace_id}-{span_id}-{'01' if sampler is ALWAYS else '00'}"
+    assert received("call", passed_on, {}).trace_id == trace_id, "it is a valid one"
+    assert (span is not None) is (sampler is ALWAYS)
+
+
+def test_the_span_of_a_request_ends_with_it() -> None:
+    spans: list[Span] = []
+
+    def request() -> TraceContext | None:
+        span = arrived("", NUMBER)
+        assert span is not None
+        span.name = "GET /"
+        ended(span)
+        return current()
+
+    with recorded(spans.append, ALWAYS):
+        assert copy_context().run(request) is None
+    assert [(span.name, span.parent_id) for span in spans] == [("GET /", "")]
+
+
+def test_a_request_has_no_trace_while_the_export_is_off() -> None:
+    assert copy_context().run(lambda: (arrived("", NUMBER), current())) == (None, None)
