@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import PostgresDatabases
 from tests.e2e import archive as archive_module
 from tests.e2e.archive import ROOT, Archive, running_archive
-from tests.object_store import AZURITE, ObjectStore, versitygw
+from tests.object_store import AZURITE, running_moto, running_versitygw, versitygw
 from tests.telemetry import promtool
 
 ORTHANC_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
@@ -66,19 +66,22 @@ def _has_client(name: str) -> bool:
 
 @pytest.fixture(scope="session", autouse=True)
 def _stores(request: pytest.FixtureRequest) -> Iterator[None]:
-    """With `--stores s3`, let archives keep their blobs in buckets of an S3 server, and their indexes in PostgreSQL."""
+    """With `--stores s3`, let archives keep their blobs in buckets of an S3 server, and their indexes in PostgreSQL.
+
+    The server is versitygw if it is installed, else moto, which copies an object for each range that is read of it.
+    """
     if request.config.getoption("--stores") != "s3":
         yield
         return
-    buckets: ObjectStore = request.getfixturevalue("object_store")
     databases: PostgresDatabases = request.getfixturevalue("postgres_databases")
 
-    @cache
-    def variables_of(directory: Path) -> Mapping[str, str]:
-        index, blobs = databases.url(databases.create()), buckets.bucket()
-        return {"DICOMSTORE_DATABASE": index, "DICOMSTORE_BLOBS": blobs}
+    with running_versitygw() if versitygw() else running_moto() as buckets, pytest.MonkeyPatch.context() as patch:
 
-    with pytest.MonkeyPatch.context() as patch:
+        @cache
+        def variables_of(directory: Path) -> Mapping[str, str]:
+            index, blobs = databases.url(databases.create()), buckets.bucket()
+            return {"DICOMSTORE_DATABASE": index, "DICOMSTORE_BLOBS": blobs}
+
         patch.setattr(archive_module, "variables_of", variables_of)
         for name, value in buckets.environment.items():
             patch.setenv(name, value)  # for tests that read a bucket

@@ -100,6 +100,7 @@ def agree_and_continue(archive: Archive, contents: Contents) -> None:
         contents.delete(contents.store())
 
 
+@pytest.mark.files
 def test_sqlite_and_local_files_are_restored_with_all_that_the_later_copy_of_the_files_has(tmp_path: Path) -> None:
     backup = tmp_path / "backup"
     backup.mkdir()

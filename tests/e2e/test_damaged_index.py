@@ -59,6 +59,7 @@ def is_read_only(archive: Archive, http: httpx.Client, study: str) -> None:
     assert "read-only" in doctor.stdout
 
 
+@pytest.mark.files
 def test_a_damaged_frame_of_the_write_ahead_log_makes_the_archive_read_only_and_is_named(archive: Archive) -> None:
     with httpx.Client(base_url=archive.http, timeout=60) as http:
         first = store(http)
@@ -75,6 +76,7 @@ def test_a_damaged_frame_of_the_write_ahead_log_makes_the_archive_read_only_and_
     assert (archive.data / "index.db-wal-damaged").read_bytes() == bytes(damaged)
 
 
+@pytest.mark.files
 def test_an_older_copy_of_the_index_makes_the_archive_read_only(archive: Archive) -> None:
     with httpx.Client(base_url=archive.http, timeout=60) as http:
         first = store(http)

@@ -19,7 +19,7 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 
 from tests.data import part10
-from tests.e2e.archive import ROOT
+from tests.e2e.archive import ROOT, free_port
 from tests.integration.dimse.gateways import RunningGateway, running_core, running_gateway
 from tests.integration.dimse.peers import data_sets, store
 from tests.worklist import text, workitem
@@ -38,12 +38,6 @@ TRAILING_PADDING = {0xFFFCFFFC}
 """Data Set Trailing Padding, which DCMTK does not write."""
 
 NAME = part10(SpecificCharacterSet="ISO_IR 192", PatientName="Müller^Jörg", PatientID="M1", StudyInstanceUID="2.25.77")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

@@ -47,6 +47,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.files
 def test_a_damaged_instance_is_named_deleted_and_stored_again(tmp_path: Path, file: Path) -> None:
     with running_archive(tmp_path / "data") as archive, httpx.Client(base_url=archive.http, timeout=60) as http:
         assert http.post("/v2/studies", content=file.read_bytes(), headers=PART10).status_code == 200
@@ -75,6 +76,7 @@ def full_disk(process: int, size_bytes: int) -> Iterator[None]:
         resource.prlimit(process, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
+@pytest.mark.files
 def test_a_full_disk_is_degraded_and_recovers_when_space_is_freed(tmp_path: Path, file: Path) -> None:
     presentation, after = drill("When the disk is full")
     with running_archive(tmp_path / "data") as archive, httpx.Client(base_url=archive.http, timeout=60) as http:

@@ -45,6 +45,7 @@ def holds(archive: Archive, http: httpx.Client, stored: list[str], deleted: str)
     archive.stop_core()
 
 
+@pytest.mark.files
 @pytest.mark.timeout(300)
 def test_every_drill_restores_all_acknowledged_and_no_deleted_instances(archive: Archive) -> None:
     with httpx.Client(base_url=archive.http, timeout=60) as http:

@@ -11,6 +11,9 @@ from tests.data import new_uid, part10
 from tests.e2e.archive import Archive, running_archive
 
 LIMIT_BYTES = 200 << 20
+WITH_A_BUCKET = 96 << 20
+"""What a core may use besides if its blobs are in a bucket: received bytes not yet in the cache, and requests."""
+
 FRAME = bytes(range(256)) * 4096  # 1 MiB
 
 
@@ -18,6 +21,11 @@ FRAME = bytes(range(256)) * 4096  # 1 MiB
 def archive(tmp_path: Path) -> Iterator[Archive]:
     with running_archive(tmp_path / "data") as archive:
         yield archive
+
+
+@pytest.fixture
+def limit(request: pytest.FixtureRequest) -> int:
+    return LIMIT_BYTES + (WITH_A_BUCKET if request.config.getoption("--stores") == "s3" else 0)
 
 
 def peaks(archive: Archive) -> list[int]:
@@ -39,7 +47,7 @@ def large_instance(frames: int) -> tuple[bytes, int]:
 
 
 @pytest.mark.timeout(300)
-async def test_a_large_instance_is_stored_and_retrieved_in_bounded_memory(archive: Archive) -> None:
+async def test_a_large_instance_is_stored_and_retrieved_in_bounded_memory(archive: Archive, limit: int) -> None:
     frames = 400
     head, size = large_instance(frames)
 
@@ -66,11 +74,13 @@ async def test_a_large_instance_is_stored_and_retrieved_in_bounded_memory(archiv
                 tail = (tail + piece)[-len(FRAME) :]
     assert received == size
     assert tail == FRAME
-    assert max(peaks(archive)) < LIMIT_BYTES
+    assert max(peaks(archive)) < limit
 
 
 @pytest.mark.timeout(300)
-async def test_a_study_of_many_instances_is_stored_and_retrieved_in_bounded_memory(archive: Archive) -> None:
+async def test_a_study_of_many_instances_is_stored_and_retrieved_in_bounded_memory(
+    archive: Archive, limit: int
+) -> None:
     study, count = new_uid(), 500
     one = part10(StudyInstanceUID=study, frames=[FRAME[: 500 << 10]], Rows=500, Columns=1024)
 
@@ -95,4 +105,4 @@ async def test_a_study_of_many_instances_is_stored_and_retrieved_in_bounded_memo
             async for piece in answer.aiter_raw():
                 received += len(piece)
     assert received > count * len(one)
-    assert max(peaks(archive)) < LIMIT_BYTES
+    assert max(peaks(archive)) < limit

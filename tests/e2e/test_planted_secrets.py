@@ -210,6 +210,7 @@ def test_marks_appear_in_no_log_response_metric_or_trace_of_the_dimse_gateway(
     assert [text for text in [*comments, *telemetry, *logs.splitlines()] if is_marked(text, operator)] == []
 
 
+@pytest.mark.files
 def test_secrets_are_in_no_file_of_the_archive(archive: Archive) -> None:
     operator = (archive.data / "operator.token").read_text().strip()
     created = archive.run("cli", "token", "create", "--name", "test", "--role", "globalReader", "--expires", "1d")

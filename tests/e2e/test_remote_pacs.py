@@ -14,6 +14,7 @@ import pytest
 from dicomstore.v1 import transfer_service_pb2 as pb
 from pydicom.data import get_testdata_file
 
+from tests.e2e.archive import free_port
 from tests.integration.dimse.archive import archive_at, eventually
 from tests.integration.dimse.gateways import running_core, running_gateway
 from tests.integration.dimse.peers import data_sets
@@ -23,12 +24,6 @@ CORPUS = [
     for name in ("CT_small.dcm", "MR_small_RLE.dcm", "JPEG-LL.dcm", "reportsi.dcm", "rtplan.dcm")
 ]
 SENT = data_sets(CORPUS)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -61,6 +61,7 @@ async def rows_of(http: httpx.AsyncClient, url: str) -> int:
     return count
 
 
+@pytest.mark.files
 @pytest.mark.timeout(300)
 async def test_a_response_of_60_000_rows_needs_bounded_memory(archive: Archive) -> None:
     async with httpx.AsyncClient(timeout=120) as http:
@@ -89,6 +90,7 @@ def printed(archive: Archive, *arguments: str) -> tuple[int, int]:
     return lines, usage.ru_maxrss << 10
 
 
+@pytest.mark.files
 @pytest.mark.timeout(300)
 def test_the_command_line_prints_60_000_rows_in_bounded_memory(archive: Archive) -> None:
     few, before = printed(archive, "--limit", "2000")

@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -22,6 +21,7 @@ from server.domain.lifecycle import transfers as domain_transfers
 from server.rpc.lifecycle import transfers as rpc_transfers
 from tests.core import Ref
 from tests.data import EXPLICIT_BIG, part10
+from tests.e2e.archive import free_port
 from tests.integration.dimse.archive import Archive, archive_at, eventually
 from tests.integration.dimse.gateways import running_core, running_gateway
 from tests.integration.dimse.remotes import Remote, running_remote
@@ -305,9 +305,7 @@ def test_another_gateway_continues_when_one_is_killed(
 
 
 def test_a_restart_of_the_core_costs_one_attempt(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     began, end = threading.Event(), threading.Event()
 
     def wait(event: Any) -> int:
