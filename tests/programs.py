@@ -24,8 +24,8 @@ from typing import Any, NoReturn
 
 _PROGRAMS = ("server", "facade", "node", "dimse", "cli")
 
-_forked = multiprocessing.get_context("forkserver")
-_forked.set_forkserver_preload(
+forked = multiprocessing.get_context("forkserver")
+forked.set_forkserver_preload(  # once: a test process has one server, and another call would replace the list
     [
         "server.import_hygiene",
         *(f"{program}.__main__" for program in _PROGRAMS),
@@ -40,6 +40,7 @@ _forked.set_forkserver_preload(
         "facade.app",
         "dimse.gateway",
         "tests.programs",
+        "tests.integration.archive_process",
     ]
 )
 
@@ -68,7 +69,7 @@ class Program:
         files = (stdin, stdout, stderr)
         arguments_of_become = (self.args, str(folder), dict(environment), files, warnings, namespaces_of)
         # as a daemon it does not outlive the test process
-        self._process = _forked.Process(target=_become, args=arguments_of_become, daemon=True)
+        self._process = forked.Process(target=_become, args=arguments_of_become, daemon=True)
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid

@@ -4,7 +4,6 @@ A fork server that has imported the core forks them, which takes a twentieth of 
 """
 
 import asyncio
-import multiprocessing
 import os
 import random
 import signal
@@ -54,6 +53,7 @@ from server.opening import StartError, prepare
 from server.ports.blobs import BlobStore
 from tests.core import settings_for
 from tests.data import part10
+from tests.programs import forked
 
 Event = tuple[str, Any]
 
@@ -63,14 +63,11 @@ SIZES = (100, 100, 5_000, 200_000, 1_200_000)
 _starting_or_joining = threading.Lock()
 """To start a process also collects the exit codes of others, and would take the one that a thread is about to get."""
 
-_forked = multiprocessing.get_context("forkserver")
-_forked.set_forkserver_preload(["tests.integration.archive_process", "alembic.command"])
-
 
 def in_a_process(target: Callable[..., None], *arguments: Any) -> list[Event]:
     """Run a function in a separate process until it ends or is killed; return the events that it reported."""
-    receiving, sending = _forked.Pipe(duplex=False)
-    process = _forked.Process(target=target, args=(sending, *arguments))
+    receiving, sending = forked.Pipe(duplex=False)
+    process = forked.Process(target=target, args=(sending, *arguments))
     with _starting_or_joining:
         process.start()
     sending.close()
