@@ -19,9 +19,16 @@ LEAST_BYTES = 1 << 20
 """Smaller ranges are written through the page cache."""
 
 
+_bytearray = ctypes.pythonapi.PyByteArray_FromStringAndSize
+_bytearray.argtypes, _bytearray.restype = (ctypes.c_void_p, ctypes.c_ssize_t), ctypes.py_object
+
+
 def buffer_for(offset: int, length: int) -> memoryview:
-    """Return zeros whose address is suitable to be written at `offset` of a file."""
-    memory = bytearray(length + PAGE_BYTES)
+    """Return memory whose address is suitable to be written at `offset` of a file.
+
+    Its content is undefined, so that it is not touched twice: zeroing half a megabyte takes as long as receiving it.
+    """
+    memory: bytearray = _bytearray(None, length + PAGE_BYTES)
     address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
     start = (offset - address) % PAGE_BYTES
     return memoryview(memory)[start : start + length]

@@ -48,8 +48,7 @@ _PARTS_IN_FILE = 16
 _READS = 5
 _AHEAD_PARTS = 8
 _JOINED_BYTES = 16 << 20
-"""Neighbouring blobs are read ahead by one request up to this size: usually all of an object. From twice this size on,
-the allocator would return buffers to the system, and new memory costs several times as much as receiving."""
+"""Neighbouring blobs are read ahead by one request up to this size: usually all of an object."""
 
 _THREADS = 16
 _AHEAD_THREADS = 16
@@ -64,7 +63,7 @@ class ObjectReader:
         self._client = client
         self._erasure = erasure
         self._cache = cache
-        self._received = ReceivedParts(cache, received_bytes)
+        self._received = ReceivedParts(cache, received_bytes, client.release_memory)
         self._threads = DiskThreads(_THREADS)
         self._ahead_threads = DiskThreads(_AHEAD_THREADS)
         self._background = DiskThreads(2, niceness=10)

@@ -7,9 +7,10 @@ cached if its memory is needed.
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from itertools import groupby
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from server.adapters.blobs.disk.threads import be_nice
@@ -20,6 +21,8 @@ RECEIVED_BYTES = 64 << 20
 """Memory for them. When it is full of bytes that were not read yet, the thread that received more writes these."""
 
 _NICENESS = 10
+_IDLE_SECONDS = 60.0
+"""After so long without parts, written ones that were not read are dropped: probably no retrieval needs them."""
 
 
 class Part(NamedTuple):
@@ -62,11 +65,21 @@ class ReceivedParts:
 
     Args:
         max_bytes: of the buffers that are kept.
+        release: returns unused memory to the system, and whether none is in use; called when no parts arrive.
+        idle_seconds: after the last part.
     """
 
-    def __init__(self, cache: PartCache, max_bytes: int) -> None:
+    def __init__(
+        self,
+        cache: PartCache,
+        max_bytes: int,
+        release: Callable[[], bool] = lambda: True,
+        idle_seconds: float = _IDLE_SECONDS,
+    ) -> None:
         self._cache = cache
         self._max_bytes = max_bytes
+        self._release = release
+        self._idle_seconds = idle_seconds
         self._lock = threading.Lock()
         self._parts: dict[Range, _Response] = {}
         self._responses: deque[_Response] = deque()
@@ -149,9 +162,21 @@ class ReceivedParts:
 
     def _write(self) -> None:
         be_nice(_NICENESS)
-        while (response := self._unwritten.get()) is not None:
+        while (response := self._next()) is not None:
             self._write_parts(response)
             del response  # not referenced while waiting
+
+    def _next(self) -> _Response | None:
+        """Return the next response to write, None at the end. Memory is released while there is none."""
+        is_released = False
+        while not is_released:
+            with suppress(Empty):
+                return self._unwritten.get(timeout=self._idle_seconds)
+            with self._lock:
+                for response in [one for one in self._responses if one.is_written]:
+                    self._drop(response)
+            is_released = self._release()
+        return self._unwritten.get()
 
     def _write_parts(self, response: _Response) -> None:
         with self._lock:

@@ -198,6 +198,10 @@ class ObjectClient:
         self._count_received(found)
         return found
 
+    def release_memory(self) -> bool:
+        """Return memory for ranges that is not in use to the system; return whether none is in use."""
+        return self._plain is None or self._plain.release_memory()
+
     def size(self, name: str) -> int:
         """Return the size of an object in bytes. Raises: NotFound."""
         return int(self._call("head", lambda obs, store: obs.head(store, name)["size"]))

@@ -101,3 +101,21 @@ def test_nothing_is_kept_for_a_disabled_cache(tmp_path: Path) -> None:
     received.add(parts_of(KEYS[0]), SIZE)
     assert received.get(KEYS[0]) is None
     received.close()
+
+
+def test_unread_parts_are_dropped_and_memory_is_released_when_no_more_arrive(cache: PartCache) -> None:
+    is_released = threading.Event()
+    answers = iter([False, True])
+
+    def release() -> bool:
+        assert [received.get(key) for key in KEYS] == [None] * 4
+        if next(answers):
+            is_released.set()
+        return is_released.is_set()
+
+    received = ReceivedParts(cache, 10 * SIZE, release, idle_seconds=0.01)
+    parts = parts_of(*KEYS)
+    received.add(parts, 4 * SIZE)
+    assert is_released.wait(60)
+    assert [cache.read(part.key) for part in parts] == [part.data for part in parts]
+    received.close()
