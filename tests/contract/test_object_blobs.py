@@ -386,6 +386,29 @@ async def test_blobs_are_read_ahead_with_few_requests(tmp_path: Path) -> None:
         assert client.reads <= 2
 
 
+async def test_all_blobs_of_an_object_are_read_ahead_with_the_object_as_a_whole(tmp_path: Path) -> None:
+    ranges: list[tuple[str, int, int]] = []
+
+    class Recording(CountingClient):
+        def get_range(self, name: str, offset: int, length: int) -> memoryview:
+            ranges.append((name, offset, length))
+            return super().get_range(name, offset, length)
+
+    client = Recording("memory:")
+    async with opened(client, tmp_path) as store:
+        await put(store, b"first")
+        bodies = [random.Random(number).randbytes(50_000) for number in range(20)]
+        locators = await asyncio.gather(*(put(store, body) for body in bodies))
+        ranges.clear()
+        store.read_ahead(locators)
+        assert [await get(store, locator) for locator in locators] == bodies
+    whole = [(name, 0, client.size(name)) for name, _, _ in ranges]
+    assert ranges == whole, "a server can send a whole object with less work than a part of it"
+    client.damaged = 100
+    async with opened(client, tmp_path) as store:
+        assert [await get(store, locator) for locator in locators] == bodies, "all are in the cache"
+
+
 async def test_a_request_that_reads_ahead_returns_the_following_neighbours_too(tmp_path: Path) -> None:
     client = CountingClient("memory:")
     async with opened(client, tmp_path) as store:

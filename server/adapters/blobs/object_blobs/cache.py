@@ -94,13 +94,17 @@ class PartCache:
 
     def has(self, wanted: Range) -> bool:
         """Return whether a range seems to be cached, and make its file younger; its content is not verified."""
-        fd = self._open(wanted.name)
+        return not self.lacking([wanted])
+
+    def lacking(self, wanted: Sequence[Range]) -> list[Range]:
+        """Return those ranges of one file that are not cached. As `has`."""
+        fd = self._open(wanted[0].name) if wanted else None
         if fd is None:
-            return False
+            return list(wanted)
         try:
-            return _is_written(fd, wanted)
+            return [one for one in wanted if not _is_written(fd, one)]
         except OSError:
-            return False
+            return list(wanted)
         finally:
             os.close(fd)
 
