@@ -4,7 +4,7 @@ All functions return iterators over pieces of at most about 1 MiB.
 """
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
 from common.telemetry.catalogue import BLOB_BYTES, BLOB_DAMAGED, BLOB_SECONDS
 from common.telemetry.tracing import part
@@ -29,9 +29,14 @@ PIXELS = ("7FE00008", "7FE00009", "7FE00010")
 
 _READ_SECONDS, _READ_BYTES, _DAMAGED = BLOB_SECONDS.of("read"), BLOB_BYTES.of("read"), BLOB_DAMAGED.of()
 
-_AHEAD_BYTES = 32 << 20
-"""Read ahead by a retrieval of many instances, if the blob store does so: what an object store sends in a few requests'
-time. The store bounds the memory of all retrievals."""
+_MOST_AHEAD_BYTES = 80 << 20
+"""Read ahead by a retrieval of many instances, if the blob store does so. At 1 GB/s, an object store that answers after
+20 ms needs 20 MB of requests on their way, as much that arrives, and what is read meanwhile."""
+
+_ALL_AHEAD_BYTES = 96 << 20
+"""Read ahead by all retrievals, as long as they are few. The store bounds their memory, whatever their number."""
+
+_LEAST_AHEAD_BYTES = 16 << 20
 
 _ANNOUNCED_BYTES = 8 << 20
 """So many are announced together, because the store fetches neighbours with one request."""
@@ -102,7 +107,12 @@ class BlobReader:
 
     def read_ahead(self, instances: Sequence[StoredInstance]) -> "ReadAhead":
         """Return the read-ahead of instances that are read in this order."""
-        return ReadAhead(self._blobs, instances)
+        return ReadAhead(self._blobs, instances, self.ahead_bytes)
+
+    def ahead_bytes(self) -> int:
+        """Return how much a retrieval reads ahead now: the less, the more responses there are."""
+        share = _ALL_AHEAD_BYTES // max(self._budget.responses, 1)
+        return max(_LEAST_AHEAD_BYTES, min(_MOST_AHEAD_BYTES, share))
 
     async def recorded_loss(self, stored: StoredInstance) -> DataLoss | None:
         """Return the recorded reason why the bytes of an instance cannot be sent; None if there is none.
@@ -137,28 +147,33 @@ class BlobReader:
 
 
 class ReadAhead:
-    """Announces instances to the blob store some time before they are read."""
+    """Announces instances to the blob store some time before they are read.
 
-    def __init__(self, blobs: BlobStore, instances: Sequence[StoredInstance]) -> None:
+    Args:
+        most_bytes: returns how much may be read ahead now.
+    """
+
+    def __init__(self, blobs: BlobStore, instances: Sequence[StoredInstance], most_bytes: Callable[[], int]) -> None:
         self._blobs = blobs
         self._instances = instances
+        self._most_bytes = most_bytes
         self._announced = 0
         self._ahead_bytes = 0
 
     def reached(self, number: int) -> None:
         """Announce instances after the one with this number, from 0, which is read next."""
-        if self._ahead_bytes + _ANNOUNCED_BYTES <= _AHEAD_BYTES and len(self._instances) > 1:
-            self._announce(number)
+        if len(self._instances) > 1 and self._ahead_bytes + _ANNOUNCED_BYTES <= (most_bytes := self._most_bytes()):
+            self._announce(number, most_bytes)
         if number < self._announced:
             self._ahead_bytes -= _ahead_bytes(self._instances[number])
 
-    def _announce(self, number: int) -> None:
+    def _announce(self, number: int, most_bytes: int) -> None:
         if not number and not self._announced:  # alone: it must not wait until its neighbours have arrived, too
             self._blobs.read_ahead([self._instances[0].locator])
             self._ahead_bytes += _ahead_bytes(self._instances[0])
             self._announced = 1
         first = last = max(number, self._announced)
-        while last < len(self._instances) and self._ahead_bytes < _AHEAD_BYTES:
+        while last < len(self._instances) and self._ahead_bytes < most_bytes:
             self._ahead_bytes += _ahead_bytes(self._instances[last])
             last += 1
         if last > first:

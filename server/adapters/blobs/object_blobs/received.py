@@ -17,8 +17,9 @@ from server.adapters.blobs.disk.threads import be_nice
 from server.adapters.blobs.object_blobs.cache import PartCache, Range
 from server.model.buffer import Buffer
 
-RECEIVED_BYTES = 64 << 20
-"""Memory for them. When it is full of bytes that were not read yet, the thread that received more writes these."""
+RECEIVED_BYTES = 128 << 20
+"""Memory for them: what retrievals read ahead, and objects of which they have read a part. When it is full of bytes
+that were not read yet, the thread that received more writes these."""
 
 _NICENESS = 10
 _IDLE_SECONDS = 60.0

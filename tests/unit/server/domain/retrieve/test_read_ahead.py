@@ -1,11 +1,13 @@
 """Which instances a retrieval announces before it reads them."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import cast
 
 from server.adapters.blobs.memory.blobs import MemoryBlobs
-from server.domain.retrieve.blob_reader import ReadAhead
+from server.domain.flow.response_budget import ResponseBudget
+from server.domain.retrieve.blob_reader import BlobReader, ReadAhead
 from server.model.instance import Locator, StoredInstance
 
 MIB = 1 << 20
@@ -39,11 +41,11 @@ def instances(*sizes: int) -> list[StoredInstance]:
     return [cast(StoredInstance, _Instance(f"{number}", size)) for number, size in enumerate(sizes)]
 
 
-def test_each_instance_is_announced_once_before_it_is_read_and_at_most_32_mebibytes_ahead() -> None:
+def test_each_instance_is_announced_once_before_it_is_read_and_not_further_ahead_than_is_allowed() -> None:
     for size in (1000, MIB // 2, 100 * MIB):
         blobs = Announced()
         some = instances(*[size] * 200)
-        ahead = ReadAhead(blobs, some)
+        ahead = ReadAhead(blobs, some, lambda: 32 * MIB)
         for number in range(200):
             ahead.reached(number)
             assert len(blobs.locators) > number
@@ -54,5 +56,26 @@ def test_each_instance_is_announced_once_before_it_is_read_and_at_most_32_mebiby
 
 def test_a_single_instance_is_not_announced() -> None:
     blobs = Announced()
-    ReadAhead(blobs, instances(MIB)).reached(0)
+    ReadAhead(blobs, instances(MIB), lambda: 32 * MIB).reached(0)
     assert blobs.locators == []
+
+
+def test_a_retrieval_reads_less_ahead_while_there_are_others() -> None:
+    budget, blobs = ResponseBudget(MIB), Announced()
+    ahead = BlobReader(blobs, budget).read_ahead(instances(*[MIB] * 500))
+    with budget.responding():
+        ahead.reached(0)
+        assert len(blobs.locators) == 80
+        with budget.responding():
+            for number in range(1, 60):
+                ahead.reached(number)
+            assert len(blobs.locators) - 60 <= 48
+            with ExitStack() as others:
+                for _ in range(100):
+                    others.enter_context(budget.responding())
+                for number in range(60, 200):
+                    ahead.reached(number)
+                    assert len(blobs.locators) > number
+                assert len(blobs.locators) - 200 <= 16
+        ahead.reached(200)
+        assert len(blobs.locators) - 200 == 80
