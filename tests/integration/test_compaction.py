@@ -4,13 +4,14 @@ See server/adapters/blobs/segment_files/compaction.py and server/domain/upkeep/r
 """
 
 import asyncio
+import os
 import random
-import subprocess
-import sys
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from crc32c import crc32c as crc32c_of
 from server.adapters.blobs.packed import PackedBlobs
 from server.adapters.blobs.segment_files import sparse_segments
 from server.adapters.blobs.segment_files.segments import path_of, record_of
-from server.adapters.sql.engine import Database, migrate, open_database
+from server.adapters.sql.engine import Database, open_database
 from server.domain.limits import MIN_GRACE_PERIOD
 from server.domain.read_only import ReadOnlyState
 from server.domain.store.commit import Committer
@@ -36,6 +37,8 @@ from tests.contract.test_file_blobs import no_file_larger_than
 from tests.contract.test_packed_blobs import segments
 from tests.core import Ref
 from tests.data import new_uid, part10
+from tests.databases import migrated
+from tests.integration.archive_process import die_after, in_a_process
 from tests.integration.conftest import a_core
 
 RETENTION = timedelta(hours=8)
@@ -155,7 +158,7 @@ async def opened(root: Path, now: Clock, quarantine: timedelta = QUARANTINE) -> 
     """Open the parts of an archive as one process of the core does."""
     url = f"sqlite:///{root / 'index.db'}"
     if not (root / "index.db").exists():
-        await asyncio.to_thread(migrate, url)
+        migrated(root / "index.db")
     database = open_database(url)
     try:
         async with PackedBlobs(root) as blobs:
@@ -385,41 +388,29 @@ async def test_a_cancelled_compaction_loses_nothing(tmp_path: Path) -> None:
             assert (report.agrees, report.unused) == (True, 0)
 
 
-DIES = """
-import asyncio, os, sys, threading
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from server.adapters.blobs.packed import PackedBlobs
-from server.adapters.sql.engine import open_database
-from server.domain.store.commit import Committer
-from server.domain.upkeep.relocation import IndexRelocation
+def compact_and_die(_events: Connection, root: Path, after_s: float) -> None:
+    """Compact all segments; die without a clean-up, at the end or before."""
+    asyncio.run(_compact_and_die(root, after_s))
 
-root, after_s = Path(sys.argv[1]), float(sys.argv[2])
-now = lambda: datetime(2026, 3, 2, tzinfo=UTC)
 
-async def main():
-    database = open_database(f"sqlite:///{root / 'index.db'}")
+async def _compact_and_die(root: Path, after_s: float) -> None:
+    now, database = Clock(datetime(2026, 3, 2, tzinfo=UTC)), open_database(f"sqlite:///{root / 'index.db'}")
     blobs = await PackedBlobs(root).__aenter__()
     committer = Committer(blobs, database.instances, now, lambda: None, now)
     relocation = IndexRelocation(
         blobs=blobs, moves=database.blob_moves, committer=committer, now=now, retention=timedelta(hours=8)
     )
-    threading.Timer(after_s, os.kill, (os.getpid(), 9)).start()
+    die_after(after_s)
     while await blobs.compact(relocation):
         pass
-    os.kill(os.getpid(), 9)
-
-asyncio.run(main())
-"""
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.parametrize("after_ms", [0, 5, 10, 15, 20, 40, 5000])
 async def test_kill_9_during_compaction_loses_nothing_and_leaves_no_duplicates(tmp_path: Path, after_ms: int) -> None:
     now = Clock()
     bodies = await mostly_deleted(tmp_path, now, count=300)
-    arguments = [sys.executable, "-c", DIES, str(tmp_path), str(after_ms / 1000)]
-    died = await asyncio.to_thread(subprocess.run, arguments, capture_output=True, check=False, timeout=30)
-    assert died.returncode == -9, died.stderr
+    assert await asyncio.to_thread(in_a_process, compact_and_die, tmp_path, after_ms / 1000) == []  # it was killed
     now.advance(timedelta(days=2))
     async with opened(tmp_path, now) as archive:
         assert await archive.contents() == bodies

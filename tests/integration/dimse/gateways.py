@@ -1,8 +1,9 @@
-"""A core and a DIMSE gateway in this process, in threads of their own, for tests that use synchronous clients."""
+"""A core and a DIMSE gateway for synchronous clients: in threads of this process; a gateway also as a process."""
 
 import asyncio
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from node.calls import LocalServer
 from node.socket_server import serving
 from server.bootstrap.serving import running
 from tests.core import settings_for
+from tests.programs import Program
 
 _local: dict[str, str] = {}
 """Addresses of cores for local calls, by those for gRPC."""
@@ -72,3 +74,9 @@ def running_gateway(core: str, *, is_local: bool = True, **settings: Any) -> Ite
     finally:
         gateway.stop()
         thread.join()
+
+
+def gateway_process(folder: Path, variables: Mapping[str, str]) -> Program:
+    """Start a gateway in a process of its own, which writes its log into a folder."""
+    log = folder / "gateway.log"
+    return Program("dimse", environment=os.environ | variables, folder=folder, stdout=log, stderr=log)

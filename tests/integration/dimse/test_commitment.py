@@ -1,11 +1,8 @@
 """Storage commitment over DIMSE (PS3.4 Annex J), with pynetdicom as the modality."""
 
 import json
-import os
 import queue
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -28,7 +25,7 @@ from tests.e2e.archive import free_port
 from tests.integration.dimse import clients
 from tests.integration.dimse.archive import Archive, archive_at, eventually
 from tests.integration.dimse.clients import store
-from tests.integration.dimse.gateways import RunningGateway, running_core, running_gateway
+from tests.integration.dimse.gateways import RunningGateway, gateway_process, running_core, running_gateway
 
 PUSH = str(StorageCommitmentPushModel)
 WELL_KNOWN = "1.2.840.10008.1.20.1.1"
@@ -157,7 +154,7 @@ def test_a_configured_peer_that_waits_gets_the_result_on_its_association(
 
 
 def test_a_result_that_cannot_be_reported_is_reported_after_gateways_were_killed(
-    gateway: RunningGateway, archive: Archive, monkeypatch: pytest.MonkeyPatch
+    gateway: RunningGateway, archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first one is killed when it has acknowledged the request; then the modality is switched off."""
     for module in (domain_transfers, rpc_transfers):
@@ -169,7 +166,7 @@ def test_a_result_that_cannot_be_reported_is_reported_after_gateways_were_killed
         "DICOMSTORE_REMOTES": json.dumps(REMOTES),
         "DICOMSTORE_TRANSFERS": "0",
     }
-    process = subprocess.Popen([sys.executable, "-m", "dimse"], env=os.environ | variables)
+    process = gateway_process(tmp_path, variables)
     try:
         eventually(lambda: listens(port))
         with clients.associated(port, (PUSH, EXPLICIT_LITTLE), calling="MODALITY") as association:

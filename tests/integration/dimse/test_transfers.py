@@ -3,8 +3,6 @@
 import json
 import logging
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -23,7 +21,7 @@ from tests.core import Ref
 from tests.data import EXPLICIT_BIG, part10
 from tests.e2e.archive import free_port
 from tests.integration.dimse.archive import Archive, archive_at, eventually
-from tests.integration.dimse.gateways import running_core, running_gateway
+from tests.integration.dimse.gateways import gateway_process, running_core, running_gateway
 from tests.integration.dimse.remotes import Remote, running_remote
 from tests.programs import run
 
@@ -270,7 +268,7 @@ def test_of_two_gateways_one_performs_each_transfer(core: str, archive: Archive)
 
 
 def test_another_gateway_continues_when_one_is_killed(
-    core: str, archive: Archive, monkeypatch: pytest.MonkeyPatch
+    core: str, archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive.stores(*files_of("1.9.16", 2, series=2))
     for module in (domain_transfers, rpc_transfers):
@@ -290,7 +288,7 @@ def test_another_gateway_continues_when_one_is_killed(
             "DICOMSTORE_REMOTES": json.dumps({"PACS": remote.settings()}),
         }
         transfer = archive.sends("1.9.16")
-        process = subprocess.Popen([sys.executable, "-m", "dimse"], env=os.environ | variables)
+        process = gateway_process(tmp_path, variables)
         try:
             assert began.wait(20)
             eventually(lambda: archive.now(transfer).progress.completed == 2)
