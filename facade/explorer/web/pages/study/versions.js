@@ -40,8 +40,8 @@ export function Versions({ path, stamp }) {
   const columns = [
     { key: "version", title: t("versions.number"), render: (row) => html`${row.version} ${row.isCurrent && html`<span class="badge accent">${t("versions.current")}</span>`}` },
     { key: "createdTime", title: t("versions.time"), render: (row) => formatExactly(row.createdTime) },
-    { key: "origin", title: t("versions.origin"), render: (row) => t(`versions.origin.${row.origin}`) },
-    { key: "author", title: t("versions.author"), isSecondary: true },
+    { key: "origin", title: t("versions.origin"), render: (row) => html`<span class="words">${t(`versions.origin.${row.origin}`)}</span>` },
+    { key: "author", title: t("versions.author"), isSecondary: true, render: (row) => html`<span class="words">${row.author}</span>` },
     { key: "reason", title: t("versions.reason"), isSecondary: true },
     { key: "size", title: t("versions.size"), isNumber: true, isSecondary: true, render: (row) => formatBytes(row.size) },
     {
