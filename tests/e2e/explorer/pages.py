@@ -43,8 +43,6 @@ class Explorer:
 
     def violations(self, *, is_other_tested: bool = False) -> list[str]:
         """Return what axe finds: rule, help, elements; contrasts also in the other appearance, unless it is tested."""
-        if self.page.evaluate("typeof axe === 'undefined'"):
-            self.page.evaluate(AXE.read_text())
         found = self._axe(RULES)
         if is_other_tested:
             return found
@@ -54,9 +52,17 @@ class Explorer:
         self.page.evaluate(APPEAR, before)
         return found
 
-    def _axe(self, rules: list[str]) -> list[str]:
+    def violations_of_dialog(self) -> list[str]:
+        """Return what axe finds in the open dialog, in the present appearance; the page behind it is tested itself."""
+        self.page.get_by_role("dialog").wait_for()
+        return self._axe(RULES, "dialog[open]")
+
+    def _axe(self, rules: list[str], part: str = "html") -> list[str]:
+        if self.page.evaluate("typeof axe === 'undefined'"):
+            self.page.evaluate(AXE.read_text())
+        options = {"runOnly": rules, "resultTypes": ["violations"]}
         found: list[dict[str, Any]] = self.page.evaluate(
-            "rules => axe.run({ runOnly: rules, resultTypes: ['violations'] }).then(found => found.violations)", rules
+            "([part, options]) => axe.run(part, options).then(found => found.violations)", [part, options]
         )
         return [f"{each['id']}: {each['help']}: {[node['html'][:200] for node in each['nodes']][:3]}" for each in found]
 

@@ -67,6 +67,7 @@ def test_a_refused_destination_is_explained_in_the_dialog(explorer: Explorer) ->
     explorer.page.get_by_label("Path").fill("/etc")
     in_dialog(explorer, "Start the export")
     expect(explorer.page.get_by_role("dialog").get_by_role("alert")).to_contain_text("folder")
+    assert explorer.violations_of_dialog() == []
     explorer.wrong.clear()  # the browser reports the refusal
 
 

@@ -70,6 +70,7 @@ def test_a_long_list_has_only_the_rows_in_view(explorer: Explorer) -> None:
 def test_the_place_in_the_list_remains_when_the_user_returns(explorer: Explorer) -> None:
     page = explorer.page
     explorer.open("/studies?PatientName=many")
+    expect(page.locator(".list-count")).to_have_text(f"{MANY} studies found")  # so the grid has its height
     page.get_by_role("grid").evaluate("grid => { grid.scrollTop = 56 * 60; }")
     row = page.get_by_role("row", name=f"Many, Person {MANY - 62}")
     row.get_by_role("link").click()
@@ -147,6 +148,7 @@ def test_deleted_studies_are_restored(explorer: Explorer, explored: str) -> None
     page.get_by_label("Select Listed, Person 02").check()
     page.get_by_role("button", name="Delete").click()
     page.get_by_label("Reason (optional)").fill("stored twice – übrig")
+    assert explorer.violations_of_dialog() == []
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     expect(page.locator(".list-count")).to_have_text(f"{LIST_STUDIES - 2} studies found")
     deletions = httpx.get(f"{explored}/v2/deleted", trust_env=False).json()
@@ -162,6 +164,7 @@ def test_labels_are_set_shown_and_found(explorer: Explorer) -> None:
     page.get_by_role("button", name="Label").click()
     page.get_by_label("Name", exact=True).fill("project")
     page.get_by_label("Value").fill("lung")
+    assert explorer.violations_of_dialog() == []
     page.get_by_role("button", name="Set the label").click()
     expect(page.locator(".grid-row").filter(has_text="project: lung")).to_have_count(1)
     explorer.open("/studies?label.project=lung")
@@ -176,6 +179,7 @@ def test_a_share_link_is_shown_once(explorer: Explorer, explored: str) -> None:
     page.get_by_role("button", name="Create the link").click()
     link = page.get_by_label("Link", exact=True).input_value()
     assert link.startswith(f"{explored}/share/dcms_")
+    assert explorer.violations_of_dialog() == []
     assert httpx.get(link, trust_env=False).status_code == 200
 
 
@@ -185,6 +189,7 @@ def test_an_update_changes_studies(explorer: Explorer) -> None:
     page.get_by_label("Select Listed, Person 06").check()
     page.get_by_role("button", name="Update").click()
     page.get_by_role("dialog").get_by_label("Description").fill("Corrected")
+    assert explorer.violations_of_dialog() == []
     page.get_by_role("dialog").get_by_role("button", name="Update").click()
     expect(page.get_by_text("1 study was updated.")).to_be_visible()
     expect(page.locator(".grid-row")).to_contain_text("Corrected")
@@ -206,6 +211,7 @@ def test_columns_are_chosen_and_kept(explorer: Explorer) -> None:
     page.get_by_role("button", name="Columns").click()
     page.get_by_role("checkbox", name="Sex").check()
     page.get_by_role("checkbox", name="Accession no.").uncheck()
+    assert explorer.violations_of_dialog() == []
     page.get_by_role("button", name="Done").click()
     page.reload()
     expect(page.get_by_role("columnheader", name="Sex")).to_be_visible()

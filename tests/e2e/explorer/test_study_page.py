@@ -283,6 +283,7 @@ def test_versions_are_compared_and_reverted(explorer: Explorer, explored: str) -
     expect(row).to_contain_text("Examination 08")
     expect(row).to_contain_text("Second")
     page.get_by_role("button", name=re.compile("Revert to version")).click()
+    assert explorer.violations_of_dialog() == []
     page.get_by_role("dialog").get_by_role("button", name="Revert").click()
     expect(page.get_by_role("row").filter(has_text="reverted")).to_be_visible()
     expect(page.locator(".study-about")).to_contain_text("Examination 08")
