@@ -97,6 +97,31 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let a test process report only what is shown: set-ups and clean-ups that pass at once are not.
+
+    Each test has a report of both besides its own, which would be half of the processor time of all reports.
+    """
+    for reporter in [each for each in config.pluginmanager.get_plugins() if type(each).__name__ == "WorkerInteractor"]:
+        config.pluginmanager.unregister(reporter)
+        kind: Any = type(reporter)
+        kind.pytest_runtest_logreport = _only_if_shown(kind.pytest_runtest_logreport)
+        config.pluginmanager.register(reporter)
+
+
+def _only_if_shown(send: Callable[[Any, pytest.TestReport], None]) -> Callable[[Any, pytest.TestReport], None]:
+    @pytest.hookimpl
+    def pytest_runtest_logreport(self: Any, report: pytest.TestReport) -> None:
+        if report.when == "call" or not report.passed or report.duration > SHOWN_SECONDS:
+            send(self, report)
+
+    return pytest_runtest_logreport
+
+
+SHOWN_SECONDS = 0.5
+"""Shortest set-up that may be among the slowest ones."""
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """With several test processes, let half of them begin with the end-to-end tests, which wait most of their time.
