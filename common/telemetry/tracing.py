@@ -20,6 +20,9 @@ SERVER, CLIENT, INTERNAL = "server", "client", "internal"
 DEFAULT_RATIO = 0.01
 """Part of the traces that begin here and are recorded, unless the environment has another one."""
 
+BLOBS = "dicomstore.blobs"
+"""The attribute with the number of blobs."""
+
 Attributes = Mapping[str, str | int | float | bool]
 
 _PARENT = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
@@ -287,6 +290,20 @@ def shared(name: str, traceparents: Sequence[str], started_ns: int, attributes: 
             span.started_ns, span.ended_ns = started_ns, time.time_ns()
             span.links = [other for other in distinct if other != traceparent]
             _recorder(span)
+
+
+def performed(name: str, started_ns: int, attributes: Attributes) -> None:
+    """Record work that has ended as a trace of its own, for work that often turns out to have nothing to do.
+
+    Args:
+        started_ns: since 1970.
+    """
+    if _recorder is None:
+        return
+    span = received(name, "", attributes, INTERNAL)
+    if isinstance(span, Span):
+        span.started_ns = started_ns
+        span.end()
 
 
 def part(name: str, attributes: Attributes, kind: str = INTERNAL) -> AbstractContextManager[Span | None]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from common.telemetry.catalogue import CHANGE_FEED_SECONDS
+from common.telemetry.tracing import performed
 from server.model.errors import DicomStoreError, Reason
 from server.ports.index import ChangeLog, Sequenced
 
@@ -84,10 +85,11 @@ class Sequencer:
             try:
                 result = Sequenced.MAY_HAVE_MORE
                 while result is Sequenced.MAY_HAVE_MORE:
-                    started = time.perf_counter()
+                    began, started = time.time_ns(), time.perf_counter()
                     result = await self._changes.sequence()
                     if result is not Sequenced.NOTHING:
                         CHANGE_FEED_SECONDS.of().observe(time.perf_counter() - started)
+                        performed("number changes", began, {})
                         self._numbered()
             except DicomStoreError as error:
                 if error.reason is not Reason.ARCHIVE_READ_ONLY:

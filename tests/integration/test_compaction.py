@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from crc32c import crc32c as crc32c_of
 
+from common.telemetry.tracing import Span, recorded, sampler_of
 from server.adapters.blobs.packed import PackedBlobs
 from server.adapters.blobs.segment_files import sparse_segments
 from server.adapters.blobs.segment_files.segments import path_of, record_of
@@ -204,6 +205,28 @@ async def test_live_blobs_move_and_the_space_of_deleted_ones_is_freed(tmp_path: 
         assert await archive.contents() == bodies
         assert disk_bytes(tmp_path) < before / 3
         assert (await archive.audit()) == Report(instances=6, blobs=6, current_changes=6)
+
+
+async def test_batches_of_garbage_collection_and_compaction_are_traces_and_runs_without_work_are_not(
+    tmp_path: Path,
+) -> None:
+    now, spans = Clock(), list[Span]()
+    with recorded(spans.append, sampler_of({"OTEL_TRACES_SAMPLER": "always_on"})):
+        await mostly_deleted(tmp_path, now)
+        async with opened(tmp_path, now) as archive:
+            assert await archive.housekeeping.erase() == 0
+            await archive.compact()
+            worked = list(spans)
+            assert await archive.housekeeping.erase() == 0
+            await archive.compact()
+            assert spans == worked
+    roots = [span for span in worked if not span.parent_id]
+    assert [(span.name, dict(span.attributes)) for span in roots] == [
+        ("erase blobs", {"dicomstore.blobs": 54}),
+        ("move blobs", {"dicomstore.blobs": 6}),
+    ]
+    for root in roots:
+        assert {span.name for span in worked if span.parent_id == root.span_id} >= {"index write"}
 
 
 async def test_a_reader_with_an_old_locator_can_read_the_blob_during_the_grace_period(tmp_path: Path) -> None:

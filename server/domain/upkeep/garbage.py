@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 
+from common.telemetry.tracing import BLOBS, following
 from server.domain.audit.recorder import RecordWork, unrecorded
 from server.domain.read_only import ReadOnlyState
 from server.domain.signal import wait
@@ -81,10 +82,11 @@ class Housekeeping:
         """Erase the blobs whose retention time is over; return their number."""
         count = 0
         while locators := await self._index.begin_erasure(self._clock.now(), _BATCH):
-            async with AsyncExitStack() as stack:
-                await self._record(stack, locators)
-                await self._blobs.delete(locators)
-                await self._index.erased(locators)
+            with following("erase blobs", "", {BLOBS: len(locators)}):
+                async with AsyncExitStack() as stack:
+                    await self._record(stack, locators)
+                    await self._blobs.delete(locators)
+                    await self._index.erased(locators)
             count += len(locators)
         return count
 
@@ -119,8 +121,10 @@ class Housekeeping:
             known = await self._index.known(locators)
             unknown = [locator for locator in locators if locator not in known]
             if unknown:
-                async with self._work("garbage-collection", "erase-quarantined", blobs=unknown, items=len(unknown)):
-                    await self._blobs.delete(unknown)
+                work = self._work("garbage-collection", "erase-quarantined", blobs=unknown, items=len(unknown))
+                with following("erase quarantined blobs", "", {BLOBS: len(unknown)}):
+                    async with work:
+                        await self._blobs.delete(unknown)
             await self._blobs.release(locators)
             count += len(unknown)
         return count

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from itertools import groupby
 
+from common.telemetry.tracing import following
 from server.domain.audit.recorder import RecordWork
 from server.domain.worklist.filters import filter_matches
 from server.ports.worklist.subscriptions import EventLog
@@ -58,9 +59,11 @@ class WorklistRetention:
             for partition, group in groupby(found.workitems, lambda one: one.partition):
                 some = list(group)
                 facts = {"partition": partition, "workitems": [one.uid for one in some], "items": len(some)}
-                async with self._work("garbage-collection", "remove-workitems", **facts) as results:
-                    removed = await self._record.remove([one.key for one in some], filter_matches)
-                    results |= {"workitems": [one.uid for one in removed], "items": len(removed)}
+                work = self._work("garbage-collection", "remove-workitems", **facts)
+                with following("remove workitems", "", {"dicomstore.workitems": len(some)}):
+                    async with work as results:
+                        removed = await self._record.remove([one.key for one in some], filter_matches)
+                        results |= {"workitems": [one.uid for one in removed], "items": len(removed)}
                 count += len(removed)
             after = found.next
             if after is None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
+from common.telemetry.tracing import Span, recorded, sampler_of
 from server.adapters.sql.core.engines import engine_of
 from server.adapters.sql.core.prepared import flush
 from server.adapters.sql.core.sessions import begin, commit
@@ -270,3 +271,22 @@ async def test_a_reader_sees_earlier_commits_of_another_process(migrated_postgre
             assert len(await other.changes.list(ChangeWindow(limit=99))) == n + 1
         numbering.cancel()
         await asyncio.gather(numbering, return_exceptions=True)
+
+
+async def test_a_round_that_numbers_entries_is_a_trace_and_one_without_entries_is_not(
+    migrated_postgres_url: str,
+) -> None:
+    spans: list[Span] = []
+    async with opened(migrated_postgres_url) as database:
+        with recorded(spans.append, sampler_of({"OTEL_TRACES_SAMPLER": "always_on"})):
+            sequencer = Sequencer(database.changes)
+            numbering = asyncio.create_task(sequencer.run())
+            await sequencer.catch_up()
+            assert spans == []
+            await database.instances.add([sample(1, 1, 1)], NOON)
+            await sequencer.catch_up()
+            await sequencer.catch_up()
+            numbering.cancel()
+            await asyncio.gather(numbering, return_exceptions=True)
+    assert [(span.name, span.parent_id, span.fault) for span in spans] == [("number changes", "", "")]
+    assert spans[0].started_ns < spans[0].ended_ns

@@ -12,6 +12,7 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing
 
+from common.telemetry.tracing import BLOBS, following
 from server.model.errors import DataLoss
 from server.model.instance import Locator
 from server.ports.blobs import Relocation, SharedBytes
@@ -55,7 +56,11 @@ class Compaction:
         async with aclosing(self._sparse()) as batches:
             async for locators in batches:
                 began = clock()
-                count = await self._move(locators, relocation) if locators else 0
+                if locators:
+                    with following("move blobs", "", {BLOBS: len(locators)}):
+                        count = await self._move(locators, relocation)
+                else:
+                    count = 0
                 moved += count
                 left -= count > 0
                 has_more = not left or clock() >= end
