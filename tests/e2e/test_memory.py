@@ -11,8 +11,8 @@ from tests.data import new_uid, part10
 from tests.e2e.archive import Archive, running_archive
 
 LIMIT_BYTES = 200 << 20
-WITH_A_BUCKET = 96 << 20
-"""What a core may use besides if its blobs are in a bucket: received bytes not yet in the cache, and requests."""
+WITH_A_BUCKET = 160 << 20
+"""What a core may use besides if its blobs are in a bucket: what is read ahead or not yet cached, and requests."""
 
 FRAME = bytes(range(256)) * 4096  # 1 MiB
 

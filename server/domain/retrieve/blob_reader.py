@@ -29,11 +29,11 @@ PIXELS = ("7FE00008", "7FE00009", "7FE00010")
 
 _READ_SECONDS, _READ_BYTES, _DAMAGED = BLOB_SECONDS.of("read"), BLOB_BYTES.of("read"), BLOB_DAMAGED.of()
 
-_MOST_AHEAD_BYTES = 80 << 20
+_MOST_AHEAD_BYTES = 64 << 20
 """Read ahead by a retrieval of many instances, if the blob store does so. At 1 GB/s, an object store that answers after
-20 ms needs 20 MB of requests on their way, as much that arrives, and what is read meanwhile."""
+20 ms needs 20 MB of requests on their way, 10 to 20 MB that arrive, and what is read meanwhile."""
 
-_ALL_AHEAD_BYTES = 96 << 20
+_ALL_AHEAD_BYTES = 80 << 20
 """Read ahead by all retrievals, as long as they are few. The store bounds their memory, whatever their number."""
 
 _LEAST_AHEAD_BYTES = 16 << 20

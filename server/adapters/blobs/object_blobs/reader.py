@@ -240,7 +240,8 @@ class ObjectReader:
         size = last.offset + last.stored_bytes - start
         # Also the end of the object, if they may be all of it: a server can send a whole file in half the time.
         end = end_bytes(len(places)) if not start and len(wanted) == len(places) else 0
-        data = self._get(last, start, size + end)[:size]
+        with self._received.arriving(size):
+            data = self._get(last, start, size + end)[:size]
         parts = []
         for place in wanted:
             some = data[place.offset - start : place.offset - start + place.stored_bytes]

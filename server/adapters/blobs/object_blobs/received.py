@@ -7,8 +7,8 @@ cached if its memory is needed.
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import groupby
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from server.adapters.blobs.disk.threads import be_nice
 from server.adapters.blobs.object_blobs.cache import PartCache, Range
 from server.model.buffer import Buffer
 
-RECEIVED_BYTES = 128 << 20
+RECEIVED_BYTES = 96 << 20
 """Memory for them: what retrievals read ahead, and objects of which they have read a part. When it is full of bytes
 that were not read yet, the thread that received more writes these."""
 
@@ -85,6 +85,7 @@ class ReceivedParts:
         self._parts: dict[Range, _Response] = {}
         self._responses: deque[_Response] = deque()
         self._size_bytes = 0
+        self._arriving_bytes = 0
         self._unwritten: SimpleQueue[_Response | None] = SimpleQueue()
         self._writer: threading.Thread | None = None
 
@@ -111,6 +112,18 @@ class ReceivedParts:
             self._unwritten.put(response)
             return
         self._cache_all(parts, whole)
+
+    @contextmanager
+    def arriving(self, size_bytes: int) -> Iterator[None]:
+        """Make room for bytes while they are being received, by dropping what can be dropped."""
+        with self._lock:
+            self._make_room(size_bytes)
+            self._arriving_bytes += size_bytes
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._arriving_bytes -= size_bytes
 
     def get(self, key: Range) -> Part | None:
         """Return a part, or None."""
@@ -143,7 +156,7 @@ class ReceivedParts:
             self._writer.join()
 
     def _make_room(self, size_bytes: int) -> None:
-        while self._size_bytes + size_bytes > self._max_bytes:
+        while self._size_bytes + self._arriving_bytes + size_bytes > self._max_bytes:
             oldest = next((response for response in self._responses if response.is_dispensable), None)
             if oldest is None:
                 return

@@ -27,7 +27,7 @@ _MOST_HEAD_BYTES = 16 << 10
 _IDLE_SECONDS = 5.0
 """A connection that was not used for longer may have been closed by the server."""
 
-_MEMORY_BYTES = 160 << 20
+_MEMORY_BYTES = 112 << 20
 """Received ranges in memory that is used again; more are allocated as usual."""
 
 _MOST_IDLE = 16

@@ -65,11 +65,11 @@ def test_a_retrieval_reads_less_ahead_while_there_are_others() -> None:
     ahead = BlobReader(blobs, budget).read_ahead(instances(*[MIB] * 500))
     with budget.responding():
         ahead.reached(0)
-        assert len(blobs.locators) == 80
+        assert len(blobs.locators) == 64
         with budget.responding():
             for number in range(1, 60):
                 ahead.reached(number)
-            assert len(blobs.locators) - 60 <= 48
+            assert len(blobs.locators) - 60 <= 40
             with ExitStack() as others:
                 for _ in range(100):
                     others.enter_context(budget.responding())
@@ -78,4 +78,4 @@ def test_a_retrieval_reads_less_ahead_while_there_are_others() -> None:
                     assert len(blobs.locators) > number
                 assert len(blobs.locators) - 200 <= 16
         ahead.reached(200)
-        assert len(blobs.locators) - 200 == 80
+        assert len(blobs.locators) - 200 == 64

@@ -76,6 +76,21 @@ def test_parts_that_were_read_make_room_although_they_are_not_written(tmp_path: 
     assert [cache.read(part.key) == part.data for part in parts] == [True, False, True, True]
 
 
+def test_parts_that_are_written_make_room_for_those_that_are_arriving(cache: PartCache) -> None:
+    received = ReceivedParts(cache, 3 * SIZE)
+    parts = parts_of(*KEYS)
+    received.add(parts[:1], SIZE)
+    received.add(parts[1:2], SIZE)
+    received.close()
+    with received.arriving(SIZE):
+        assert [received.get(part.key) for part in parts[:2]] == parts[:2]
+        with received.arriving(SIZE):
+            assert [received.get(part.key) for part in parts[:2]] == [None, parts[1]]
+    received.add(parts[2:3], SIZE)
+    received.add(parts[3:], SIZE)
+    assert [received.get(part.key) for part in parts[1:]] == parts[1:], "what has arrived is no more counted"
+
+
 def test_without_memory_parts_are_written_at_once(cache: PartCache) -> None:
     received = ReceivedParts(cache, SIZE)
     (part,) = parts_of(KEYS[0])
