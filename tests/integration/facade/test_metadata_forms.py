@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from server.bootstrap.serving import running
 from tests.core import settings_for
 from tests.data import part10
-from tests.integration.facade.serving import JSON, parts_of, serving, stored
+from tests.integration.facade.serving import JSON, parts_of, serving, stored, stored_together
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -33,7 +33,7 @@ _DICOM = "{http://dicom.nema.org/PS3.19/models/NativeDICOM}"
 @pytest_asyncio.fixture(loop_scope="module")
 async def series(web: httpx.AsyncClient) -> httpx.AsyncClient:
     bodies = [part10(SOPInstanceUID=f"1.2.{n}", InstanceNumber=str(n), frames=[bytes(8)]) for n in range(3, 28)]
-    await stored(web, *bodies)
+    await stored_together(web, *bodies)
     return web
 
 

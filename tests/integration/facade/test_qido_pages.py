@@ -3,11 +3,11 @@
 import httpx
 
 from tests.data import part10
-from tests.integration.facade.serving import JSON, stored
+from tests.integration.facade.serving import JSON, stored_together
 
 
 async def test_a_limit_beyond_one_page_is_streamed_page_by_page(web: httpx.AsyncClient) -> None:
-    await stored(web, *(part10(StudyInstanceUID="1.7") for _ in range(450)))
+    await stored_together(web, *(part10(StudyInstanceUID="1.7") for _ in range(450)))
     for limit, offset, expected in [(430, 0, 430), (100_000, 0, 450), (1000, 300, 150), (201, 400, 50)]:
         answer = await web.get(f"/v2/instances?limit={limit}&offset={offset}", headers=JSON)
         found = [match["00080018"]["Value"][0] for match in answer.json()]
@@ -15,7 +15,7 @@ async def test_a_limit_beyond_one_page_is_streamed_page_by_page(web: httpx.Async
 
 
 async def test_without_a_limit_all_contents_of_a_series_or_study_are_returned(web: httpx.AsyncClient) -> None:
-    await stored(web, *(part10(StudyInstanceUID="1.7", SeriesInstanceUID="1.7.1") for _ in range(250)))
+    await stored_together(web, *(part10(StudyInstanceUID="1.7", SeriesInstanceUID="1.7.1") for _ in range(250)))
     for path in ("/v2/studies/1.7/series/1.7.1/instances", "/v1/studies/1.7/instances"):
         answer = await web.get(path, headers=JSON)
         assert len({match["00080018"]["Value"][0] for match in answer.json()}) == 250
@@ -29,7 +29,7 @@ async def test_without_a_limit_all_contents_of_a_series_or_study_are_returned(we
 
 
 async def test_a_response_of_several_pages_has_total_and_remaining_on_request(web: httpx.AsyncClient) -> None:
-    await stored(web, *(part10(StudyInstanceUID="1.7") for _ in range(250)))
+    await stored_together(web, *(part10(StudyInstanceUID="1.7") for _ in range(250)))
 
     answer = await web.get("/v2/instances?limit=230&offset=5&totalcount=true", headers=JSON)
 
