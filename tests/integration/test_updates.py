@@ -143,6 +143,7 @@ async def reading(web: httpx.AsyncClient, count: int) -> AsyncIterator[list[str]
         while not done.is_set():
             for names_of in (names_of_files, names_in_metadata):
                 seen.extend(await names_of(web, count))
+                await asyncio.sleep(0.1)  # without a pause it would take the processor from the worker
 
     task = asyncio.create_task(read())
     yield seen
