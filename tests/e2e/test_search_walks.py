@@ -1,7 +1,7 @@
 """Pages of a search while another process stores and deletes: no match is missed or repeated.
 
 Two cores, each a process of its own, share an index and its blobs. One has a facade, which is asked page by page. The
-other stores and deletes without a pause, and no page is asked for before it has done both since the page before.
+other stores and deletes continuously, and no page is asked for before it has done both since the page before.
 """
 
 import asyncio
@@ -25,6 +25,9 @@ STUDIES = 150
 """Studies stored before the walks that stay, each beside one that does not."""
 
 PAGE = 29
+
+PAUSE_S = 0.02
+"""Of the writer, which would take the time of the processors from the searches."""
 
 WITHIN = "1.9.1"
 """A study with many series and instances, of which half stay."""
@@ -79,6 +82,7 @@ class Writer:
             for _ in stored:
                 gone = self._passing.pop(chance.randrange(len(self._passing)))
                 await self._count("deleted", await self._core.delete(gone))
+            await asyncio.sleep(PAUSE_S)
 
     async def written(self) -> None:
         """Return when something was stored and something deleted since this was called."""
@@ -119,16 +123,16 @@ async def prepared(core: CoreClient) -> list[Ref]:
     """Store permanent and, between them, temporary instances; return the temporary ones."""
     passing = []
     for number in range(STUDIES):
-        await core.stored(*study_files(new_uid()))
-        of_study = await core.stored(*study_files(new_uid()))
         series = f"{WITHIN}.{number % 5 + 1}"
-        within = await core.stored(
+        stored = await core.stored(
+            *study_files(new_uid()),
+            *study_files(new_uid()),
             part10(StudyInstanceUID=WITHIN, SeriesInstanceUID=series),
             part10(StudyInstanceUID=WITHIN, SeriesInstanceUID=series),
             part10(StudyInstanceUID=WITHIN, SeriesInstanceUID=f"{WITHIN}.0.{number}"),
         )
-        passing += [reference(of_study[0].id, 1), reference(within[1].id, 3)]
-        passing += [reference(within[2].id, 2)] if number % 2 else []
+        passing += [reference(stored[3].id, 1), reference(stored[7].id, 3)]
+        passing += [reference(stored[8].id, 2)] if number % 2 else []
     return passing
 
 
