@@ -146,7 +146,7 @@ async def until(database: Database, is_so: Callable[[Operation], bool], *process
         if is_so(operation):
             return operation
         assert all(process.poll() is None for process in processes), "a worker ended by itself"
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.02)
 
 
 def is_done(operation: Operation) -> bool:

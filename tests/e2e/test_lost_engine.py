@@ -146,8 +146,8 @@ async def test_workers_that_take_over_an_operation_from_each_other_run_each_step
     database = await begun(url)
     names = [tmp_path / "one", tmp_path / "other"]
     with (
-        worker(url, names[0], stale_seconds=0, look_seconds=0.01) as one,
-        worker(url, names[1], stale_seconds=0, look_seconds=0.01) as other,
+        worker(url, names[0], stale_seconds=0, look_seconds=0.05) as one,
+        worker(url, names[1], stale_seconds=0, look_seconds=0.05) as other,
     ):
         await until(database, is_done, one, other)
     assert "made no progress" in "".join(log_of(name).read_text() for name in names)
