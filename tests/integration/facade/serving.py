@@ -85,7 +85,7 @@ async def stored(web: httpx.AsyncClient, *files: bytes, base: str = "/v2") -> No
 
 
 async def stored_together(web: httpx.AsyncClient, *files: bytes) -> None:
-    """Store files in one request, in a fifth of the time of `stored`; all must be stored, in whatever order."""
+    """Store files in one request, in a fifth of the time of `stored`; all must be stored."""
     response = await stow(web, *files)
     assert response.status_code in (200, 202), response.text
 
