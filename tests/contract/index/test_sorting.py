@@ -37,6 +37,8 @@ CONDITIONS = st.sampled_from(
         (Condition("PatientName", (NameMatches(("b*",)),)),),
         (Condition("StudyDescription", (Like("*a*"),)),),
         (Condition("StudyDate", (Between("20240102", None),)),),
+        (Condition("ModalitiesInStudy", (Equals(("mr",)),)),),
+        (Condition("ModalitiesInStudy", (Equals(("ct", "mr")),)), Condition("StudyDescription", (Like("*a*"),))),
     ]
 )
 ONCE_PER_DATABASE = settings(
@@ -87,7 +89,7 @@ def number_of(match: Match) -> int:
     return int(str(match.resource.study).rpartition(".")[2])
 
 
-@pytest.mark.parametrize("few", [0, 1000])
+@pytest.mark.parametrize(("few", "sorted_at_most"), [(0, 0), (0, 1000), (1000, 1000)])
 @ONCE_PER_DATABASE
 @given(
     given_keys=st.lists(VALUES, min_size=1, max_size=9),
@@ -99,6 +101,7 @@ def number_of(match: Match) -> int:
 async def test_all_pages_in_an_order_agree_with_the_model(
     index: InstanceIndex,
     few: int,
+    sorted_at_most: int,
     given_keys: list[dict[str, str]],
     order: Order,
     conditions: tuple[Condition, ...],
@@ -106,14 +109,14 @@ async def test_all_pages_in_an_order_agree_with_the_model(
     skip: int,
 ) -> None:
     new = [
-        sample(n, 1, instance, study_keys=keys)
+        sample(n, 1, instance, study_keys=keys, series_keys={"Modality": ("ct", "mr", "us")[n % 3]})
         for n, keys in enumerate(given_keys, start=1)
         for instance in range(1, n % 3 + 2)
     ]
     await index.add(new, NOON)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study_search, "FEW", few)
-        patch.setattr(study_search, "MAX_SORTED_BY_VALUE", few)
+        patch.setattr(study_search, "MAX_SORTED_BY_VALUE", sorted_at_most)
         patch.setattr(study_search, "FAR", few or 1)
         try:
             query = Query(Level.STUDY, EVERYTHING, conditions, limit, order=order)
@@ -127,6 +130,32 @@ async def test_all_pages_in_an_order_agree_with_the_model(
         finally:
             for n in range(1, len(given_keys) + 1):
                 await index.delete(study_ref(n), NOON, NOON)
+
+
+@pytest.mark.parametrize("most", [0, 1000])
+async def test_pages_of_a_modality_at_an_offset_have_the_studies_that_meet_all_conditions(
+    index: InstanceIndex, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study_search, "FEW", 0)
+    monkeypatch.setattr(study_search, "MAX_SORTED_BY_VALUE", 0)
+    monkeypatch.setattr(study_search, "MAX_SORTED_OF_MODALITY", most)
+    await index.add(
+        [
+            sample(
+                n,
+                study_keys={"PatientName": f"name {n:02}", "StudyDescription": "head" if n % 4 else "chest"},
+                series_keys={"Modality": "mr" if n % 2 else "ct"},
+            )
+            for n in range(1, 21)
+        ],
+        NOON,
+    )
+    order = Order((SortKey("PatientName", descending=False),), oldest_first=True)
+    modality = Condition("ModalitiesInStudy", (Equals(("ct",)),))
+    description = Condition("StudyDescription", (Like("*hea*"),))
+    for conditions, expected in (((modality,), range(2, 21, 2)), ((modality, description), range(2, 21, 4))):
+        query = Query(Level.STUDY, EVERYTHING, conditions, 3, skip=2, order=order)
+        assert [number_of(match) for match in await index.search(query)] == list(expected)[2:5]
 
 
 async def test_series_and_instances_are_sorted_by_the_value_of_their_number(index: InstanceIndex) -> None:

@@ -12,11 +12,12 @@ or rare. Therefore the search requests slightly more keys than the limit for few
 6. If it is not: text in order, a range if it can still be sorted (more of it if it is the only condition, because its
   index has the keys), otherwise all studies in order until the page is full.
 
-In another order (`sorting`), studies are sorted if a condition returns few; otherwise all studies in that order are
-examined until the page is full.
+In another order (`sorting`), studies are sorted if a condition returns few, or those of a modality at a large offset;
+otherwise all studies in that order are examined until the page is full.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import BigInteger, Column, Connection, Select, Table, bindparam, func, select, union_all
@@ -56,6 +57,12 @@ less, in an archive of some hundred thousand."""
 
 MAX_SORTED_FAR = 100_000
 """The same at a large offset, up to which all studies would have to be read."""
+
+FAR_SHARE = 8
+"""Studies of a modality are sorted at an offset of at least one in so many: up to there, all studies would be read."""
+
+MAX_SORTED_OF_MODALITY = 300_000
+"""Maximum number of studies of a modality that are sorted at a large offset, 2 µs each."""
 
 MAX_MODALITIES = 32
 """Maximum number of modalities that are looked up one by one."""
@@ -143,6 +150,11 @@ def _sorted(connection: Connection, query: Query, order: Order, where: dict[str,
         if _leads_to_few(condition) or _is_spread(condition):
             if not _has_more(connection, condition, where, FEW):
                 return _among(connection, query, where, _keys(connection, condition, where))
+            if condition.key == MODALITIES_IN_STUDY and connection.dialect.name == "sqlite":
+                most = max(MAX_SORTED_BY_VALUE, min(FAR_SHARE * query.skip, MAX_SORTED_OF_MODALITY))
+                if not _has_more(connection, condition, where, most):
+                    return _of_modality_sorted(connection, query, condition, where)
+                continue
             # The index of the order is also that of a condition on its first key.
             is_first = condition.key == order.keys[0].keyword
             most = MAX_SORTED_FAR if query.skip >= FAR and condition.key in COLUMNS else MAX_SORTED_BY_VALUE
@@ -331,6 +343,25 @@ def _among(connection: Connection, query: Query, where: dict[str, Any], keys: li
         return pages.page(among, query, studies.c.key + 0)
 
     return pages.run(connection, ("among", *pages.form(query)), statement, where | {"among": sorted(set(keys))})
+
+
+def _of_modality_sorted(connection: Connection, query: Query, condition: Condition, where: dict[str, Any]) -> Rows:
+    """Return a page by sorting all studies with a modality, which its index has.
+
+    SQLite would rather examine every study. PostgreSQL finds good ways by itself: this one would take longer there.
+    """
+
+    def statement() -> Select[*tuple[Any, ...]]:
+        # If it is the only one, it is not examined again for each study.
+        meeting = _by_key(replace(query, conditions=()) if len(query.conditions) == 1 else query)
+        return pages.page(meeting.where(studies.c.key.in_(_leading(condition, series.c.study_key))), query)
+
+    return pages.run(
+        connection,
+        ("of modality", form_of(condition), *pages.form(query)),
+        statement,
+        {**where, **_parameters(condition, where)},
+    )
 
 
 def _is_near(query: Query) -> bool:
