@@ -62,7 +62,10 @@ async def ask(error: Exception, method: str = "GET") -> httpx.Response:
 
     app = Starlette(
         routes=[Route("/", endpoint)],
-        middleware=[Middleware(Observe, add_headers=lambda *_: None, hsts_seconds=0), Middleware(UnexpectedErrors)],
+        middleware=[
+            Middleware(Observe, add_headers=lambda *_: None, hsts_seconds=0, is_in_core=False),
+            Middleware(UnexpectedErrors),
+        ],
         exception_handlers={CoreFailure: core_failed, Refusal: refused},
     )
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
