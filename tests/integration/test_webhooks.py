@@ -286,6 +286,7 @@ async def test_a_failing_event_delays_its_study_only(world: World) -> None:
         assert await world.backlog(webhook) == (0, 0)
 
 
+@pytest.mark.timeout(300)  # more than a thousand requests, each with statements
 async def test_a_receiver_that_is_down_for_a_day_loses_nothing_and_delays_no_other_one(world: World) -> None:
     async with receiving() as down, receiving() as works:
         down.answer = lambda request: 503
