@@ -117,9 +117,14 @@ class TlsFiles:
             if await asyncio.to_thread(self.refresh):
                 warn_at = float("-inf")
                 on_change()
+                self.log_change()
+
+    def log_change(self) -> None:
+        """Log that connections use changed files from now on."""
+        _log.info("loaded the changed files of %s_certificate", self._prefix)
 
     def refresh(self) -> bool:
-        """Check the files; return whether new content is in use.
+        """Check the files; return whether there is new content to be used.
 
         Certificate and key are replaced one after the other, so new files are loaded when they have not changed since
         the previous check.
@@ -134,7 +139,6 @@ class TlsFiles:
         except TlsError as error:
             _log.error("changed certificate files are not used: %s", error)
             return False
-        _log.info("loaded the changed files of %s_certificate", self._prefix)
         return True
 
     def _state(self) -> tuple[object, ...]:

@@ -97,6 +97,7 @@ class Gateway:
         while not self._stopped.wait(CHECK_SECONDS):
             if self._tls_files.refresh():
                 self._tls.refresh()
+                self._tls_files.log_change()
 
 
 def limits_of(settings: Settings) -> Limits:

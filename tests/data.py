@@ -120,10 +120,15 @@ def file_of(made: Dataset, transfer_syntax: str = EXPLICIT_LITTLE) -> bytes:
         transfer_syntax,
         element(0x00020012, "UI", padded_uid(UID_ROOT)),
         element(0x00020013, "SH", _WRITER),
-        sop_class=meta.MediaStorageSOPClassUID,
-        instance=meta.MediaStorageSOPInstanceUID,
+        sop_class=_joined(meta.MediaStorageSOPClassUID),
+        instance=_joined(meta.MediaStorageSOPInstanceUID),
     )
     return head + _deflated(out.getvalue(), transfer_syntax)
+
+
+def _joined(value: str | Sequence[str]) -> str:
+    """Return one value or several as they are encoded."""
+    return value if isinstance(value, str) else "\\".join(value)
 
 
 def encapsulated(fragments: Sequence[Sequence[bytes]], *, basic_offset_table: bool = True) -> bytes:

@@ -25,6 +25,7 @@ ENCAPSULATED = NATIVE | {"PixelData": encapsulated([[b"abc"], [b"de"]])}
     ("transfer_syntax", "attributes"),
     [
         (EXPLICIT_LITTLE, {"SOPInstanceUID": "1.2"}),
+        (EXPLICIT_LITTLE, {"SOPClassUID": ["1.2", "1.3"], "SOPInstanceUID": ["1.2.3", "1.3"]}),
         (EXPLICIT_LITTLE, {"SOPClassUID": None, "SOPInstanceUID": None}),
         (EXPLICIT_LITTLE, {"SpecificCharacterSet": "ISO_IR 192", "PatientName": "Größe"}),
         *((transfer_syntax, NATIVE) for transfer_syntax in (IMPLICIT_LITTLE, EXPLICIT_LITTLE, DEFLATED, EXPLICIT_BIG)),
