@@ -24,6 +24,7 @@ from server.adapters.blobs.object_blobs.names import ObjectName, Place
 from server.adapters.blobs.object_blobs.packed_object import end_bytes
 from server.adapters.blobs.object_blobs.received import Part, ReceivedParts
 from server.adapters.blobs.objects.client import NotFound, ObjectClient
+from server.adapters.blobs.objects.pacing import Starts
 from server.adapters.blobs.records import (
     Blocks,
     Trailer,
@@ -51,6 +52,9 @@ _AHEAD_PARTS = 8
 _JOINED_BYTES = 16 << 20
 """Neighbouring blobs are read ahead by one request up to this size: usually all of an object."""
 
+_STARTED_BYTES_PER_SECOND = 2 << 30
+"""Requests ahead start at this rate, so that what is read first arrives first, instead of all of it together."""
+
 _THREADS = 16
 _AHEAD_THREADS = 16
 _MAX_BLOCKS = 1 << 20
@@ -68,6 +72,7 @@ class ObjectReader:
         self._threads = DiskThreads(_THREADS)
         self._ahead_threads = DiskThreads(_AHEAD_THREADS)
         self._background = DiskThreads(2, niceness=10)
+        self._starts = Starts(_STARTED_BYTES_PER_SECOND)
         self._fetching: dict[Range, asyncio.Task[memoryview | None]] = {}
         self._kept: LRUCache[ObjectName, Blocks] = LRUCache(_MAX_BLOCKS, getsizeof=_kept_blocks)
 
@@ -240,6 +245,7 @@ class ObjectReader:
         size = last.offset + last.stored_bytes - start
         # Also the end of the object, if they may be all of it: a server can send a whole file in half the time.
         end = end_bytes(len(places)) if not start and len(wanted) == len(places) else 0
+        self._starts.wait(size)
         with self._received.arriving(size):
             data = self._get(last, start, size + end)[:size]
         parts = []
