@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -20,6 +19,8 @@ from pathlib import Path
 
 import grpc
 import trustme
+
+from tests.ports import free_port
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _START_SECONDS = 60
@@ -175,11 +176,3 @@ def _name(pid: int) -> str:
     if modules := [module for option, module in pairwise(words) if option == "-m"]:
         return modules[-1]
     return next((Path(word).name for word in words[1:] if word and not word.startswith("-")), words[0])
-
-
-def free_port() -> int:
-    """Return a port that is currently free."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -19,7 +19,8 @@ from urllib.request import urlopen
 
 import typer
 
-from bench.archive import Archive, free_port
+from bench.archive import Archive
+from tests.ports import free_port
 
 _LIBRARIES = (
     "grpc, grpc_health.v1.health, google.protobuf, sqlalchemy, pydicom, starlette.applications, uvicorn, uvloop, "

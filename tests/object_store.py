@@ -17,7 +17,8 @@ from email.utils import formatdate
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.e2e.archive import ROOT, free_port
+from tests.e2e.archive import ROOT
+from tests.ports import free_port
 
 _START_SECONDS = 60
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from bench.archive import free_port
+from tests.ports import free_port
 
 PAGE = "/ui/app/"
 """Path of Explorer 2."""

@@ -20,8 +20,8 @@ from pathlib import Path
 import typer
 
 from bench import data
-from bench.archive import free_port
 from bench.parts.dimse_store import ENVIRONMENT, Server, dicomstore, orthanc_server, wait_for
+from tests.ports import free_port
 
 _CT_STUDY = 1_000_000
 _TITLE = "STORESCP"

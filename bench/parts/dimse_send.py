@@ -23,7 +23,8 @@ from typing import Any
 import typer
 
 from bench import data
-from bench.archive import cpu_seconds, free_port, running_archive
+from bench.archive import cpu_seconds, running_archive
+from tests.ports import free_port
 
 _ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1"}
 _STUDY = 1

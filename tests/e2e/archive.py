@@ -1,7 +1,6 @@
 """Runs `dicomstore up`, or core and facade, as separate processes, as a user does."""
 
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -14,28 +13,12 @@ from pathlib import Path
 
 from tests.databases import migrated_index
 from tests.e2e.operator_shell import operator_shell
+from tests.ports import free_port
 from tests.programs import Program, run
 
 ROOT = Path(__file__).parents[2]
 _START_SECONDS = 60
-_random = random.SystemRandom()  # not repeatable: test processes may not try the same ports
 _THERE = "/var/lib/dicomstore"
-
-
-def free_port() -> int:
-    """Return a port that was free a moment ago.
-
-    It is below those that systems give to outgoing connections, one of which could otherwise take the port while a
-    test restarts its program.
-    """
-    while True:
-        port = _random.randrange(15_000, 30_000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
 
 
 def variables_of(_directory: Path) -> Mapping[str, str]:

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.e2e import archive
-from tests.e2e.archive import ROOT, free_port
+from tests.e2e.archive import ROOT
+from tests.ports import free_port
 from tests.programs import Program, run
 
 _START_SECONDS = 90

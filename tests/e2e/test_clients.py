@@ -14,9 +14,10 @@ import httpx
 import pytest
 
 from tests.data import JPEG_BASELINE, new_uid
-from tests.e2e.archive import ROOT, Archive, free_port
+from tests.e2e.archive import ROOT, Archive
 from tests.e2e.conftest import ORTHANC_PLUGIN
 from tests.malformed import image, jpeg_image, uids_of
+from tests.ports import free_port
 
 CLIENTS = Path(__file__).parent / "clients"
 JSON = "application/dicom+json"

@@ -12,13 +12,14 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from pydicom import dcmread
 
 from tests.certificates import Authority
-from tests.e2e.archive import ROOT, free_port
+from tests.e2e.archive import ROOT
 from tests.e2e.test_dcmtk_queries import CORPUS, SENT
 from tests.integration.dimse.archive import eventually
 from tests.integration.dimse.gateways import RunningGateway, running_core, running_gateway
 from tests.integration.dimse.peers import Destination, data_sets
 from tests.integration.dimse.test_store import instances, retrieved
 from tests.integration.dimse.test_worklist import Workitems
+from tests.ports import free_port
 
 pytestmark = pytest.mark.clients("dcm4che")
 

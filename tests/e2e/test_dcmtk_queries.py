@@ -19,9 +19,10 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 
 from tests.data import part10
-from tests.e2e.archive import ROOT, free_port
+from tests.e2e.archive import ROOT
 from tests.integration.dimse.gateways import RunningGateway, running_core, running_gateway
 from tests.integration.dimse.peers import data_sets, store
+from tests.ports import free_port
 from tests.worklist import text, workitem
 
 pytestmark = pytest.mark.clients("findscu")

@@ -18,9 +18,10 @@ from server.dicom.part10.file_meta import read_meta
 from tests.certificates import Authority
 from tests.corpus import corpus
 from tests.data import new_uid, part10
-from tests.e2e.test_dcmtk_queries import PIXELS, free_port, listening
+from tests.e2e.test_dcmtk_queries import PIXELS, listening
 from tests.integration.dimse.gateways import RunningGateway, running_core, running_gateway
 from tests.integration.dimse.test_store import instances, metadata, retrieved, stored_by_grpc
+from tests.ports import free_port
 
 # Some files of the corpus deviate from the standard, of which pydicom warns.
 pytestmark = [pytest.mark.clients("dcmtk"), pytest.mark.filterwarnings("ignore::UserWarning")]

@@ -12,8 +12,9 @@ import httpx
 import pytest
 
 from tests.data import part10
-from tests.e2e.archive import ROOT, Archive, free_port, running_archive
+from tests.e2e.archive import ROOT, Archive, running_archive
 from tests.e2e.examples import blocks_of
+from tests.ports import free_port
 
 CLIENTS = Path(__file__).parent / "clients"
 AUDIENCE = "https://archive.example"

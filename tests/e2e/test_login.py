@@ -10,11 +10,12 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.e2e.archive import ROOT, free_port
+from tests.e2e.archive import ROOT
 from tests.e2e.studies import PHANTOM_STUDY, phantom_study
 from tests.e2e.test_identity_providers import CLIENTS, WELL_KNOWN, program
 from tests.e2e.viewer import START_S, Watched, archive_with_viewer, chromium, is_an_image, watched_page
 from tests.login_provider import AUDIENCE, identity_provider
+from tests.ports import free_port
 from tests.programs import run
 
 pytestmark = [

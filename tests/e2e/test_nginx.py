@@ -17,9 +17,10 @@ from playwright.sync_api import sync_playwright
 from websockets.sync.client import connect
 
 from tests.data import part10
-from tests.e2e.archive import ROOT, Archive, free_port, running_archive
+from tests.e2e.archive import ROOT, Archive, running_archive
 from tests.e2e.examples import blocks_of
 from tests.e2e.viewer import BROWSER
+from tests.ports import free_port
 
 ORIGIN = "http://viewer.example"
 PASSWORD = {"Authorization": "Basic " + b64encode(b"viewer:secret").decode()}

@@ -16,12 +16,13 @@ from pydicom import dcmread
 from dimse.config import Settings
 from dimse.core import Core
 from tests.data import SECONDARY_CAPTURE, new_uid, part10
-from tests.e2e.test_dcmtk_queries import CORPUS, SENT, free_port
+from tests.e2e.test_dcmtk_queries import CORPUS, SENT
 from tests.integration.dimse.archive import eventually
 from tests.integration.dimse.gateways import running_core, running_gateway
 from tests.integration.dimse.peers import store
 from tests.integration.dimse.test_store import instances, retrieved
 from tests.integration.dimse.test_worklist import Workitems
+from tests.ports import free_port
 
 pytestmark = pytest.mark.clients("Orthanc")
 

@@ -14,10 +14,10 @@ import pytest
 from dicomstore.v1 import transfer_service_pb2 as pb
 from pydicom.data import get_testdata_file
 
-from tests.e2e.archive import free_port
 from tests.integration.dimse.archive import archive_at, eventually
 from tests.integration.dimse.gateways import running_core, running_gateway
 from tests.integration.dimse.peers import data_sets
+from tests.ports import free_port
 
 CORPUS = [
     Path(str(get_testdata_file(name))).read_bytes()

@@ -24,6 +24,10 @@ from tests.integration.conftest import a_core
 WRITERS = 8
 CHANGES = int(os.environ.get("DICOMSTORE_FEED_CHANGES", "20"))
 """Of each writer; a multiple of five."""
+
+NO_END = -1
+"""No entry has this sequence; a consumer that is to end at 0 may end before the first entry."""
+
 LEAST_KILLS = 4
 """Of each consumer."""
 
@@ -116,7 +120,7 @@ async def test_killed_consumers_process_each_change_once_and_in_order(
         chance, kills = random.Random(name), 0
         while not ended.is_set() or kills < LEAST_KILLS:
             delay = chance.uniform(0, max(0.3, CHANGES / 500))
-            events = await asyncio.to_thread(in_a_process, consume, core.address, name, tmp_path / name, 0, delay)
+            events = await asyncio.to_thread(in_a_process, consume, core.address, name, tmp_path / name, NO_END, delay)
             assert events == []  # it was killed
             kills += 1
         return kills

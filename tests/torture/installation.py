@@ -13,8 +13,9 @@ from pathlib import Path
 
 import httpx
 
-from tests.e2e.archive import ROOT, free_port
+from tests.e2e.archive import ROOT
 from tests.e2e.test_up import descendants, is_alive
+from tests.ports import free_port
 from tests.programs import Program, run
 from tests.torture.ledger import Violation
 

@@ -21,11 +21,11 @@ from dimse.associations.commands import Command, CommandField
 from server.domain.lifecycle import transfers as domain_transfers
 from server.rpc.lifecycle import transfers as rpc_transfers
 from tests.data import EXPLICIT_LITTLE, SECONDARY_CAPTURE, new_uid, part10
-from tests.e2e.archive import free_port
 from tests.integration.dimse import clients
 from tests.integration.dimse.archive import Archive, archive_at, eventually
 from tests.integration.dimse.clients import store
 from tests.integration.dimse.gateways import RunningGateway, gateway_process, running_core, running_gateway
+from tests.ports import free_port
 
 PUSH = str(StorageCommitmentPushModel)
 WELL_KNOWN = "1.2.840.10008.1.20.1.1"

@@ -30,9 +30,9 @@ from tests.data import (
     new_uid,
     part10,
 )
-from tests.e2e.archive import free_port
 from tests.integration.dimse.clients import associated, data_set_of, send, store
 from tests.integration.dimse.gateways import RunningGateway, running_core, running_gateway
+from tests.ports import free_port
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 PRIVATE_CLASS, PRIVATE_SYNTAX = "1.2.826.0.1.3680043.10.1.4711", "1.2.826.0.1.3680043.10.1.4712"

@@ -19,10 +19,10 @@ from server.domain.lifecycle import transfers as domain_transfers
 from server.rpc.lifecycle import transfers as rpc_transfers
 from tests.core import Ref
 from tests.data import EXPLICIT_BIG, part10
-from tests.e2e.archive import free_port
 from tests.integration.dimse.archive import Archive, archive_at, eventually
 from tests.integration.dimse.gateways import gateway_process, running_core, running_gateway
 from tests.integration.dimse.remotes import Remote, running_remote
+from tests.ports import free_port
 from tests.programs import run
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
