@@ -13,6 +13,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Annotated
@@ -38,6 +39,7 @@ def main(
     scale: Annotated[float, typer.Option(help="Size of the data; 1 is 7,005 instances, 1.3 GB.")] = 0.2,
     server: Annotated[str, typer.Option(help="versitygw (`make clients`) or moto.")] = "versitygw",
     proxy: Annotated[bool, typer.Option("--proxy", help="Delay by a proxy.")] = False,
+    cold: Annotated[bool, typer.Option("--cold", help="Local studies are not in the page cache either.")] = False,
     apart: Annotated[bool, typer.Option("--apart", help="One processor for the server, one for the rest.")] = False,
 ) -> None:
     """Measure storing, retrieval of studies that are not cached, and frames that are."""
@@ -62,7 +64,7 @@ def main(
                 _compare(_named(name), local, remote, size, seconds, rounds)
             study = Workload("wado_study", "instances", 1, _studies_once)
             if is_chosen(study.name):
-                _compare(study, local, remote, size, 600, rounds, before=lambda: _empty_cache(remote))
+                _compare(study, local, remote, size, 600, rounds, before=partial(_empty_caches, local, remote, cold))
             for name in filter(is_chosen, _CACHED):
                 workload = _named(name)
                 web.measure(workload, remote, size, seconds)  # fills the cache
@@ -128,10 +130,18 @@ def _compare(
     )
 
 
-def _empty_cache(archive: Archive) -> None:
-    """Set the cache aside. Files that were deleted a moment ago make new ones several times as expensive (ext4)."""
+def _empty_caches(local: Archive, remote: Archive, cold: bool) -> None:
+    """Set the cache aside. Files that were deleted a moment ago make new ones several times as expensive (ext4).
+
+    cold: local files leave the page cache as well.
+    """
     with suppress(FileNotFoundError):
-        (archive.data / "blob-cache").rename(archive.data / f"blob-cache-{uuid.uuid4().hex}")
+        (remote.data / "blob-cache").rename(remote.data / f"blob-cache-{uuid.uuid4().hex}")
+    if cold:
+        for path in (local.data / "segments").rglob("*"):
+            if path.is_file():
+                with path.open("rb") as file:
+                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 if __name__ == "__main__":
