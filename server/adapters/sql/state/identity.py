@@ -24,7 +24,7 @@ from server.model.store_id import StoreId, last_locator_of, store_of
 
 _MAGIC = b"SQLite format 3\x00"
 
-# A start reads the identity twice; compiling these statements for each connection takes a tenth of its processor time.
+# Each start reads them; compiling these statements takes a part of its processor time that can be measured.
 _ID = Prepared(select(archive.c.id))
 _BIND = Prepared(text("INSERT INTO archive (key, id) VALUES (1, :id) ON CONFLICT (key) DO NOTHING"))
 _VERSION = Prepared(select(counters.c.version).where(counters.c.shard == bindparam("shard")))
